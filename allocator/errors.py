@@ -1,0 +1,70 @@
+"""Every refusal of this package, under one root.
+
+The policy: a refused call names the value that was wrong and leaves everything exactly as it
+was. Errors about an absent thing are also `LookupError`, errors about a bad value also
+`ValueError`, so that callers who do not know this package can catch them in the usual way.
+"""
+
+
+class AllocatorError(Exception):
+    """The root of all errors raised by this package."""
+
+
+class InvalidValue(AllocatorError, ValueError):
+    """An option, id, weight, number or time that cannot be accepted."""
+
+
+class InvalidRole(InvalidValue):
+    """A role path that is not a well-formed path of names."""
+
+
+class ResourceError(InvalidValue):
+    """A malformed resource, or arithmetic that resources do not allow."""
+
+
+class QuotaError(InvalidValue):
+    """A guarantee or limit that contradicts another one on its path."""
+
+
+class ConstraintError(InvalidValue):
+    """Malformed offer constraints."""
+
+
+class SnapshotError(InvalidValue):
+    """A snapshot that cannot be restored."""
+
+
+class NotAllowed(AllocatorError):
+    """A call that the present state rules out, such as a recovery after agents came."""
+
+
+class UnknownAgent(AllocatorError, LookupError):
+    """No agent has this id."""
+
+
+class UnknownFramework(AllocatorError, LookupError):
+    """No framework has this id."""
+
+
+class UnknownRole(AllocatorError, LookupError):
+    """No role of this path exists, or the framework is not subscribed to it."""
+
+
+class UnknownClient(AllocatorError, LookupError):
+    """No client of this path is in the sorter."""
+
+
+class DuplicateAgent(AllocatorError, ValueError):
+    """An agent of this id is there already."""
+
+
+class DuplicateFramework(AllocatorError, ValueError):
+    """A framework of this id is there already."""
+
+
+class DuplicateClient(AllocatorError, ValueError):
+    """A client of this path is in the sorter already."""
+
+
+class OfferGone(AllocatorError, LookupError):
+    """The offer is no longer open: answered, rescinded, emptied, or its agent or framework left."""

@@ -1,0 +1,46 @@
+"""Extensions only; everything else about the project stands in pyproject.toml.
+
+ALLOCATOR_LINETRACE=1 builds with bounds checks and line tracing, for coverage of the
+compiled modules and for a slow run of all tests that catches what the fast build trusts.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+LINETRACE = os.environ.get("ALLOCATOR_LINETRACE") == "1"
+
+DIRECTIVES = {
+    "language_level": 3,
+    "embedsignature": True,
+    "binding": True,
+    "boundscheck": LINETRACE,
+    "wraparound": False,
+    "initializedcheck": LINETRACE,
+    "cdivision": True,
+    "linetrace": LINETRACE,
+    "profile": LINETRACE,
+}
+MACROS = [("CYTHON_TRACE", "1")] if LINETRACE else []
+
+
+def extensions() -> list[Extension]:
+    """One extension for each `.pyx` below the package."""
+    found = []
+    for source in sorted(Path("allocator").rglob("*.pyx")):
+        name = ".".join(source.with_suffix("").parts)
+        # -ffp-contract=off: a fused multiply-add would round shares otherwise than Python does.
+        found.append(
+            Extension(
+                name,
+                [str(source)],
+                define_macros=MACROS,
+                extra_compile_args=["-O3", "-ffp-contract=off"],
+            )
+        )
+    return found
+
+
+setup(ext_modules=cythonize(extensions(), compiler_directives=DIRECTIVES, annotate=LINETRACE))
