@@ -1,0 +1,36 @@
+# `make run` and `make test` set up everything they need in .venv; run them again after any change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMPILED := $(shell find allocator -name '*.pyx' -o -name '*.pxd')
+MODULES := $(subst /,.,$(basename $(shell find allocator -name '*.pyx')))
+
+.PHONY: run test lint bench
+
+run: $(VENV)/.installed-cli
+	$(BIN)/allocator simulate --workload mesos
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy.stubtest --allowlist tests/typing/stubtest-allowlist.txt \
+		--ignore-unused-allowlist $(MODULES)
+
+# Runs every benchmark of this working tree once: a smoke test, not a measurement (see docs/performance.md).
+bench: $(VENV)/.installed-dev
+	$(BIN)/asv machine --yes
+	ALLOCATOR_BENCH_GRID=$${ALLOCATOR_BENCH_GRID:-smoke} $(BIN)/asv run -E existing --quick --dry-run --show-stderr
+
+# Editable: Python files are used in place; a change of a compiled one installs again.
+$(VENV)/.installed-%: $(VENV)/bin/python pyproject.toml setup.py $(COMPILED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)

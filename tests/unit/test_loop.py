@@ -1,0 +1,405 @@
+"""The allocation loop: batches, full cycles, latencies, failures and a clean end.
+
+Each test drives a real asyncio event loop. Nothing here asserts how long something took: a test
+waits for what must happen, under one generous timeout, and an interval of an hour stands for
+"not during this test".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from allocator.errors import InvalidValue, NotAllowed, UnknownAgent
+from allocator.loop import AllocationLoop, _next_due
+
+HOUR = 3600.0
+
+
+class ScriptedEngine:
+    """What the loop needs of an engine: it offers each agent it is asked for, and records it."""
+
+    def __init__(self, agents: str = "abc") -> None:
+        self.agents = set(agents)
+        self.on_change: Callable[[str | None], None] | None = None
+        #: What each cycle was asked for: None for all agents.
+        self.cycles: list[list[str] | None] = []
+
+    def agent(self, agent_id: str) -> SimpleNamespace:
+        if agent_id not in self.agents:
+            raise UnknownAgent(agent_id)
+        return SimpleNamespace(id=agent_id)
+
+    def allocate(self, agents: list[str] | None = None) -> list[str]:
+        self.cycles.append(agents)
+        return sorted(self.agents) if agents is None else list(agents)
+
+    def change(self, agent_id: str | None) -> None:
+        if self.on_change is not None:
+            self.on_change(agent_id)
+
+
+class Served:
+    """Collects what `on_offers` is given; `await served.after(n)` waits for the n-th call."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, offers: list[str]) -> None:
+        self.batches.append(offers)
+        self._more.set()
+
+    async def after(self, n: int) -> list[list[str]]:
+        while len(self.batches) < n:
+            self._more.clear()
+            await self._more.wait()
+        return self.batches
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        before = asyncio.all_tasks()
+        async with asyncio.timeout(30):
+            await test
+        leaked = asyncio.all_tasks() - before
+        assert not leaked
+
+    asyncio.run(bounded())
+
+
+@pytest.fixture
+def engine() -> Iterator[ScriptedEngine]:
+    engine = ScriptedEngine()
+    yield engine
+    assert engine.on_change is None, "the loop still listens"
+
+
+def test_first_full_cycle_runs_at_once(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            assert await served.after(1) == [["a", "b", "c"]]
+        assert engine.cycles == [None]
+
+    run(test())
+
+
+def test_events_of_one_tick_are_one_batch_in_the_order_of_the_marks(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            await served.after(1)
+            for agent_id in ("c", "a", "c"):
+                engine.change(agent_id)
+            await served.after(2)
+        assert engine.cycles == [None, ["c", "a"]]
+
+    run(test())
+
+
+def test_events_of_several_callbacks_of_one_tick_are_one_batch(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            await served.after(1)
+            for agent_id in ("b", "a"):
+                asyncio.get_running_loop().call_soon(engine.change, agent_id)
+            await served.after(2)
+        assert engine.cycles == [None, ["b", "a"]]
+
+    run(test())
+
+
+def test_an_event_for_all_agents_makes_a_full_cycle(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            await served.after(1)
+            engine.change("a")
+            engine.change(None)
+            await served.after(2)
+        assert engine.cycles == [None, None]
+
+    run(test())
+
+
+def test_marks_by_hand_work_as_events_do(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        loop = AllocationLoop(engine, served, interval=HOUR)
+        async with loop:
+            await served.after(1)
+            loop.mark("b")
+            await served.after(2)
+            loop.mark_all()
+            await served.after(3)
+        assert engine.cycles == [None, ["b"], None]
+
+    run(test())
+
+
+def test_full_cycles_go_on_at_the_interval(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        async with AllocationLoop(engine, served, interval=0.001):
+            await served.after(5)
+        assert engine.cycles[:5] == [None] * 5
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("now", "following"),
+    [
+        (10.0, 11.0),  # begun when due
+        (10.9, 11.0),  # late, but within the interval: the rhythm stays
+        (11.0, 12.0),  # a whole interval late: the cycle due now is this one
+        (17.5, 18.5),  # seven cycles missed: left out
+    ],
+)
+def test_missed_cycles_are_left_out(now: float, following: float) -> None:
+    assert _next_due(10.0, 1.0, now) == following
+
+
+def test_agents_marked_during_a_batch_wait_for_the_next(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        gate = asyncio.Event()
+
+        async def held(offers: list[str]) -> None:
+            served(offers)
+            await gate.wait()
+
+        async with AllocationLoop(engine, held, interval=HOUR):
+            await served.after(1)
+            engine.change("a")
+            await asyncio.sleep(0)
+            engine.change("b")
+            await asyncio.sleep(0)
+            assert engine.cycles == [None]  # one batch at a time
+            gate.set()
+            await served.after(2)
+        assert engine.cycles == [None, ["a", "b"]]
+
+    run(test())
+
+
+def test_answers_that_mark_agents_again_do_not_starve_other_tasks(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        def give_back(offers: list[str]) -> None:
+            for agent_id in offers:
+                engine.change(agent_id)
+
+        async with AllocationLoop(engine, give_back, interval=HOUR):
+            while len(engine.cycles) < 10:
+                await asyncio.sleep(0)
+
+    run(test())
+
+
+def test_agents_removed_before_their_batch_are_passed_over(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            await served.after(1)
+            engine.agents.discard("a")
+            engine.change("a")
+            await asyncio.sleep(0)
+            engine.change("a")
+            engine.change("b")
+            await served.after(2)
+        assert engine.cycles == [None, ["b"]]
+
+    run(test())
+
+
+def test_on_offers_is_not_called_without_offers(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        engine.agents.clear()
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            while not engine.cycles:
+                await asyncio.sleep(0)
+        assert served.batches == []
+
+    run(test())
+
+
+def test_both_latencies_count_the_batches(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        loop = AllocationLoop(engine, served, interval=HOUR)
+        assert loop.metrics() == {}
+        async with loop:
+            await served.after(1)
+            engine.change("a")
+            await served.after(2)
+        for latency in (loop.allocation_run, loop.allocation_run_latency):
+            assert latency.count == 2
+            assert latency.percentile(0.0) >= 0
+        metrics = loop.metrics()
+        assert metrics["allocator/mesos/allocation_run_ms/count"] == 2
+        assert metrics["allocator/mesos/allocation_run_latency_ms/count"] == 2
+        assert "allocator/mesos/allocation_run_latency_ms/p9999" in metrics
+
+    run(test())
+
+
+def test_latency_counts_from_the_first_mark_of_a_batch(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        gate = asyncio.Event()
+
+        async def held(offers: list[str]) -> None:
+            served(offers)
+            await gate.wait()
+
+        loop = AllocationLoop(engine, held, interval=HOUR)
+        async with loop:
+            await served.after(1)
+            engine.change("a")
+            await asyncio.sleep(0.02)
+            engine.change("b")
+            gate.set()
+            await served.after(2)
+        assert loop.allocation_run_latency.last >= 0.02
+
+    run(test())
+
+
+@pytest.mark.parametrize("where", ["callback", "async callback", "engine"])
+def test_a_failure_ends_the_loop_and_surfaces_in_stop(engine: ScriptedEngine, where: str) -> None:
+    class Broken(Exception):
+        pass
+
+    def fail(_: object = None) -> None:
+        raise Broken(where)
+
+    async def fail_later(_: object) -> None:
+        await asyncio.sleep(0)
+        raise Broken(where)
+
+    async def test() -> None:
+        if where == "engine":
+            engine.allocate = fail  # type: ignore[assignment, method-assign]
+        loop = AllocationLoop(engine, fail_later if where == "async callback" else fail, HOUR)
+        task = loop.start()
+        with pytest.raises(Broken, match=where):
+            await task
+        assert not loop.running
+        assert engine.on_change is None
+        with pytest.raises(Broken, match=where):
+            await loop.stop()
+        await loop.stop()  # told once
+
+    run(test())
+
+
+def test_a_failure_surfaces_at_the_end_of_async_with(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        def fail(_: object) -> None:
+            raise ZeroDivisionError("in on_offers")
+
+        async def one_cycle() -> None:
+            async with AllocationLoop(engine, fail, interval=HOUR):
+                while not engine.cycles:
+                    await asyncio.sleep(0)
+
+        with pytest.raises(ZeroDivisionError, match="in on_offers"):
+            await one_cycle()
+
+    run(test())
+
+
+def test_stop_lets_the_batch_under_way_end(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        done = []
+
+        async def slow(offers: list[str]) -> None:
+            await asyncio.sleep(0.01)
+            done.append(offers)
+
+        loop = AllocationLoop(engine, slow, interval=HOUR)
+        loop.start()
+        while not engine.cycles:
+            await asyncio.sleep(0)
+        assert loop.running
+        await loop.stop()
+        assert done == [["a", "b", "c"]]
+        assert not loop.running
+        await loop.stop()
+
+    run(test())
+
+
+def test_stop_before_the_first_cycle_runs_none(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        loop = AllocationLoop(engine, Served(), interval=HOUR)
+        await loop.stop()  # never started
+        loop.start()
+        await loop.stop()
+        assert engine.cycles == []
+
+    run(test())
+
+
+def test_stop_from_within_on_offers(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        async def last(_: object) -> None:
+            await loop.stop()
+
+        loop = AllocationLoop(engine, last, interval=0.001)
+        await loop.start()
+        await loop.stop()
+        assert engine.cycles == [None]
+
+    run(test())
+
+
+def test_a_stopped_loop_starts_again_even_in_another_event_loop(engine: ScriptedEngine) -> None:
+    served: list[list[str]] = []
+    loop = AllocationLoop(engine, served.append, interval=HOUR)
+
+    async def once() -> None:
+        async with loop:
+            seen = len(engine.cycles)
+            while len(engine.cycles) == seen:
+                await asyncio.sleep(0)
+
+    run(once())
+    run(once())
+    assert engine.cycles == [None, None]
+
+
+def test_cancelling_the_task_stops_the_loop(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        loop = AllocationLoop(engine, Served(), interval=HOUR)
+        loop.start().cancel()
+        await loop.stop()
+        assert not loop.running
+        assert engine.on_change is None
+
+    run(test())
+
+
+def test_one_engine_takes_one_loop_and_one_loop_one_start(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        loop = AllocationLoop(engine, Served(), interval=HOUR)
+        async with loop:
+            with pytest.raises(NotAllowed, match="started already"):
+                loop.start()
+            with pytest.raises(NotAllowed, match="listener"):
+                AllocationLoop(engine, Served(), interval=HOUR).start()
+
+    run(test())
+
+
+@pytest.mark.parametrize("interval", [0, -1.0, float("nan"), float("inf")])
+def test_interval_is_positive_and_finite(engine: ScriptedEngine, interval: float) -> None:
+    with pytest.raises(InvalidValue, match="interval"):
+        AllocationLoop(engine, Served(), interval)
