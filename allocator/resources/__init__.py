@@ -1,0 +1,29 @@
+"""Resource values: what an agent has, an offer holds, a task takes.
+
+`Resources` is a collection of `Resource` entries that tells *which*; `Quantities` tells only *how
+much* of each scalar name.
+"""
+
+from allocator.resources.identity import (
+    DiskInfo,
+    DiskSource,
+    Persistence,
+    Reservation,
+    Volume,
+)
+from allocator.resources.quantities import Quantities, QuantitiesLike
+from allocator.resources.resource import Resource
+from allocator.resources.resources import Resources, ResourcesLike
+
+__all__ = [
+    "DiskInfo",
+    "DiskSource",
+    "Persistence",
+    "Quantities",
+    "QuantitiesLike",
+    "Reservation",
+    "Resource",
+    "Resources",
+    "ResourcesLike",
+    "Volume",
+]

@@ -1,0 +1,76 @@
+"""Sets of integers as closed intervals: tuples of disjoint, sorted (begin, end) pairs.
+
+Intervals that touch (`[1-2,3-4]`) are held as one, so equal sets of integers are equal tuples.
+"""
+
+from collections.abc import Iterable
+
+#: Disjoint (begin, end) pairs, both ends included, sorted, with gaps of at least one between.
+Ranges = tuple[tuple[int, int], ...]
+
+#: The largest integer in a range.
+MAX_BOUND = 2**63 - 1
+
+
+def normal(pairs: Iterable[tuple[int, int]]) -> Ranges:
+    """Return the union of closed intervals in the one form. O(n log n).
+
+    Examples
+    --------
+    >>> normal([(5, 9), (1, 2), (3, 3), (7, 12)])
+    ((1, 3), (5, 12))
+    """
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(pairs):
+        if merged and begin <= merged[-1][1] + 1:
+            if end > merged[-1][1]:
+                merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((begin, end))
+    return tuple(merged)
+
+
+def union(left: Ranges, right: Ranges) -> Ranges:
+    """Return what is in either. O((n + m) log(n + m))."""
+    return normal((*left, *right))
+
+
+def difference(left: Ranges, right: Ranges) -> Ranges:
+    """Return what is in `left` and not in `right`. O(n + m).
+
+    Examples
+    --------
+    >>> difference(((1, 10),), ((3, 4), (8, 20)))
+    ((1, 2), (5, 7))
+    """
+    rest: list[tuple[int, int]] = []
+    index = 0
+    for begin, end in left:
+        while index < len(right) and right[index][1] < begin:
+            index += 1
+        cut = index
+        while cut < len(right) and right[cut][0] <= end:
+            if begin < right[cut][0]:
+                rest.append((begin, right[cut][0] - 1))
+            begin = right[cut][1] + 1
+            cut += 1
+        if begin <= end:
+            rest.append((begin, end))
+    return tuple(rest)
+
+
+def contains(left: Ranges, right: Ranges) -> bool:
+    """Tell whether all of `right` is in `left`. O(n + m)."""
+    spans = iter(left)
+    span = next(spans, None)
+    for begin, end in right:
+        while span is not None and span[1] < begin:
+            span = next(spans, None)
+        if span is None or begin < span[0] or end > span[1]:
+            return False
+    return True
+
+
+def count(ranges: Ranges) -> int:
+    """Return how many integers are in it. O(n)."""
+    return sum(end - begin + 1 for begin, end in ranges)
