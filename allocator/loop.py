@@ -38,8 +38,8 @@ class AllocationLoop:
     engine : Allocator
         The engine to run. It must not have another listener.
     on_offers : callable
-        Called with the `Offers` of each cycle that made any; may return an awaitable, which is
-        awaited before the next batch.
+        Called with the `Offers` of each cycle that made any, inverse ones included; may return an
+        awaitable, which is awaited before the next batch.
     interval : float
         Seconds from one full cycle to the next. The first runs at once.
 
@@ -225,7 +225,7 @@ class AllocationLoop:
         begin = time.perf_counter()
         offers = self._engine.allocate(agents)
         self.allocation_run.record(time.perf_counter() - begin)
-        if offers:
+        if offers or offers.inverse:
             outcome = self._on_offers(offers)
             if inspect.isawaitable(outcome):
                 await outcome

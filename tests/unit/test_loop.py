@@ -20,6 +20,12 @@ from allocator.loop import AllocationLoop, _next_due
 HOUR = 3600.0
 
 
+class Batch(list[str]):
+    """Stands for `Offers`: here, the ids of the agents offered."""
+
+    inverse: tuple[str, ...] = ()
+
+
 class ScriptedEngine:
     """What the loop needs of an engine: it offers each agent it is asked for, and records it."""
 
@@ -34,9 +40,9 @@ class ScriptedEngine:
             raise UnknownAgent(agent_id)
         return SimpleNamespace(id=agent_id)
 
-    def allocate(self, agents: list[str] | None = None) -> list[str]:
+    def allocate(self, agents: list[str] | None = None) -> Batch:
         self.cycles.append(agents)
-        return sorted(self.agents) if agents is None else list(agents)
+        return Batch(sorted(self.agents) if agents is None else agents)
 
     def change(self, agent_id: str | None) -> None:
         if self.on_change is not None:
@@ -47,14 +53,14 @@ class Served:
     """Collects what `on_offers` is given; `await served.after(n)` waits for the n-th call."""
 
     def __init__(self) -> None:
-        self.batches: list[list[str]] = []
+        self.batches: list[Batch] = []
         self._more = asyncio.Event()
 
-    def __call__(self, offers: list[str]) -> None:
+    def __call__(self, offers: Batch) -> None:
         self.batches.append(offers)
         self._more.set()
 
-    async def after(self, n: int) -> list[list[str]]:
+    async def after(self, n: int) -> list[Batch]:
         while len(self.batches) < n:
             self._more.clear()
             await self._more.wait()
@@ -171,7 +177,7 @@ def test_agents_marked_during_a_batch_wait_for_the_next(engine: ScriptedEngine) 
         served = Served()
         gate = asyncio.Event()
 
-        async def held(offers: list[str]) -> None:
+        async def held(offers: Batch) -> None:
             served(offers)
             await gate.wait()
 
@@ -191,7 +197,7 @@ def test_agents_marked_during_a_batch_wait_for_the_next(engine: ScriptedEngine) 
 
 def test_answers_that_mark_agents_again_do_not_starve_other_tasks(engine: ScriptedEngine) -> None:
     async def test() -> None:
-        def give_back(offers: list[str]) -> None:
+        def give_back(offers: Batch) -> None:
             for agent_id in offers:
                 engine.change(agent_id)
 
@@ -230,6 +236,19 @@ def test_on_offers_is_not_called_without_offers(engine: ScriptedEngine) -> None:
     run(test())
 
 
+def test_on_offers_is_called_for_inverse_offers_alone(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        engine.agents.clear()
+        leave = Batch()
+        leave.inverse = ("leave a",)
+        engine.allocate = lambda agents=None: leave  # type: ignore[method-assign]
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            assert await served.after(1) == [leave]
+
+    run(test())
+
+
 def test_both_latencies_count_the_batches(engine: ScriptedEngine) -> None:
     async def test() -> None:
         served = Served()
@@ -255,7 +274,7 @@ def test_latency_counts_from_the_first_mark_of_a_batch(engine: ScriptedEngine) -
         served = Served()
         gate = asyncio.Event()
 
-        async def held(offers: list[str]) -> None:
+        async def held(offers: Batch) -> None:
             served(offers)
             await gate.wait()
 
@@ -320,7 +339,7 @@ def test_stop_lets_the_batch_under_way_end(engine: ScriptedEngine) -> None:
     async def test() -> None:
         done = []
 
-        async def slow(offers: list[str]) -> None:
+        async def slow(offers: Batch) -> None:
             await asyncio.sleep(0.01)
             done.append(offers)
 
@@ -362,7 +381,7 @@ def test_stop_from_within_on_offers(engine: ScriptedEngine) -> None:
 
 
 def test_a_stopped_loop_starts_again_even_in_another_event_loop(engine: ScriptedEngine) -> None:
-    served: list[list[str]] = []
+    served: list[Batch] = []
     loop = AllocationLoop(engine, served.append, interval=HOUR)
 
     async def once() -> None:

@@ -1,0 +1,95 @@
+"""The `allocator` command: its options, its subcommands and its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from allocator.errors import AllocatorError
+from allocator.version import installed_version
+
+#: Each is a module of this package with `register(subparsers)`, which sets `func`, and
+#: `run(args) -> int`, the exit status.
+SUBCOMMANDS = ("simulate", "compare")
+
+#: What to type for what only the command line needs: import name -> pip's name.
+EXTRAS = {"rich": "rich"}
+
+EXAMPLES = """\
+examples:
+  allocator simulate --workload mesos
+  allocator simulate trace.swf.gz --machines trace.machines --json report.json
+  allocator compare --agents 100,1000 --frameworks 10,100
+
+exit status:
+  0  done
+  1  done, and what was checked does not hold
+  2  a wrong argument or input: one line on stderr says which
+"""
+
+#: What a shell reports of a command that SIGINT or SIGPIPE ended.
+INTERRUPTED = 128 + 2
+PIPE_CLOSED = 128 + 13
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the command's name; those of the process by default.
+
+    Raises
+    ------
+    SystemExit
+        From argparse, for `--help`, `--version` and wrong arguments.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        status: int = args.func(args)
+        sys.stdout.flush()
+    except (AllocatorError, OSError, ModuleNotFoundError) as error:
+        if isinstance(error, BrokenPipeError):
+            return _leave_closed_pipe()
+        print(f"allocator {args.subcommand}: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="allocator",
+        description="Share a cluster by Dominant Resource Fairness.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"allocator {installed_version()}")
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+    for name in SUBCOMMANDS:
+        importlib.import_module(f"allocator.cli.{name}").register(subparsers)
+    return parser
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        package = EXTRAS.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise error  # not a missing extra: a defect, which the traceback shows
+        return f"needs {package}, which is not installed: python -m pip install {package}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split("\n"))
+
+
+def _leave_closed_pipe() -> int:
+    """Return quietly: whoever read our output has had enough of it, as `head` has."""
+    # The interpreter flushes stdout once more at its end, which must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED

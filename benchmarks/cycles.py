@@ -1,0 +1,33 @@
+"""SingleRole: the cycle of the published figures, on every implementation of the ordering."""
+
+from __future__ import annotations
+
+from allocator.sim import single_role
+
+from .grid import sizes
+
+#: The largest agents × frameworks that the naive ordering is run on: seconds a cycle.
+NAIVE_LIMIT = 1_000_000
+
+
+class SingleRole:
+    """One cold cycle, until each offer has been looked at."""
+
+    params = (
+        ["naive", "sorted", "drf"],
+        sizes(
+            smoke=[100], default=[1000, 10_000], full=[1000, 5000, 10_000, 20_000, 30_000, 50_000]
+        ),
+        sizes(smoke=[10], default=[100, 1000], full=[1, 50, 100, 200, 500, 1000, 3000, 6000]),
+    )
+    param_names = ("sorter", "agents", "frameworks")
+    repeat = (3, 10, 10.0)
+
+    def setup(self, sorter: str, n_agents: int, n_frameworks: int) -> None:
+        if sorter == "naive" and n_agents * n_frameworks > NAIVE_LIMIT:
+            raise NotImplementedError("the naive ordering would take minutes")
+        self.engine = single_role.build(n_agents, n_frameworks, sorter=sorter)
+
+    def time_cold_cycle(self, *_: object) -> None:
+        for _offer in self.engine.allocate():
+            pass
