@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from allocator.engine.metrics import PREFIX, Latency
 from allocator.errors import InvalidValue, NotAllowed, UnknownAgent
-from allocator.latency import Latency
 
 if TYPE_CHECKING:
     from allocator.engine import Allocator, Offers
@@ -87,9 +87,9 @@ class AllocationLoop:
         self._stopping = False
         #: Set by marks, by `stop` and when the next full cycle is due; belongs to one event loop.
         self._woken = asyncio.Event()
-        #: How long each `engine.allocate` took.
+        #: How long each `engine.allocate` took, in ms.
         self.allocation_run = Latency()
-        #: How long each batch waited from its oldest mark, or from when its cycle was due.
+        #: How long each batch waited, in ms, from its oldest mark or from when its cycle was due.
         self.allocation_run_latency = Latency()
 
     @property
@@ -169,13 +169,11 @@ class AllocationLoop:
         """Return both latencies in milliseconds, under the keys of Mesos' metrics.
 
         `allocator/mesos/allocation_run_ms` and `allocator/mesos/allocation_run_latency_ms`, each
-        also with `/count`, `/max`, `/min`, `/p50` … `/p9999`; none before the first batch.
+        also with `/count`, `/max`, `/min`, `/p50` … `/p9999`; only the counts before any batch.
         """
         return {
-            **dict(self.allocation_run.metrics("allocator/mesos/allocation_run_ms")),
-            **dict(
-                self.allocation_run_latency.metrics("allocator/mesos/allocation_run_latency_ms")
-            ),
+            **dict(self.allocation_run.statistics(f"{PREFIX}/allocation_run_ms")),
+            **dict(self.allocation_run_latency.statistics(f"{PREFIX}/allocation_run_latency_ms")),
         }
 
     def _changed(self, agent_id: str | None) -> None:
@@ -221,10 +219,10 @@ class AllocationLoop:
         self._marked_at = math.inf
         if agents == []:
             return
-        self.allocation_run_latency.record(waited)
+        self.allocation_run_latency.record(waited * 1e3)
         begin = time.perf_counter()
         offers = self._engine.allocate(agents)
-        self.allocation_run.record(time.perf_counter() - begin)
+        self.allocation_run.record((time.perf_counter() - begin) * 1e3)
         if offers or offers.inverse:
             outcome = self._on_offers(offers)
             if inspect.isawaitable(outcome):
