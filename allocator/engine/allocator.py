@@ -1,0 +1,964 @@
+"""The allocator: the calls that change its state, and the views on it (contract §5)."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import Final, TypeAlias
+
+from allocator.clock import Clock
+from allocator.engine.agents import DEFAULT_CAPABILITIES, EMPTY, Agent
+from allocator.engine.cycle import Cycle, Rules
+from allocator.engine.filters import DEFAULT_REFUSE_SECONDS, filter_seconds
+from allocator.engine.frameworks import Framework, Subscription
+from allocator.engine.inputs import (
+    AGENT_CAPABILITIES,
+    FRAMEWORK_CAPABILITIES,
+    MinimumLike,
+    Used,
+    read_attributes,
+    read_capabilities,
+    read_default_minimum,
+    read_id,
+    read_limit,
+    read_minimum,
+    read_number,
+    read_roles,
+    read_used,
+    read_words,
+)
+from allocator.engine.metrics import PREFIX, Latency, state_metrics
+from allocator.engine.offers import Offer, Offers
+from allocator.engine.quota import check_quota
+from allocator.engine.recovery import Recovery
+from allocator.engine.roles import NO_QUOTA, Quota
+from allocator.engine.state import State
+from allocator.engine.views import AgentView, FrameworkView, RoleView
+from allocator.errors import (
+    DuplicateAgent,
+    DuplicateFramework,
+    InvalidValue,
+    NotAllowed,
+    OfferGone,
+    ResourceError,
+    UnknownAgent,
+    UnknownFramework,
+    UnknownRole,
+)
+from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
+from allocator.roles import validate_role
+from allocator.sorter import (
+    DRFSorter,
+    NaiveDRFSorter,
+    RandomSorter,
+    SortedDRFSorter,
+    Sorter,
+    Totals,
+)
+
+
+class _Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "unset"
+
+
+#: Stands for an argument that was not given, where None means something.
+UNSET: Final = _Unset.UNSET
+
+SorterFactory: TypeAlias = Callable[..., Sorter]
+
+_SORTERS: dict[str, SorterFactory] = {
+    "drf": DRFSorter,
+    "naive": NaiveDRFSorter,
+    "sorted": SortedDRFSorter,
+    "random": RandomSorter,
+}
+
+
+class Allocator:
+    """Shares the resources of many agents among frameworks by hierarchical, weighted DRF.
+
+    In process: no thread, no server, no I/O. Every call that is refused raises an
+    `AllocatorError` that names the value that was wrong, and changes nothing.
+
+    Parameters
+    ----------
+    sorter : {"drf", "naive", "sorted", "random"}
+        How roles and frameworks are ordered: by dominant resource fairness with the order kept up
+        to date in compiled code, recomputed each time, or kept on sortedcontainers (all three
+        decide the same); or by weighted chance.
+    role_sorter, framework_sorter : str, optional
+        The same for one of the two levels alone.
+    fairness_exclude : iterable of str
+        Resource names left out of the dominant share.
+    min_allocatable : list of quantities, optional
+        An offer must contain any one of them; None makes no condition.
+    filter_gpus : bool
+        Keep agents that have GPUs for frameworks with the `GPU_RESOURCES` capability.
+    region : str, optional
+        The master's region; agents of other regions are for `REGION_AWARE` frameworks.
+    allocation_interval : float
+        Seconds between cycles; the least time that a filter lives.
+    recovery_timeout : float
+        Seconds after which a recovery ends whoever is back.
+    recovery_factor : float
+        The part of the expected agents, 0 to 1, that must be back for a recovery to end.
+    seed : int or str, optional
+        Sets the order in which cycles visit agents, and the random sorter; None draws one.
+    clock : callable
+        Returns the time in seconds and never runs backwards.
+
+    Raises
+    ------
+    InvalidValue
+        An option that cannot be.
+
+    Examples
+    --------
+    >>> engine = Allocator(seed=7)
+    >>> engine.add_agent("a1", "cpus:8;mem:16384")
+    >>> engine.add_framework("spark", roles=["eng/batch"])
+    >>> for offer in engine.allocate():
+    ...     print(offer.framework, offer.resources)
+    ...     engine.accept(offer, "cpus:1;mem:1024")
+    spark cpus:8;mem:16384
+    >>> print(engine.agent("a1").available)
+    cpus:7;mem:15360
+    """
+
+    def __init__(
+        self,
+        *,
+        sorter: str = "drf",
+        role_sorter: str | None = None,
+        framework_sorter: str | None = None,
+        fairness_exclude: Iterable[str] = (),
+        min_allocatable: Iterable[QuantitiesLike] | None = None,
+        filter_gpus: bool = True,
+        region: str | None = None,
+        allocation_interval: float = 1.0,
+        recovery_timeout: float = 600.0,
+        recovery_factor: float = 0.8,
+        seed: int | str | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        if seed is None:
+            seed = secrets.randbits(64)
+        if isinstance(seed, bool) or not isinstance(seed, (int, str)):
+            raise InvalidValue(f"seed is an integer, text or None, not {seed!r}")
+        if not callable(clock):
+            raise InvalidValue(f"clock is a callable that returns seconds, not {clock!r}")
+        excluded = read_words("fairness_exclude", fairness_exclude)
+        self._rules = Rules(
+            seed=str(seed),
+            minimum=read_default_minimum(min_allocatable),
+            filter_gpus=bool(filter_gpus),
+            region=region,
+        )
+        self._interval = read_number("allocation_interval", allocation_interval, least=0)
+        timeout = read_number("recovery_timeout", recovery_timeout, least=0)
+        factor = read_number("recovery_factor", recovery_factor, least=0)
+        if factor > 1:
+            raise InvalidValue(f"recovery_factor is a part from 0 to 1, not {recovery_factor!r}")
+        self._clock = clock
+        self._state = State(
+            _sorter_factory(role_sorter or sorter, excluded, flat=False),
+            _sorter_factory(framework_sorter or sorter, excluded, flat=True),
+        )
+        self._recovery = Recovery(factor, timeout)
+        self._whitelist: frozenset[str] | None = None
+        self._paused = False
+        self._n_cycles = 0
+        self._run = Latency()
+
+    # Agents.
+
+    def add_agent(
+        self,
+        id: str,
+        resources: ResourcesLike,
+        *,
+        hostname: str | None = None,
+        attributes: object = None,
+        capabilities: Iterable[str] = DEFAULT_CAPABILITIES,
+        region: str | None = None,
+        zone: str | None = None,
+        used: Used | None = None,
+    ) -> None:
+        """Add an agent with all of its resources.
+
+        Parameters
+        ----------
+        id : str
+        resources : resources
+            What it has in all.
+        hostname : str, optional
+            What the whitelist goes by; the id if not given.
+        attributes : mapping or list of v1 JSON attributes, optional
+        capabilities : iterable of str
+            Mesos's names in capitals.
+        region, zone : str, optional
+            Its fault domain.
+        used : mapping of framework to role to resources, optional
+            What is in use there already. What a framework that was not added yet uses is set
+            aside, and enters shares when it is added.
+
+        Raises
+        ------
+        DuplicateAgent, InvalidValue, InvalidRole
+        ResourceError
+            Malformed, or more is used than there is.
+
+        Notes
+        -----
+        O(entries + used), however many agents, frameworks and roles there are.
+        """
+        read_id("agent", id)
+        if id in self._state.agents:
+            raise DuplicateAgent(f"there is an agent {id!r} already")
+        total = Resources(resources)
+        in_use = read_used("framework", used)
+        _check_contained(f"agent {id!r} uses more than it has", total, in_use)
+        agent = Agent(
+            id,
+            total,
+            hostname=id if hostname is None else read_id("host", hostname),
+            attributes=read_attributes(attributes),
+            capabilities=read_capabilities("agent", capabilities, AGENT_CAPABILITIES),
+            region=region,
+            zone=zone,
+        )
+        self._state.add_agent(agent)
+        self._use(agent, in_use)
+        self._recovery.agent_added(len(self._state.agents))
+
+    def update_agent(
+        self,
+        id: str,
+        *,
+        resources: ResourcesLike | _Unset = UNSET,
+        attributes: object = UNSET,
+        capabilities: Iterable[str] | _Unset = UNSET,
+    ) -> None:
+        """Replace an agent's total, attributes or capabilities; what is not given stays.
+
+        The total may shrink below what is in use: nothing is available then until enough was
+        given back. New attributes end the filters on the agent. O(entries).
+
+        Raises
+        ------
+        UnknownAgent, ResourceError, InvalidValue
+        """
+        agent = self._agent(id)
+        total = agent.total if resources is UNSET else Resources(resources)
+        known = agent.attributes if attributes is UNSET else read_attributes(attributes)
+        can = agent.capabilities
+        if capabilities is not UNSET:
+            can = read_capabilities("agent", capabilities, AGENT_CAPABILITIES)
+        if total != agent.total:
+            self._state.change_total(agent, total)
+        if known != agent.attributes:
+            agent.attributes = known
+            self._state.filters.drop_agent(agent)
+        agent.capabilities = can
+        self._state.touch_agent(agent)
+
+    def add_resources(self, id: str, resources: ResourcesLike, used: Used | None = None) -> None:
+        """Add what a resource provider brings to an agent. O(entries + used).
+
+        Raises
+        ------
+        UnknownAgent, InvalidValue, InvalidRole
+        ResourceError
+            Malformed, or more of it is used than it brings.
+        """
+        agent = self._agent(id)
+        added = Resources(resources)
+        in_use = read_used("framework", used)
+        _check_contained(f"agent {id!r} uses more than was added", added, in_use)
+        self._state.change_total(agent, agent.total + added)
+        self._use(agent, in_use)
+
+    def remove_agent(self, id: str) -> None:
+        """Remove an agent; its offers are gone, and so is what was held there. O(held there).
+
+        Raises
+        ------
+        UnknownAgent
+        """
+        self._state.remove_agent(self._agent(id))
+
+    def activate_agent(self, id: str) -> None:
+        """Let cycles consider an agent again; raises `UnknownAgent`. O(1)."""
+        agent = self._agent(id)
+        agent.active = True
+        self._state.touch_agent(agent)
+
+    def deactivate_agent(self, id: str) -> None:
+        """Keep cycles from an agent; open offers stay open. Raises `UnknownAgent`. O(1)."""
+        self._agent(id).active = False
+
+    # Frameworks.
+
+    def add_framework(
+        self,
+        id: str,
+        roles: Iterable[str] = ("*",),
+        *,
+        active: bool = True,
+        suppressed: Iterable[str] = (),
+        capabilities: Iterable[str] = (),
+        min_allocatable: MinimumLike = None,
+        used: Used | None = None,
+    ) -> None:
+        """Subscribe a framework to its roles.
+
+        Parameters
+        ----------
+        id : str
+        roles : iterable of str
+            Role paths.
+        active : bool
+            Whether it takes part already.
+        suppressed : iterable of str
+            Those of its roles in which it wants no offers for now.
+        capabilities : iterable of str
+            Mesos's names in capitals.
+        min_allocatable : list of quantities, or mapping of role to list, optional
+            Replaces the engine's; `[]` accepts anything. Ranges and sets count elements.
+        used : mapping of agent to role to resources, optional
+            What it uses already. What the agents said of it is counted once; agents that are not
+            there are ignored.
+
+        Raises
+        ------
+        DuplicateFramework, InvalidRole, InvalidValue
+        UnknownRole
+            A suppressed role that is not among its roles.
+        ResourceError
+            It uses what is not available.
+
+        Notes
+        -----
+        O(roles + used).
+        """
+        read_id("framework", id)
+        if id in self._state.frameworks:
+            raise DuplicateFramework(f"there is a framework {id!r} already")
+        subscribed = read_roles(roles)
+        quiet = _read_suppressed(id, suppressed, subscribed)
+        framework = Framework(
+            id,
+            active=bool(active),
+            capabilities=read_capabilities("framework", capabilities, FRAMEWORK_CAPABILITIES),
+            minimum=read_minimum(min_allocatable),
+        )
+        more = self._not_yet_known(id, read_used("agent", used))
+        self._state.frameworks[id] = framework
+        self._state.subscribe(framework, subscribed, quiet)
+        self._state.welcome(framework)
+        for agent, role, resources in more:
+            leaf = self._state.subscription(framework, role)
+            self._state.hold(leaf, agent, resources, offered=False)
+
+    def update_framework(
+        self,
+        id: str,
+        *,
+        roles: Iterable[str] | _Unset = UNSET,
+        suppressed: Iterable[str] | _Unset = UNSET,
+        capabilities: Iterable[str] | _Unset = UNSET,
+        min_allocatable: MinimumLike | _Unset = UNSET,
+    ) -> None:
+        """Change what is given of a framework; the rest stays. O(roles).
+
+        Newly suppressed roles are suppressed, ones no longer suppressed revived. A role that it
+        leaves loses its filters; what it holds there it keeps until it gives it back.
+
+        Raises
+        ------
+        UnknownFramework, InvalidRole, InvalidValue
+        UnknownRole
+            A suppressed role that is not among its roles.
+        """
+        framework = self._framework(id)
+        subscribed = framework.roles if roles is UNSET else read_roles(roles)
+        if suppressed is UNSET:
+            leaves = framework.subscriptions.items()
+            quiet = tuple(r for r, leaf in leaves if leaf.suppressed and r in subscribed)
+        else:
+            quiet = _read_suppressed(id, suppressed, subscribed)
+        can, minimum = framework.capabilities, framework.minimum
+        if capabilities is not UNSET:
+            can = read_capabilities("framework", capabilities, FRAMEWORK_CAPABILITIES)
+        if min_allocatable is not UNSET:
+            minimum = read_minimum(min_allocatable)
+        framework.capabilities, framework.minimum = can, minimum
+        self._state.subscribe(framework, subscribed, quiet)
+        self._look_again(framework)
+
+    def remove_framework(self, id: str) -> None:
+        """Remove a framework; its offers are gone and what it held is available. O(held).
+
+        Raises
+        ------
+        UnknownFramework
+        """
+        self._state.remove_framework(self._framework(id))
+
+    def activate_framework(self, id: str) -> None:
+        """Let a framework take part again; raises `UnknownFramework`. O(roles)."""
+        framework = self._framework(id)
+        framework.active = True
+        self._settle(framework)
+
+    def deactivate_framework(self, id: str) -> None:
+        """Offer a framework nothing more; its open offers stay, its filters go. O(roles + filters).
+
+        Raises
+        ------
+        UnknownFramework
+        """
+        framework = self._framework(id)
+        framework.active = False
+        for leaf in framework.subscriptions.values():
+            self._state.filters.drop(leaf)
+        self._settle(framework)
+
+    def suppress(self, id: str, roles: Iterable[str] | None = None) -> None:
+        """Offer a framework nothing more in these roles, or in all of its roles. O(roles).
+
+        Raises
+        ------
+        UnknownFramework, InvalidRole
+        UnknownRole
+            It is not subscribed to one of them.
+        """
+        for leaf in self._leaves(id, roles):
+            leaf.suppressed = True
+            self._state.settle(leaf)
+
+    def revive(self, id: str, roles: Iterable[str] | None = None) -> None:
+        """End the filters and the suppression in these roles, or in all of them. O(filters).
+
+        Raises
+        ------
+        UnknownFramework, InvalidRole
+        UnknownRole
+            It is not subscribed to one of them.
+        """
+        for leaf in self._leaves(id, roles):
+            leaf.suppressed = False
+            self._state.settle(leaf)
+            self._state.drop_filters(leaf)
+
+    # Policy.
+
+    def set_weight(self, role: str, weight: float) -> None:
+        """Weigh a role's subtree against its siblings, also while the role does not exist yet.
+
+        Raises
+        ------
+        InvalidRole
+        InvalidValue
+            The weight is not a finite number above 0. O(log siblings).
+        """
+        validate_role(role)
+        number = read_number(f"the weight of role {role!r}", weight, least=0, open_end=True)
+        self._state.tree.set_weight(role, number)
+        self._state.changed = True
+
+    def set_quota(
+        self,
+        role: str,
+        guarantee: QuantitiesLike | None = None,
+        limit: QuantitiesLike | None = None,
+    ) -> None:
+        """Replace a role's quota; an empty one is none.
+
+        Parameters
+        ----------
+        role : str
+        guarantee : quantities, optional
+            What is held back for the subtree until it consumes as much.
+        limit : quantities, optional
+            The most that the subtree may consume; zero is a limit. It may lie below what is
+            consumed: nothing more is offered then until it fits again.
+
+        Raises
+        ------
+        InvalidRole, ResourceError
+        QuotaError
+            A guarantee above a limit on its path, or children's above their parent's.
+        """
+        validate_role(role)
+        quota = _read_quota(guarantee, limit)
+        check_quota(self._state.tree, role, quota)
+        self._state.tree.set_quota(role, quota)
+        self._state.touch_all()
+
+    def remove_quota(self, role: str) -> None:
+        """Remove a role's quota, if it has one; raises `InvalidRole`, `QuotaError`."""
+        validate_role(role)
+        if self._state.tree.get(role) is not None:
+            self.set_quota(role)
+
+    def set_whitelist(self, hostnames: Iterable[str] | None) -> None:
+        """Restrict cycles to agents on these hosts; None lifts the restriction. O(agents)."""
+        self._whitelist = (
+            None if hostnames is None else frozenset(read_words("whitelist", hostnames))
+        )
+        self._state.touch_all()
+
+    # Cycles.
+
+    def allocate(self, agents: Iterable[str] | None = None) -> Offers:
+        """Run one cycle: offer what is available to whom it is due (contract §6).
+
+        Parameters
+        ----------
+        agents : iterable of str, optional
+            The agents to consider; None considers all.
+
+        Returns
+        -------
+        Offers
+            In the order in which they were made; none while paused or recovering.
+
+        Raises
+        ------
+        UnknownAgent
+
+        Notes
+        -----
+        The cost follows what changed since the last cycle; an offer costs O(log frameworks).
+        """
+        named = None
+        if agents is not None:
+            named = [self._agent(id) for id in read_words("agents", agents)]
+        now = self._clock()
+        if self._paused or self._recovery.holds_back(now):
+            return Offers()
+        started = time.perf_counter()
+        state = self._state
+        state.expire_filters(now)
+        self._n_cycles += 1
+        cycle = Cycle(state, self._rules, self._n_cycles)
+        if named is None:
+            made = cycle.run(self._candidates(), full=True)
+        else:
+            made = cycle.run(filter(self._is_candidate, named), full=False)
+        offers = Offers(
+            [
+                Offer(
+                    state.open_offer(leaf, agent, resources),
+                    leaf.framework.id,
+                    leaf.node.path,
+                    agent.id,
+                    resources,
+                )
+                for leaf, agent, resources in made
+            ]
+        )
+        self._run.record((time.perf_counter() - started) * 1000)
+        return offers
+
+    def _candidates(self) -> list[Agent]:
+        """Return the agents that a full cycle must look at (S3)."""
+        state = self._state
+        if state.fresh or state.tree.n_quotas:
+            return list(filter(self._is_candidate, state.agents.values()))
+        looked_at = {**dict.fromkeys(state.dirty.values()), **dict.fromkeys(state.reopened)}
+        return list(filter(self._is_candidate, looked_at))
+
+    def _is_candidate(self, agent: Agent) -> bool:
+        return agent.active and (self._whitelist is None or agent.hostname in self._whitelist)
+
+    def skip_cycles(self, n: int) -> None:
+        """Count `n` cycles that were not run because they could do nothing (see `next_due`).
+
+        The order of agents depends on the cycle's number, so that a simulation that leaves such
+        cycles out decides as if it had run them. Raises `InvalidValue` unless `n` ≥ 0. O(1).
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise InvalidValue(f"a number of cycles is a non-negative integer, not {n!r}")
+        self._n_cycles += n
+
+    def next_due(self) -> float:
+        """Return the time at which a cycle may next make an offer if nobody calls meanwhile.
+
+        The present if something changed since the last cycle, else the end of the earliest
+        filter or of a recovery; infinity if only a call can bring an offer about. O(changed).
+        """
+        now = self._clock()
+        if self._paused:
+            return math.inf
+        if self._recovery.holds_back(now):
+            return self._recovery.end
+        state = self._state
+        if state.tree.n_quotas:
+            return now if state.changed else max(now, state.filters.next_end())
+        waiting = any(map(self._is_candidate, state.dirty.values()))
+        if waiting or state.fresh or any(map(self._is_candidate, state.reopened)):
+            return now
+        return max(now, state.filters.next_end())
+
+    def pause(self) -> None:
+        """Make no offers until `resume`. O(1)."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Make offers again. O(1)."""
+        self._paused = False
+        if self._state.listener is not None:
+            self._state.listener(None)
+
+    def recover(
+        self, expected_agents: int, quotas: Mapping[str, Mapping[str, QuantitiesLike | None]]
+    ) -> None:
+        """Hold offers back until enough agents are back after a restart.
+
+        Parameters
+        ----------
+        expected_agents : int
+            How many agents there were; int(that × `recovery_factor`) of them are waited for.
+        quotas : mapping
+            role → `{"guarantee": …, "limit": …}`. Without any, nothing is waited for.
+
+        Raises
+        ------
+        NotAllowed
+            There are agents already.
+        InvalidValue, InvalidRole, ResourceError, QuotaError
+            Then no quota is set.
+        """
+        if self._state.agents:
+            raise NotAllowed(
+                f"recover() comes before any agent, and there are {len(self._state.agents)}"
+            )
+        if isinstance(expected_agents, bool) or not isinstance(expected_agents, int):
+            raise InvalidValue(f"expected_agents is an integer, not {expected_agents!r}")
+        if expected_agents < 0:
+            raise InvalidValue(f"expected_agents is not negative: {expected_agents!r}")
+        self._set_quotas(_read_quotas(quotas))
+        if quotas:
+            self._recovery.begin(expected_agents, self._clock())
+
+    # Answers.
+
+    def accept(
+        self,
+        offer: Offer | str,
+        resources: ResourcesLike | None = None,
+        *,
+        refuse_seconds: float | None = None,
+    ) -> None:
+        """Keep an offer, or a part of it; the rest goes back.
+
+        Parameters
+        ----------
+        offer : Offer or its id
+        resources : resources, optional
+            What is kept; all if not given.
+        refuse_seconds : float, optional
+            How long the rest is not wanted again; None makes no filter.
+
+        Raises
+        ------
+        OfferGone, InvalidValue
+        ResourceError
+            More than is in the offer.
+
+        Notes
+        -----
+        O(names × depth + log siblings).
+        """
+        leaf, agent, left = self._open(offer)
+        kept = left if resources is None else Resources(resources)
+        if not left >= kept:
+            raise ResourceError(f"offer {_offer_id(offer)!r} holds {left}, not {kept}")
+        seconds = filter_seconds(refuse_seconds, self._interval)
+        self._state.close_offer(_offer_id(offer))
+        self._state.keep(leaf, agent, kept)
+        self._give_back(leaf, agent, left - kept, seconds)
+
+    def decline(
+        self, offer: Offer | str, *, refuse_seconds: float | None = DEFAULT_REFUSE_SECONDS
+    ) -> None:
+        """Give an offer back, and refuse its resources for a time (None: no filter).
+
+        Raises
+        ------
+        OfferGone, InvalidValue
+        """
+        leaf, agent, left = self._open(offer)
+        seconds = filter_seconds(refuse_seconds, self._interval)
+        self._state.close_offer(_offer_id(offer))
+        self._give_back(leaf, agent, left, seconds)
+
+    def rescind(self, offer: Offer | str) -> None:
+        """Take an offer back; its resources are available again. Raises `OfferGone`."""
+        self.decline(offer, refuse_seconds=None)
+
+    def release(self, framework: str, agent: str, role: str, resources: ResourcesLike) -> None:
+        """Give back what a framework uses: a task has ended.
+
+        Raises
+        ------
+        UnknownFramework, UnknownAgent, UnknownRole
+        ResourceError
+            More than it uses there.
+        """
+        self.recover_resources(framework, agent, role, resources, allocated=True)
+
+    def recover_resources(
+        self,
+        framework: str,
+        agent: str,
+        role: str,
+        resources: ResourcesLike,
+        *,
+        refuse_seconds: float | None = None,
+        allocated: bool = False,
+    ) -> None:
+        """Give back resources that are offered or, with `allocated`, in use.
+
+        Offered ones are taken out of the oldest open offers of that framework, agent and role; an
+        offer that is emptied is gone.
+
+        Raises
+        ------
+        UnknownFramework, UnknownAgent, InvalidValue
+        UnknownRole
+            The framework neither is subscribed to the role nor holds anything there.
+        ResourceError
+            More than it holds there.
+        """
+        leaf = self._leaf(self._framework(framework), role)
+        on = self._agent(agent)
+        given = Resources(resources)
+        seconds = filter_seconds(refuse_seconds, self._interval)
+        holding = leaf.holdings.get(agent)
+        held = EMPTY
+        if holding is not None:
+            held = holding.allocated if allocated else holding.offered
+        if not held >= given:
+            kind = "uses" if allocated else "is offered"
+            raise ResourceError(
+                f"framework {framework!r} {kind} {str(held) or 'nothing'} of agent {agent!r} "
+                f"in role {role!r}, not {given}"
+            )
+        if holding is not None and not allocated:
+            self._state.shorten_offers(holding, given)
+        self._give_back(leaf, on, given, seconds, offered=not allocated)
+
+    # Looking.
+
+    def agent(self, id: str) -> AgentView:
+        """Return a read-only view of an agent; raises `UnknownAgent`."""
+        return AgentView(self._state, id)
+
+    def framework(self, id: str) -> FrameworkView:
+        """Return a read-only view of a framework; raises `UnknownFramework`."""
+        return FrameworkView(self._state, id)
+
+    def role(self, path: str) -> RoleView:
+        """Return a read-only view of a role that exists; raises `UnknownRole`."""
+        return RoleView(self._state.tree, path)
+
+    def metrics(self) -> dict[str, float]:
+        """Return counters, gauges and latencies by Mesos's names. O(roles × names).
+
+        Resources are in their own units, times in milliseconds.
+        """
+        return {
+            f"{PREFIX}/allocation_runs": self._run.count,
+            **dict(self._run.statistics(f"{PREFIX}/allocation_run_ms")),
+            f"{PREFIX}/open_offers": len(self._state.open_offers),
+            f"{PREFIX}/offers_made": self._state.n_offers_made,
+            **dict(state_metrics(self._state)),
+        }
+
+    @property
+    def on_change(self) -> Callable[[str | None], None] | None:
+        """Called with the id of an agent that may have something to offer, None for all agents."""
+        return self._state.listener
+
+    @on_change.setter
+    def on_change(self, listener: Callable[[str | None], None] | None) -> None:
+        self._state.listener = listener
+
+    # What several calls have in common.
+
+    def _agent(self, id: str) -> Agent:
+        try:
+            return self._state.agents[id]
+        except (KeyError, TypeError):
+            raise UnknownAgent(f"there is no agent {id!r}") from None
+
+    def _framework(self, id: str) -> Framework:
+        try:
+            return self._state.frameworks[id]
+        except (KeyError, TypeError):
+            raise UnknownFramework(f"there is no framework {id!r}") from None
+
+    def _leaf(self, framework: Framework, role: str) -> Subscription:
+        leaf = framework.subscriptions.get(validate_role(role))
+        if leaf is None:
+            raise UnknownRole(f"framework {framework.id!r} is not subscribed to role {role!r}")
+        return leaf
+
+    def _leaves(self, id: str, roles: Iterable[str] | None) -> list[Subscription]:
+        """Return the leaves of the roles that a framework is subscribed to, or of these of them."""
+        framework = self._framework(id)
+        wanted = framework.roles if roles is None else read_roles(roles)
+        for role in wanted:
+            if role not in framework.roles:
+                raise UnknownRole(f"framework {id!r} is not subscribed to role {role!r}")
+        return [framework.subscriptions[role] for role in wanted]
+
+    def _open(self, offer: Offer | str) -> tuple[Subscription, Agent, Resources]:
+        id = _offer_id(offer)
+        try:
+            leaf, agent = self._state.open_offers[id]
+        except KeyError:
+            raise OfferGone(f"offer {id!r} is not open") from None
+        return leaf, agent, agent.holdings[leaf].offers[id]
+
+    def _give_back(
+        self,
+        leaf: Subscription,
+        agent: Agent,
+        resources: Resources,
+        seconds: float | None,
+        *,
+        offered: bool = True,
+    ) -> None:
+        """Free `resources`, with a filter of so many seconds if any."""
+        if not resources:
+            return
+        self._state.free(leaf, agent, resources, offered=offered)
+        self._state.touch_agent(agent)
+        if seconds is not None and leaf.subscribed:
+            self._state.filters.add(leaf, agent, resources, self._clock() + seconds)
+
+    def _settle(self, framework: Framework) -> None:
+        for leaf in list(framework.subscriptions.values()):
+            self._state.settle(leaf)
+
+    def _look_again(self, framework: Framework) -> None:
+        for leaf in framework.subscriptions.values():
+            if leaf.active:
+                self._state.touch_subscription(leaf)
+
+    def _use(self, agent: Agent, in_use: list[tuple[str, str, Resources]]) -> None:
+        """Enter what frameworks use on an agent that was just added."""
+        for id, role, resources in in_use:
+            framework = self._state.frameworks.get(id)
+            if framework is None:
+                self._state.expect(id, agent, role, resources)
+            else:
+                leaf = self._state.subscription(framework, role)
+                self._state.hold(leaf, agent, resources, offered=False)
+
+    def _not_yet_known(
+        self, id: str, used: list[tuple[str, str, Resources]]
+    ) -> list[tuple[Agent, str, Resources]]:
+        """Return what a framework uses beyond what its agents said of it already."""
+        more: list[tuple[Agent, str, Resources]] = []
+        taken: dict[str, Resources] = {}
+        for agent_id, role, resources in used:
+            agent = self._state.agents.get(agent_id)
+            if agent is None:
+                continue
+            said = agent.pending.get(id, {}).get(role, EMPTY)
+            beyond = resources.minus_floor(said)
+            if not beyond:
+                continue
+            taken[agent_id] = taken.get(agent_id, EMPTY) + beyond
+            if not agent.available >= taken[agent_id]:
+                raise ResourceError(
+                    f"framework {id!r} uses {beyond} of agent {agent_id!r}, "
+                    f"which has only {str(agent.available) or 'nothing'} available"
+                )
+            more.append((agent, role, beyond))
+        return more
+
+    def _set_quotas(self, quotas: dict[str, Quota]) -> None:
+        """Set all of these quotas, or none if they do not fit together."""
+        tree = self._state.tree
+        before: dict[str, Quota] = {}
+        try:
+            # Parents first: a child is then checked against what will stand above it.
+            for role in sorted(quotas, key=lambda path: path.count("/")):
+                check_quota(tree, role, quotas[role])
+                node = tree.get(role)
+                before[role] = NO_QUOTA if node is None else node.quota
+                tree.set_quota(role, quotas[role])
+        except InvalidValue:
+            for role, quota in before.items():
+                tree.set_quota(role, quota)
+            raise
+        self._state.touch_all()
+
+
+def _sorter_factory(name: str, exclude: Iterable[str], *, flat: bool) -> Callable[[Totals], Sorter]:
+    try:
+        factory = _SORTERS[name]
+    except (KeyError, TypeError):
+        raise InvalidValue(f"sorter {name!r} is not one of {', '.join(_SORTERS)}") from None
+    return lambda totals: factory(exclude, flat=flat, totals=totals)
+
+
+def _offer_id(offer: Offer | str) -> str:
+    id = offer.id if isinstance(offer, Offer) else offer
+    if not isinstance(id, str):
+        raise InvalidValue(f"{offer!r} is neither an offer nor the id of one")
+    return id
+
+
+def _read_suppressed(
+    id: str, suppressed: Iterable[str], subscribed: tuple[str, ...]
+) -> tuple[str, ...]:
+    quiet = read_roles(suppressed)
+    for role in quiet:
+        if role not in subscribed:
+            raise UnknownRole(f"framework {id!r} suppresses role {role!r}, which it is not in")
+    return quiet
+
+
+def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:
+    least = dict(Quantities(guarantee).milli) if guarantee is not None else {}
+    most = read_limit(limit)
+    return Quota(least, most) if least or most else NO_QUOTA
+
+
+def _read_quotas(
+    quotas: Mapping[str, Mapping[str, QuantitiesLike | None]],
+) -> dict[str, Quota]:
+    if not isinstance(quotas, Mapping):
+        raise InvalidValue(f"quotas map roles to guarantees and limits, not {quotas!r}")
+    found = {}
+    for role, quota in quotas.items():
+        validate_role(role)
+        if not isinstance(quota, Mapping) or not quota.keys() <= {"guarantee", "limit"}:
+            raise InvalidValue(f"the quota of {role!r} has a guarantee and a limit, not {quota!r}")
+        found[role] = _read_quota(quota.get("guarantee"), quota.get("limit"))
+    return found
+
+
+def _check_contained(what: str, total: Resources, in_use: list[tuple[str, str, Resources]]) -> None:
+    used = EMPTY
+    for _, _, resources in in_use:
+        used += resources
+    if not total >= used.nonshared() or any(e not in total for e in _single_copies(used)):
+        raise ResourceError(f"{what}: {used} of {total}")
+
+
+def _single_copies(used: Resources) -> list[Resources]:
+    """Return each shared entry once: several may use one copy of it."""
+    return [Resources([entry.to_json()]) for entry in used.shared()]

@@ -1,0 +1,168 @@
+"""Reading what callers pass in: everything is checked here, before anything changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from allocator.engine.frameworks import Minimum
+from allocator.errors import InvalidValue, ResourceError
+from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
+from allocator.resources.reader import read_entries
+from allocator.roles import validate_role
+
+#: role → resources, or agent/framework → role → resources.
+ByRole: TypeAlias = Mapping[str, ResourcesLike]
+Used: TypeAlias = Mapping[str, ByRole]
+MinimumLike: TypeAlias = "Iterable[QuantitiesLike] | Mapping[str, Iterable[QuantitiesLike]] | None"
+
+#: Mesos' names of what frameworks and agents can do.
+FRAMEWORK_CAPABILITIES = frozenset(
+    {
+        "GPU_RESOURCES",
+        "MULTI_ROLE",
+        "PARTITION_AWARE",
+        "REGION_AWARE",
+        "RESERVATION_REFINEMENT",
+        "REVOCABLE_RESOURCES",
+        "SHARED_RESOURCES",
+        "TASK_KILLING_STATE",
+    }
+)
+AGENT_CAPABILITIES = frozenset(
+    {
+        "AGENT_OPERATION_FEEDBACK",
+        "HIERARCHICAL_ROLE",
+        "MULTI_ROLE",
+        "RESERVATION_REFINEMENT",
+        "RESIZE_VOLUME",
+        "RESOURCE_PROVIDER",
+        "TASK_RESOURCE_LIMITS",
+    }
+)
+
+
+def read_id(kind: str, value: object) -> str:
+    """Return an agent's or framework's id; raises `InvalidValue` unless it is non-empty text."""
+    if not isinstance(value, str) or not value:
+        raise InvalidValue(f"{kind} id {value!r}: an id is non-empty text")
+    return value
+
+
+def read_number(what: str, value: object, *, least: float, open_end: bool = False) -> float:
+    """Return a finite number of at least `least`, or above it if `open_end`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidValue(f"{what} is a number, not {value!r}")
+    number = float(value)
+    if not math.isfinite(number) or number < least or (open_end and number == least):
+        bound = "above" if open_end else "at least"
+        raise InvalidValue(f"{what} is finite and {bound} {least:g}, not {value!r}")
+    return number
+
+
+def read_words(what: str, words: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct texts in the order given; a single text is refused as a likely slip."""
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise InvalidValue(f"{what} is a collection of texts, not {words!r}")
+    found = tuple(dict.fromkeys(words))
+    for word in found:
+        if not isinstance(word, str):
+            raise InvalidValue(f"{what}: {word!r} is not text")
+    return found
+
+
+def read_roles(roles: Iterable[str]) -> tuple[str, ...]:
+    """Return distinct role paths in the order given; raises `InvalidRole`."""
+    if isinstance(roles, str) or not isinstance(roles, Iterable):
+        raise InvalidValue(f"roles is a collection of role paths, not {roles!r}")
+    return tuple(dict.fromkeys(validate_role(role) for role in roles))
+
+
+def read_capabilities(what: str, names: Iterable[str], known: frozenset[str]) -> frozenset[str]:
+    """Return a set of known capability names; raises `InvalidValue` naming an unknown one."""
+    given = frozenset(read_words(f"{what} capabilities", names))
+    for name in sorted(given - known):
+        raise InvalidValue(f"{what} capability {name!r} is not one of {', '.join(sorted(known))}")
+    return given
+
+
+def read_used(what: str, used: Used | None) -> list[tuple[str, str, Resources]]:
+    """Return (framework or agent, role, resources) of what is in use; empty amounts vanish."""
+    if used is None:
+        return []
+    if not isinstance(used, Mapping):
+        raise InvalidValue(f"used is a mapping of {what} to role to resources, not {used!r}")
+    found = []
+    for id, by_role in used.items():
+        read_id(what, id)
+        if not isinstance(by_role, Mapping):
+            raise InvalidValue(f"used: {id!r} maps roles to resources, not {by_role!r}")
+        for role, given in by_role.items():
+            resources = Resources(given)
+            validate_role(role)
+            if resources:
+                found.append((id, role, resources))
+    return found
+
+
+def read_minimum(given: MinimumLike) -> Minimum | dict[str, Minimum] | None:
+    """Return a framework's `min_allocatable`: None, amounts, or amounts by role."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {validate_role(role): _amounts(listed) for role, listed in given.items()}
+    return _amounts(given)
+
+
+def read_default_minimum(given: Iterable[QuantitiesLike] | None) -> Minimum:
+    """Return the engine's own `min_allocatable`; None accepts anything."""
+    return () if given is None else _amounts(given)
+
+
+def _amounts(given: Iterable[QuantitiesLike]) -> Minimum:
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise InvalidValue(f"min_allocatable is a list of quantities, not {given!r}")
+    return tuple(Quantities(amounts) for amounts in given)
+
+
+def read_limit(given: QuantitiesLike | None) -> dict[str, int]:
+    """Return a limit in thousandths by name, where, unlike in `Quantities`, zero stays."""
+    if given is None:
+        return {}
+    if isinstance(given, (Quantities, Resources)):
+        return dict(Quantities(given).milli)
+    limit: dict[str, int] = {}
+    for entry in read_entries(given):
+        if not entry.identity.plain or not isinstance(entry.value, int):
+            raise ResourceError(f"limit {given!r}: {entry.name!r} is not a plain scalar")
+        limit[entry.name] = limit.get(entry.name, 0) + entry.value
+    return limit
+
+
+def read_attributes(given: object) -> dict[str, object]:
+    """Return attributes by name from a mapping, or from a list of v1 JSON attributes.
+
+    A value is text, a number, or whatever else the v1 JSON of its type holds.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        items = list(given.items())
+    elif isinstance(given, (list, tuple)):
+        items = [_read_attribute(attribute) for attribute in given]
+    else:
+        raise InvalidValue(f"attributes are a mapping of name to value, not {given!r}")
+    for name, _ in items:
+        if not isinstance(name, str) or not name:
+            raise InvalidValue(f"attribute name {name!r}: a name is non-empty text")
+    return dict(items)
+
+
+def _read_attribute(attribute: object) -> tuple[object, object]:
+    if isinstance(attribute, Mapping) and "name" in attribute:
+        for kind in ("text", "scalar", "ranges", "set"):
+            body = attribute.get(kind)
+            if isinstance(body, Mapping):
+                return attribute["name"], body.get("value", dict(body))
+    raise InvalidValue(f"attribute {attribute!r} has no name or no value")

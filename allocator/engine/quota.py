@@ -1,0 +1,90 @@
+"""What a quota may say, given the others in the tree (contract §6.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from allocator.engine.roles import Quota, RoleNode, RoleTree
+from allocator.errors import QuotaError
+from allocator.resources.fixed import write_milli
+from allocator.roles import ancestry
+
+
+def check_quota(tree: RoleTree, path: str, quota: Quota) -> None:
+    """Refuse a quota for `path` that contradicts one on its path or below it.
+
+    Raises
+    ------
+    QuotaError
+        A guarantee exceeds a limit on its path, or children's guarantees do not fit in their
+        parent's. O(depth × names), and the subtree where there is a limit.
+    """
+    for name, least in quota.guarantee.items():
+        _check_limits_above(tree, path, quota, name, least)
+    node = tree.get(path)
+    if node is not None:
+        _check_limits_below(node, quota)
+    for name in quota.guarantee.keys() | (node.quota.guarantee.keys() if node else set()):
+        _check_sums(tree, path, quota, name)
+
+
+def _check_limits_above(tree: RoleTree, path: str, quota: Quota, name: str, least: int) -> None:
+    for role in ancestry(path):
+        limit = quota.limit if role == path else _quota_of(tree, role).limit
+        if name in limit and least > limit[name]:
+            raise QuotaError(
+                f"role {path!r}: guarantee {_amount(name, least)} exceeds the limit "
+                f"{_amount(name, limit[name])} of {role!r}"
+            )
+
+
+def _check_limits_below(node: RoleNode, quota: Quota) -> None:
+    if not quota.limit:
+        return
+    for below in _descendants(node):
+        for name, least in below.quota.guarantee.items():
+            if least > quota.limit.get(name, least):
+                raise QuotaError(
+                    f"role {node.path!r}: limit {_amount(name, quota.limit[name])} is below the "
+                    f"guarantee {_amount(name, least)} of {below.path!r}"
+                )
+
+
+def _check_sums(tree: RoleTree, path: str, quota: Quota, name: str) -> None:
+    """Check that children fit into `path` and that `path` fits into its nearest guarantor."""
+    node = tree.get(path)
+    below = node.children_guarantee[name] if node is not None else 0
+    own = quota.guarantee.get(name)
+    if own is not None and below > own:
+        raise QuotaError(
+            f"role {path!r}: guarantee {_amount(name, own)} is below what its children are "
+            f"guaranteed together, {_amount(name, below)}"
+        )
+    after = below if own is None else own
+    before = node.guaranteed(name) if node is not None else 0
+    for role in ancestry(path):
+        above = _quota_of(tree, role).guarantee
+        if role != path and name in above:
+            together = tree.nodes[role].children_guarantee[name] - before + after
+            if together > above[name]:
+                raise QuotaError(
+                    f"role {path!r}: with {_amount(name, after)} the children of {role!r} would be "
+                    f"guaranteed {_amount(name, together)}, more than its "
+                    f"{_amount(name, above[name])}"
+                )
+            return
+
+
+def _quota_of(tree: RoleTree, path: str) -> Quota:
+    node = tree.get(path)
+    return node.quota if node is not None else Quota({}, {})
+
+
+def _descendants(node: RoleNode) -> Iterator[RoleNode]:
+    for child in node.children.values():
+        yield child
+        yield from _descendants(child)
+
+
+def _amount(name: str, milli: int) -> str:
+    return f"{name}:{write_milli(milli)}"

@@ -1,0 +1,42 @@
+"""Recovery: after a restart, offers wait until enough agents are back (contract §5)."""
+
+import math
+
+
+class Recovery:
+    """Tells whether offers are still held back.
+
+    Handing out what the first few agents have before the others are back would break guarantees
+    that the whole cluster could keep (Mesos, `HierarchicalAllocator::recover`).
+
+    Parameters
+    ----------
+    factor : float
+        The part of the expected agents that is waited for, 0 to 1.
+    timeout : float
+        Seconds after which nothing is waited for any more.
+    """
+
+    def __init__(self, factor: float, timeout: float) -> None:
+        self._factor = factor
+        self._timeout = timeout
+        #: Number of agents still to be waited for; 0 when no recovery is under way.
+        self.awaited = 0
+        #: The time at which the recovery ends in any case.
+        self.end = -math.inf
+
+    def begin(self, expected_agents: int, now: float) -> None:
+        """Wait for int(`expected_agents` × factor) agents. O(1)."""
+        self.awaited = int(expected_agents * self._factor)
+        self.end = now + self._timeout
+
+    def agent_added(self, n_agents: int) -> None:
+        """Tell how many agents there are now. O(1)."""
+        if n_agents >= self.awaited:
+            self.awaited = 0
+
+    def holds_back(self, now: float) -> bool:
+        """Tell whether offers are held back at the time `now`; ends a recovery in time. O(1)."""
+        if self.awaited and now >= self.end:
+            self.awaited = 0
+        return self.awaited > 0

@@ -1,0 +1,268 @@
+"""Read-only views: what an operator may look at without being able to change it.
+
+A view reads the live state each time; one of something that has gone raises as a look-up would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from allocator.engine.agents import Agent
+from allocator.engine.frameworks import Framework
+from allocator.engine.roles import Quota, RoleNode, RoleTree, quantities
+from allocator.engine.state import State
+from allocator.errors import UnknownAgent, UnknownFramework, UnknownRole
+from allocator.resources import Quantities, Resources
+
+
+class AgentView:
+    """One agent: what it has, and how much of it is offered and allocated."""
+
+    __slots__ = ("_id", "_state")
+
+    def __init__(self, state: State, id: str) -> None:
+        self._state = state
+        self._id = id
+        _ = self._agent
+
+    @property
+    def _agent(self) -> Agent:
+        try:
+            return self._state.agents[self._id]
+        except KeyError:
+            raise UnknownAgent(f"there is no agent {self._id!r}") from None
+
+    @property
+    def id(self) -> str:
+        """The agent's id."""
+        return self._id
+
+    @property
+    def hostname(self) -> str:
+        """The host's name, which the whitelist goes by."""
+        return self._agent.hostname
+
+    @property
+    def attributes(self) -> Mapping[str, object]:
+        """The attributes by name."""
+        return MappingProxyType(dict(self._agent.attributes))
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the agent can do, by Mesos's names."""
+        return self._agent.capabilities
+
+    @property
+    def region(self) -> str | None:
+        """The region of the agent's fault domain."""
+        return self._agent.region
+
+    @property
+    def zone(self) -> str | None:
+        """The zone of the agent's fault domain."""
+        return self._agent.zone
+
+    @property
+    def active(self) -> bool:
+        """Whether cycles consider the agent."""
+        return self._agent.active
+
+    @property
+    def total(self) -> Resources:
+        """All that the agent has."""
+        return self._agent.total
+
+    @property
+    def available(self) -> Resources:
+        """What is neither offered nor allocated."""
+        return self._agent.available
+
+    @property
+    def offered(self) -> Resources:
+        """What is in open offers."""
+        return self._agent.offered
+
+    @property
+    def allocated(self) -> Resources:
+        """What frameworks use, also ones that were not added yet."""
+        return self._agent.allocated
+
+    @property
+    def reserved(self) -> Resources:
+        """What of the total is reserved to a role."""
+        return self._agent.total.reserved()
+
+    def __repr__(self) -> str:
+        return f"<agent {self._id!r}: {self.total}>"
+
+
+class FrameworkView:
+    """One framework: where it is subscribed and what it holds."""
+
+    __slots__ = ("_id", "_state")
+
+    def __init__(self, state: State, id: str) -> None:
+        self._state = state
+        self._id = id
+        _ = self._framework
+
+    @property
+    def _framework(self) -> Framework:
+        try:
+            return self._state.frameworks[self._id]
+        except KeyError:
+            raise UnknownFramework(f"there is no framework {self._id!r}") from None
+
+    @property
+    def id(self) -> str:
+        """The framework's id."""
+        return self._id
+
+    @property
+    def active(self) -> bool:
+        """Whether the framework takes part at all."""
+        return self._framework.active
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles it is subscribed to, in the order given."""
+        return self._framework.roles
+
+    @property
+    def suppressed(self) -> frozenset[str]:
+        """The roles in which it wants no offers for now."""
+        leaves = self._framework.subscriptions.items()
+        return frozenset(role for role, leaf in leaves if leaf.suppressed)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the framework can do, by Mesos's names."""
+        return self._framework.capabilities
+
+    @property
+    def offered(self) -> dict[str, dict[str, Resources]]:
+        """What is in open offers to it: agent → role → resources."""
+        return self._held("offered")
+
+    @property
+    def allocated(self) -> dict[str, dict[str, Resources]]:
+        """What it uses: agent → role → resources."""
+        return self._held("allocated")
+
+    def _held(self, kind: str) -> dict[str, dict[str, Resources]]:
+        found: dict[str, dict[str, Resources]] = {}
+        for role, leaf in self._framework.subscriptions.items():
+            for agent, holding in leaf.holdings.items():
+                resources = getattr(holding, kind)
+                if resources:
+                    found.setdefault(agent, {})[role] = resources
+        return found
+
+    def share(self, role: str) -> float:
+        """Return its dominant share among the frameworks of `role`; raises `UnknownRole`."""
+        leaf = self._framework.subscriptions.get(role)
+        if leaf is None:
+            raise UnknownRole(f"framework {self._id!r} is not subscribed to role {role!r}")
+        return leaf.node.sorter.share(self._id)
+
+    def __repr__(self) -> str:
+        return f"<framework {self._id!r} in {', '.join(self.roles)}>"
+
+
+class QuotaView:
+    """A role's guarantee and limit."""
+
+    __slots__ = ("_quota",)
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+
+    @property
+    def guarantee(self) -> Quantities:
+        """The least that is held back for the role's subtree."""
+        return Quantities.from_milli(self._quota.guarantee)
+
+    @property
+    def limit(self) -> Mapping[str, float]:
+        """The most that the subtree may consume, by name; an absent name is not limited."""
+        return MappingProxyType({name: milli / 1000 for name, milli in self._quota.limit.items()})
+
+    def __repr__(self) -> str:
+        return f"<quota guarantee={str(self.guarantee)!r} limit={dict(self.limit)}>"
+
+
+class RoleView:
+    """One role: its weight, quota and share, and the sums over its subtree."""
+
+    __slots__ = ("_path", "_tree")
+
+    def __init__(self, tree: RoleTree, path: str) -> None:
+        self._tree = tree
+        self._path = path
+        _ = self._node
+
+    @property
+    def _node(self) -> RoleNode:
+        node = self._tree.get(self._path)
+        if node is None:
+            raise UnknownRole(f"there is no role {self._path!r}")
+        return node
+
+    @property
+    def path(self) -> str:
+        """The role's path."""
+        return self._path
+
+    @property
+    def weight(self) -> float:
+        """The weight of the subtree against its siblings."""
+        return self._node.weight
+
+    @property
+    def share(self) -> float:
+        """The weighted dominant share of the subtree."""
+        _ = self._node
+        return self._tree.share(self._path)
+
+    @property
+    def quota(self) -> QuotaView:
+        """The guarantee and limit."""
+        return QuotaView(self._node.quota)
+
+    @property
+    def consumed(self) -> Quantities:
+        """What counts against the quota: reservations, and unreserved scalars offered or used."""
+        return quantities(self._node.consumed)
+
+    @property
+    def offered(self) -> Quantities:
+        """What is in open offers to the subtree's frameworks."""
+        return quantities(self._node.offered)
+
+    @property
+    def allocated(self) -> Quantities:
+        """What the subtree's frameworks use."""
+        return quantities(self._node.allocated)
+
+    @property
+    def reserved(self) -> Quantities:
+        """What is reserved to the subtree, in use or not."""
+        return quantities(self._node.reserved)
+
+    @property
+    def frameworks(self) -> tuple[str, ...]:
+        """The frameworks that are subscribed to, or hold something in, this very role, by id."""
+        return tuple(sorted(self._node.subscriptions))
+
+    @property
+    def filters(self) -> int:
+        """How many filters hold in this very role."""
+        return sum(
+            len(on_agent)
+            for leaf in self._node.subscriptions.values()
+            for on_agent in leaf.filters.values()
+        )
+
+    def __repr__(self) -> str:
+        return f"<role {self._path!r}: share {self.share:.4f}, weight {self.weight:g}>"
