@@ -47,6 +47,7 @@ class Agent:
         "available",
         "capabilities",
         "filtered",
+        "has_gpus",
         "holdings",
         "hostname",
         "id",
@@ -79,6 +80,8 @@ class Agent:
         self.zone = zone
         self.active = True
         self.total = total
+        #: Whether the total has GPUs, which not every framework is offered.
+        self.has_gpus = "gpus" in total.quantities()
         self.available = total
         self.offered = EMPTY
         self.allocated = EMPTY
@@ -100,8 +103,14 @@ class Agent:
         else:
             self.available += resources.nonshared()
 
+    def change_total(self, total: Resources) -> None:
+        """Replace the total; the caller accounts for the difference. O(entries)."""
+        self.total = total
+        self.has_gpus = "gpus" in total.quantities()
+        self.refresh()
+
     def refresh(self) -> None:
-        """Restore A1 after the total changed. O(entries)."""
+        """Restore A1 after the total or, being overcommitted, its use changed. O(entries)."""
         in_use = (self.offered + self.allocated).nonshared()
         self.overcommitted = not self.total >= in_use
         self.available = self.total.minus_floor(in_use)

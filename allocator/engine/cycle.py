@@ -12,7 +12,7 @@ from typing import NamedTuple
 from allocator.engine.agents import EMPTY, Agent
 from allocator.engine.filters import rejects
 from allocator.engine.frameworks import Minimum, Subscription, suffices
-from allocator.engine.order import FAIR_SHARE, GUARANTEES, hash64, mix64, place, stage_salt
+from allocator.engine.order import FAIR_SHARE, GUARANTEES, place, stage_salt
 from allocator.engine.roles import RoleNode
 from allocator.engine.state import State
 from allocator.resources import Resource, Resources
@@ -196,18 +196,25 @@ class Cycle:
             yield self._tree.nodes[path]
 
     def _leaves(self, node: RoleNode, key: int) -> Iterator[Subscription]:
-        for framework in _ordered(node.sorter, mix64(key ^ hash64(node.path))):
+        for framework in _ordered(node.sorter, key ^ node.id_hash):
             yield node.subscriptions[framework]
 
     def _is_unsuited(self, agent: Agent, leaf: Subscription) -> bool:
         """Tell whether the capabilities of the two rule an offer out (§6.5)."""
         can = leaf.framework.capabilities
         rules = self._rules
-        if rules.filter_gpus and "GPU_RESOURCES" not in can and agent.total["gpus"]:
+        if agent.has_gpus and rules.filter_gpus and "GPU_RESOURCES" not in can:
             return True
-        if agent.region is not None and rules.region is not None and agent.region != rules.region:
-            if "REGION_AWARE" not in can:
-                return True
+        if (
+            "REGION_AWARE" not in can
+            and agent.region != rules.region
+            and None
+            not in (
+                agent.region,
+                rules.region,
+            )
+        ):
+            return True
         if "MULTI_ROLE" in can and "MULTI_ROLE" not in agent.capabilities:
             return True
         return "/" in leaf.node.path and "HIERARCHICAL_ROLE" not in agent.capabilities

@@ -52,7 +52,7 @@ class Latency:
         self._samples.append(milliseconds)
 
     def statistics(self, name: str) -> Iterator[tuple[str, float]]:
-        """Yield the last sample as `name`, then `name/count`, `/min`, `/max`, `/p50` … of the window.
+        """Yield the last sample as `name`, and `name/count`, `/min`, `/max`, `/p50` … of the rest.
 
         Percentiles interpolate between neighbours, as Mesos' do. O(window log window).
         """

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from allocator.engine.order import hash64
 from allocator.engine.tally import Tally
 from allocator.errors import UnknownClient
 from allocator.resources import Quantities
@@ -57,6 +58,7 @@ class RoleNode:
         "children_guarantee",
         "children_need",
         "consumed",
+        "id_hash",
         "n_active",
         "need",
         "offered",
@@ -72,6 +74,8 @@ class RoleNode:
 
     def __init__(self, path: str, parent: RoleNode | None, sorter: Sorter) -> None:
         self.path = path
+        #: Sets the random order of this role's frameworks apart from that of others.
+        self.id_hash = hash64(path)
         self.parent = parent
         #: full path → child; kept by `RoleTree.ensure` and `RoleTree.prune`.
         self.children: dict[str, RoleNode] = {}

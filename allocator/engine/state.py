@@ -124,11 +124,10 @@ class State:
         """Replace an agent's total, which may be less than what is in use there. O(entries)."""
         self.totals.update_agent(agent.id, total)
         before = agent.total
-        agent.total = total
+        agent.change_total(total)
         # The new before the old, so that no role ceases to exist in between.
         self._count_total(total)
         self._discount_total(before)
-        agent.refresh()
         self.touch_agent(agent)
 
     def remove_agent(self, agent: Agent) -> None:
