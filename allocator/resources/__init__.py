@@ -4,14 +4,9 @@
 much* of each scalar name.
 """
 
-from allocator.resources.identity import (
-    DiskInfo,
-    DiskSource,
-    Persistence,
-    Reservation,
-    Volume,
-)
+from allocator.resources.disk import DiskInfo, DiskSource, Persistence, Volume
 from allocator.resources.quantities import Quantities, QuantitiesLike
+from allocator.resources.reservation import Reservation
 from allocator.resources.resource import Resource
 from allocator.resources.resources import Resources, ResourcesLike
 

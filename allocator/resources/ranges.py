@@ -4,12 +4,36 @@ Intervals that touch (`[1-2,3-4]`) are held as one, so equal sets of integers ar
 """
 
 from collections.abc import Iterable
+from numbers import Integral
+
+from allocator.errors import ResourceError
+from allocator.resources.fixed import shown
 
 #: Disjoint (begin, end) pairs, both ends included, sorted, with gaps of at least one between.
 Ranges = tuple[tuple[int, int], ...]
 
 #: The largest integer in a range.
 MAX_BOUND = 2**63 - 1
+
+
+def checked(begin: object, end: object) -> tuple[int, int]:
+    """Return the pair as ints if it is a range.
+
+    Raises
+    ------
+    ResourceError
+        If an end is not an integer from 0 to 2**63 - 1, or the range ends before it begins. O(1).
+    """
+    low, high = _checked_bound(begin), _checked_bound(end)
+    if low > high:
+        raise ResourceError(f"the range {low}-{high} ends before it begins")
+    return low, high
+
+
+def _checked_bound(bound: object) -> int:
+    if isinstance(bound, Integral) and not isinstance(bound, bool) and 0 <= int(bound) <= MAX_BOUND:
+        return int(bound)
+    raise ResourceError(f"{shown(bound)} is not an integer from 0 to 2**63 - 1")
 
 
 def normal(pairs: Iterable[tuple[int, int]]) -> Ranges:

@@ -15,6 +15,10 @@ from allocator.resources.v1 import is_v1, read_v1
 _MAX_DEPTH = 8
 
 
+#: Texts up to this length are kept parsed by those who read them; longer ones seldom recur.
+CACHED_TEXT_CHARS = 256
+
+
 def read_entries(source: object, depth: int = 0) -> Iterator[Entry]:
     """Yield the entries that `source` stands for, in its order, empty amounts included.
 

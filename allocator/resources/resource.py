@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, final
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from types import EllipsisType
+from typing import Any, Final, final
 
 from allocator.errors import ResourceError
 from allocator.resources import ranges
-from allocator.resources.fixed import MAX_MILLI, shown
+from allocator.resources.disk import DiskInfo, DiskSource, check_disk_name
+from allocator.resources.fixed import check_milli, shown
 from allocator.resources.identity import (
+    RANGES,
     SCALAR,
-    DiskInfo,
-    DiskSource,
+    SET,
     Entry,
     Identity,
     Kind,
-    Reservation,
     Value,
+    identity_of,
 )
 from allocator.resources.reader import read_entries
+from allocator.resources.reservation import Reservation
 from allocator.resources.text import write_text
 from allocator.resources.v1 import write_v1
+
+#: How values of each type add up, are taken from each other, and contain each other.
+_PLUS: Final[dict[Kind, Callable[[Any, Any], Any]]] = {
+    SCALAR: operator.add,
+    RANGES: ranges.union,
+    SET: operator.or_,
+}
+_MINUS: Final[dict[Kind, Callable[[Any, Any], Any]]] = {
+    SCALAR: operator.sub,
+    RANGES: ranges.difference,
+    SET: operator.sub,
+}
+_COVERS: Final[dict[Kind, Callable[[Any, Any], bool]]] = {
+    SCALAR: operator.ge,
+    RANGES: ranges.contains,
+    SET: operator.ge,
+}
 
 
 @final
@@ -30,8 +51,8 @@ class Resource(Entry):
 
     Parameters
     ----------
-    source : str, mapping or Resource
-        Text (`"cpus(eng):4"` or JSON), a v1 JSON object, or a mapping of one name to its amount.
+    source : text, mapping or Resource
+        `"cpus(eng):4"`, a v1 JSON object (also as text), or a mapping of one name to its amount.
 
     Raises
     ------
@@ -42,54 +63,58 @@ class Resource(Entry):
     -----
     An entry's identity is its name, type, reservations (type, role, principal, labels),
     persistence id, disk source, provider id, and whether it is revocable or shared. The
-    persistence principal and the volume are carried along but, as in Mesos, are no part of it.
-    A single entry may be empty; it vanishes as it enters `Resources`.
+    persistence principal and the volume are carried along but, as in Mesos, are no part of it,
+    nor of equality. A single entry may be empty (it is then false); it vanishes as it enters
+    `Resources`.
 
     Examples
     --------
     >>> entry = Resource("cpus(eng/prod):0.5")
     >>> entry.value, entry.reservations[0].role, entry.splittable
     (500, 'eng/prod', True)
-    >>> print(entry)
-    cpus(eng/prod):0.5
+    >>> print(entry.replace(value=2000, reservations=()))
+    cpus:2
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("_canonical",)
 
-    _text: str | None
+    _canonical: str | None
 
-    def __new__(cls, source: object) -> Resource:  # noqa: D102 -- the class docstring says it
-        if source.__class__ is cls:
+    def __new__(cls, source: str | Mapping[str, object] | Entry | Iterable[object]) -> Resource:  # noqa: D102 -- the class docstring says it
+        if source.__class__ is Resource:
             return source
-        merged: Entry | None = None
-        for entry in read_entries(source):
+        merged: Resource | None = None
+        for entry in map(Resource._of, read_entries(source)):
             if merged is None:
                 merged = entry
-            elif entry._identity is merged._identity and entry._identity.shared:
-                merged = plus(merged, entry)
+            elif entry.shared and entry.identity is merged.identity:
+                merged = merged._plus(entry)
             else:
                 raise ResourceError(f"{shown(source)} is more than one resource")
         if merged is None:
             raise ResourceError(f"{shown(source)} is no resource")
-        return cls._of(merged)
+        return merged
 
-    @classmethod
+    @staticmethod
     def _make(
-        cls, identity: Identity, value: Value, disk: DiskInfo | None = None, copies: int = 1
+        identity: Identity, value: Value, disk: DiskInfo | None = None, copies: int = 1
     ) -> Resource:
+        """Return an entry of these parts, unchecked."""
         self = object.__new__(Resource)
         self._identity = identity
         self._value = value
         self._disk = disk
         self._copies = copies
-        self._text = None
+        self._canonical = None
         return self
 
-    @classmethod
-    def _of(cls, entry: Entry) -> Resource:
-        if entry.__class__ is cls:
+    @staticmethod
+    def _of(entry: Entry) -> Resource:
+        if isinstance(entry, Resource):
             return entry
         return Resource._make(entry._identity, entry._value, entry._disk, entry._copies)
+
+    # Parts
 
     @property
     def identity(self) -> Identity:
@@ -137,6 +162,11 @@ class Resource(Entry):
         return self._identity.source
 
     @property
+    def persistence_id(self) -> str | None:
+        """The persistent volume's id, None if it is no persistent volume."""
+        return self._identity.persistence_id
+
+    @property
     def provider_id(self) -> str | None:
         """The resource provider's id, None if the agent itself provides it."""
         return self._identity.provider_id
@@ -156,12 +186,96 @@ class Resource(Entry):
         """Whether a part of it is contained in it: not so for volumes, MOUNT and BLOCK disks."""
         return self._identity.splittable
 
-    def with_value(self, value: Value) -> Resource:
-        """Return an entry of the same identity with another value of the same type, unchecked.
+    def replace(
+        self,
+        *,
+        value: Value | EllipsisType = ...,
+        copies: int | EllipsisType = ...,
+        reservations: Iterable[Reservation] | EllipsisType = ...,
+        disk: DiskInfo | EllipsisType | None = ...,
+        provider_id: str | EllipsisType | None = ...,
+        revocable: bool | EllipsisType = ...,
+        shared: bool | EllipsisType = ...,
+    ) -> Resource:
+        """Return this entry with some parts replaced.
 
-        O(1).
+        Parameters
+        ----------
+        value : int, iterable of (int, int) pairs, or iterable of str, optional
+            A value of the entry's type, an amount in 1/1000.
+        copies : int, optional
+            At least 1, and 1 for an entry that is not shared.
+        reservations : iterable of Reservation, optional
+            The whole stack, outermost first.
+        disk, provider_id, revocable, shared : optional
+            As the properties of these names.
+
+        Raises
+        ------
+        ResourceError
+            If a new part is malformed or does not fit the others. O(size).
+
+        Examples
+        --------
+        >>> entry = Resource("disk(eng):64")
+        >>> deeper = (*entry.reservations, Reservation("DYNAMIC", "eng/prod"))
+        >>> entry.replace(reservations=deeper).role
+        'eng/prod'
         """
-        return Resource._make(self._identity, value, self._disk, self._copies)
+        old = self._identity
+        new_disk = self._disk if disk is ... else disk
+        if new_disk is not None:
+            check_disk_name(old.name)
+            if new_disk.persistence is None and new_disk.source is None:
+                new_disk = None
+        identity = identity_of(
+            old.name,
+            old.kind,
+            old.reservations if reservations is ... else tuple(reservations),
+            new_disk.persistence.id if new_disk and new_disk.persistence else None,
+            new_disk.source if new_disk else None,
+            old.provider_id if provider_id is ... else provider_id,
+            old.revocable if revocable is ... else revocable,
+            old.shared if shared is ... else shared,
+        )
+        new_copies = self._copies if copies is ... else copies
+        if new_copies < 1 or (new_copies > 1 and not identity.shared):
+            raise ResourceError(f"{shown(str(self))}: {new_copies} copies of it cannot be")
+        new_value = self._value if value is ... else _checked_value(old, value)
+        return Resource._make(identity, new_value, new_disk, new_copies)
+
+    # Arithmetic on entries of one identity, for `Resources`
+
+    def _plus(self, other: Resource) -> Resource:
+        """Return the sum; raises `ResourceError` if shared entries differ in value. O(size)."""
+        identity, mine, theirs = self._identity, self._value, other._value
+        if not identity.shared:
+            return Resource._make(identity, _PLUS[identity.kind](mine, theirs), self._disk)
+        if mine != theirs:
+            raise ResourceError(
+                f"shared {shown(str(other))} is there with another value: {shown(str(self))}"
+            )
+        return Resource._make(identity, mine, self._disk, self._copies + other._copies)
+
+    def _covers(self, other: Resource) -> bool:
+        """Tell whether it contains the other. O(size)."""
+        identity, mine, theirs = self._identity, self._value, other._value
+        if identity.shared:
+            return self._copies >= other._copies and mine == theirs
+        if not identity.splittable:
+            return mine == theirs
+        return _COVERS[identity.kind](mine, theirs)
+
+    def _minus(self, other: Resource) -> Resource | None:
+        """Return what is left without the other, which it covers; None if nothing is. O(size)."""
+        identity = self._identity
+        if identity.shared:
+            copies = self._copies - other._copies
+            return Resource._make(identity, self._value, self._disk, copies) if copies else None
+        rest = _MINUS[identity.kind](self._value, other._value)
+        return Resource._make(identity, rest, self._disk) if rest else None
+
+    # As a value
 
     def to_json(self) -> dict[str, Any]:
         """Return one copy of it as a v1 JSON object. O(size).
@@ -189,13 +303,14 @@ class Resource(Entry):
         return hash((self._identity, self._value, self._copies))
 
     def __str__(self) -> str:
-        if self._text is None:
+        """Return its canonical text, which reads back as it: JSON if plain text cannot say it."""
+        if self._canonical is None:
             text = write_text(self._identity, self._value)
             if text is None:
                 body = self.to_json()
                 text = compact_json(body if self._copies == 1 else [body] * self._copies)
-            self._text = text
-        return self._text
+            self._canonical = text
+        return self._canonical
 
     def __repr__(self) -> str:
         return f"Resource({str(self)!r})"
@@ -210,77 +325,21 @@ class Resource(Entry):
         return self
 
 
+def _checked_value(identity: Identity, value: Any) -> Value:
+    """Return a value of the identity's type in its one form; raises `ResourceError`. O(n log n)."""
+    try:
+        if identity.kind == SCALAR:
+            return check_milli(identity.name, value)
+        if identity.kind == RANGES:
+            return ranges.normal(ranges.checked(*pair) for pair in value)
+        words = frozenset(value)
+    except TypeError:  # not iterable, or not of pairs
+        raise ResourceError(f"{shown(value)} is no value of type {identity.kind}") from None
+    if isinstance(value, str) or not all(isinstance(word, str) and word for word in words):
+        raise ResourceError(f"{shown(value)} is no value of type {identity.kind}")
+    return words
+
+
 def compact_json(body: object) -> str:
     """Return the one JSON text of `body`: sorted keys, no blanks. O(size)."""
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
-
-
-def plus(left: Entry, right: Entry) -> Resource:
-    """Return the sum of two entries of one identity; shared ones count their copies instead.
-
-    Raises
-    ------
-    ResourceError
-        If shared entries differ in value, or an amount exceeds 2**63 - 1. O(size).
-    """
-    identity = left._identity
-    mine, theirs = left._value, right._value
-    if identity.shared:
-        if mine != theirs:
-            raise ResourceError(
-                f"shared {shown(str(Resource._of(left)))} is there with another value:"
-                f" {shown(str(Resource._of(right)))}"
-            )
-        return Resource._make(identity, mine, left._disk, left._copies + right._copies)
-    if isinstance(mine, int) and isinstance(theirs, int):
-        if mine + theirs > MAX_MILLI:
-            raise ResourceError(
-                f"{Resource._of(left)} and {Resource._of(right)} add up to an over-large amount"
-            )
-        return Resource._make(identity, mine + theirs, left._disk)
-    if isinstance(mine, frozenset) and isinstance(theirs, frozenset):
-        return Resource._make(identity, mine | theirs, left._disk)
-    assert isinstance(mine, tuple)
-    assert isinstance(theirs, tuple)
-    return Resource._make(identity, ranges.union(mine, theirs), left._disk)
-
-
-def covers(left: Entry, right: Entry) -> bool:
-    """Tell whether `right` is contained in `left`, an entry of the same identity. O(size)."""
-    identity = left._identity
-    mine, theirs = left._value, right._value
-    if identity.shared:
-        return left._copies >= right._copies and mine == theirs
-    if not identity.splittable:
-        return mine == theirs
-    if isinstance(mine, int) and isinstance(theirs, int):
-        return mine >= theirs
-    if isinstance(mine, frozenset) and isinstance(theirs, frozenset):
-        return mine >= theirs
-    assert isinstance(mine, tuple)
-    assert isinstance(theirs, tuple)
-    return ranges.contains(mine, theirs)
-
-
-def minus(left: Entry, right: Entry) -> Resource | None:
-    """Return `left` less `right`, which it covers; None if nothing is left. O(size)."""
-    identity = left._identity
-    mine, theirs = left._value, right._value
-    if identity.shared:
-        copies = left._copies - right._copies
-        return Resource._make(identity, mine, left._disk, copies) if copies else None
-    rest: Value
-    if isinstance(mine, int) and isinstance(theirs, int):
-        rest = mine - theirs
-    elif isinstance(mine, tuple) and isinstance(theirs, tuple):
-        rest = ranges.difference(mine, theirs)
-    else:
-        assert isinstance(mine, frozenset)
-        assert isinstance(theirs, frozenset)
-        rest = mine - theirs
-    return Resource._make(identity, rest, left._disk) if rest else None
-
-
-def is_scalar(entry: Entry) -> bool:
-    """Tell whether its value is an amount. O(1)."""
-    return entry._identity.kind == SCALAR

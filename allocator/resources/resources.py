@@ -11,13 +11,10 @@ from allocator.errors import ResourceError
 from allocator.resources import ranges
 from allocator.resources.fixed import MAX_MILLI, MILLI, shown
 from allocator.resources.identity import SCALAR, SET, Entry, Identity, Kind, identity_of
-from allocator.resources.quantities import Quantities, add_amount, checked_amounts
-from allocator.resources.reader import read_entries
-from allocator.resources.resource import Resource, compact_json, covers, is_scalar, minus, plus
+from allocator.resources.quantities import Quantities, add_amount, checked_amounts, over_large
+from allocator.resources.reader import CACHED_TEXT_CHARS, read_entries
+from allocator.resources.resource import Resource, compact_json
 from allocator.roles import is_at_or_below
-
-#: Texts up to this length are kept parsed; longer ones seldom come twice.
-_CACHED_TEXT_CHARS = 256
 
 
 @final
@@ -74,10 +71,8 @@ class Resources:
     def __new__(cls, source: ResourcesLike = ()) -> Resources:  # noqa: D102 -- the class docstring says it
         if source.__class__ is cls:
             return source
-        if source.__class__ is str and len(source) <= _CACHED_TEXT_CHARS:
+        if isinstance(source, str) and len(source) <= CACHED_TEXT_CHARS:
             return _read_short(source)
-        if isinstance(source, Resources):
-            return source  # type: ignore[return-value]  # never subclassed
         return _gather(read_entries(source))
 
     @classmethod
@@ -116,15 +111,22 @@ class Resources:
         """The resource names in it, sorted. O(n log n)."""
         return tuple(sorted(self._totals.keys() | self._other_kinds().keys()))
 
-    def __getitem__(self, name: str) -> float | ranges.Ranges | frozenset[str]:
-        """Return the sum over all identities: a float, (begin, end) pairs, or words. O(1), O(n)."""
+    def __getitem__(self, name: str) -> Any:
+        """Return the sum of a name over all identities, a shared entry counted once.
+
+        Returns
+        -------
+        float, tuple of (int, int), or frozenset of str
+            As the name's type says, 0.0 if there is none. Not a union for the type checker: the
+            caller knows which names are scalars. O(1) for scalars, O(n) otherwise.
+        """
         kind = self._other_kinds().get(name)
         if kind is None:
             return self._totals.get(name, 0) / MILLI
-        values = [entry._value for entry in self._special.values() if entry.name == name]
+        values: list[Any] = [entry.value for entry in self._special.values() if entry.name == name]
         if kind == SET:
-            return frozenset().union(*(value for value in values if isinstance(value, frozenset)))
-        return ranges.normal(pair for value in values if isinstance(value, tuple) for pair in value)
+            return frozenset().union(*values)
+        return ranges.normal(pair for pairs in values for pair in pairs)
 
     def quantities(self) -> Quantities:
         """Return how much of each scalar name it holds, a shared entry counted once. O(1)."""
@@ -132,6 +134,26 @@ class Resources:
         if found is None:
             found = self._quantities = Quantities._make(self._totals)
         return found
+
+    def counts(self) -> Quantities:
+        """Return `quantities()` with ranges and sets too, as the number of their elements.
+
+        Beyond what an int64 holds in 1/1000 they count as the most it does. O(n).
+
+        Examples
+        --------
+        >>> print(Resources("cpus:1;ports:[1-10];disk:{sda,sdb}").counts())
+        cpus:1;disk:2;ports:10
+        """
+        if not self._other_kinds():
+            return self.quantities()
+        totals = self._totals.copy()
+        for entry in self._special.values():
+            value = entry.value
+            if not isinstance(value, int):
+                elements = ranges.count(value) if isinstance(value, tuple) else len(value)
+                totals[entry.name] = min(totals.get(entry.name, 0) + MILLI * elements, MAX_MILLI)
+        return Quantities._make(totals)
 
     def __len__(self) -> int:
         return len(self._plain) + len(self._special)
@@ -154,11 +176,11 @@ class Resources:
 
     def scalars(self) -> Resources:
         """Return the scalar entries. O(n)."""
-        return self._select(is_scalar, plain=True)
+        return self._select(lambda entry: entry.type == SCALAR, plain=True)
 
     def special(self) -> Resources:
         """Return all but the plain scalars of `plain_milli`. O(n)."""
-        return self._select(_always, plain=False)
+        return self._select(lambda entry: True, plain=False)
 
     def reserved(self, role: str | None = None) -> Resources:
         """Return the reserved entries, or those whose innermost reservation is `role`'s. O(n)."""
@@ -203,6 +225,8 @@ class Resources:
 
     def _select(self, wanted: Callable[[Resource], bool], *, plain: bool) -> Resources:
         """Return the special entries `wanted`, with or without the plain scalars."""
+        if not self._special:
+            return self if plain else EMPTY
         special = {identity: entry for identity, entry in self._special.items() if wanted(entry)}
         if len(special) == len(self._special) and (plain or not self._plain):
             return self
@@ -220,7 +244,6 @@ class Resources:
     def __add__(self, other: ResourcesLike) -> Resources:
         if other.__class__ is not Resources:
             other = Resources(other)
-        assert isinstance(other, Resources)
         if not (other._plain or other._special):
             return self
         if not (self._plain or self._special):
@@ -244,7 +267,6 @@ class Resources:
     def __sub__(self, other: ResourcesLike) -> Resources:
         if other.__class__ is not Resources:
             other = Resources(other)
-        assert isinstance(other, Resources)
         if not (other._plain or other._special):
             return self
         if other is self:
@@ -276,9 +298,9 @@ class Resources:
             special = special.copy()
             for identity, entry in other._special.items():
                 mine = special.get(identity)
-                if mine is None or not covers(mine, entry):
+                if mine is None or not mine._covers(entry):
                     raise self._lacks(other)
-                rest = minus(mine, entry)
+                rest = mine._minus(entry)
                 if rest is None:
                     del special[identity]
                 else:
@@ -297,7 +319,8 @@ class Resources:
     def __ge__(self, other: ResourcesLike) -> bool:
         if other.__class__ is not Resources:
             other = Resources(other)
-        assert isinstance(other, Resources)
+        if other is self:
+            return True
         plain = self._plain
         for name, milli in other._plain.items():
             if plain.get(name, 0) < milli:
@@ -305,7 +328,7 @@ class Resources:
         special = self._special
         for identity, entry in other._special.items():
             mine = special.get(identity)
-            if mine is None or not covers(mine, entry):
+            if mine is None or not mine._covers(entry):
                 return False
         return True
 
@@ -400,11 +423,11 @@ def _gather(entries: Iterable[Entry]) -> Resources:
     kinds: dict[str, Kind] = {}
     for entry in entries:
         identity, value = entry._identity, entry._value
-        if not value:
-            continue
         kind = kinds.setdefault(identity.name, identity.kind)
         if kind != identity.kind:
             raise ResourceError(f"{shown(identity.name)} is both {kind} and {identity.kind}")
+        if not value:
+            continue
         if identity.plain and isinstance(value, int):
             add_amount(totals, identity.name, value)
             plain[identity.name] = plain.get(identity.name, 0) + value
@@ -419,7 +442,7 @@ def _add_special(
     """Add an entry to the special ones and to the totals, in place."""
     identity = entry._identity
     mine = special.get(identity)
-    special[identity] = entry if mine is None else plus(mine, entry)
+    special[identity] = entry if mine is None else mine._plus(entry)
     if isinstance(entry._value, int) and not (identity.shared and mine is not None):
         add_amount(totals, identity.name, entry._value)
 
@@ -430,7 +453,7 @@ def _plain_sum(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
     for name, milli in right.items():
         amount = total.get(name, 0) + milli
         if amount > MAX_MILLI:
-            raise ResourceError(f"{name}: {shown(amount)} thousandths are over-large")
+            raise over_large(name, amount)
         total[name] = amount
     return total
 
@@ -441,7 +464,3 @@ def _take_amount(totals: dict[str, int], name: str, milli: int) -> None:
         totals[name] = left
     else:
         del totals[name]
-
-
-def _always(entry: Resource) -> bool:
-    return True

@@ -13,19 +13,18 @@ from allocator.resources.identity import (
     RANGES,
     SCALAR,
     SET,
-    STATIC,
     Entry,
     Identity,
     Kind,
-    Reservation,
     Value,
     identity_of,
 )
-from allocator.resources.ranges import MAX_BOUND, Ranges, normal
+from allocator.resources.ranges import Ranges, checked, normal
+from allocator.resources.reservation import STATIC, Reservation
 from allocator.roles import DEFAULT_ROLE
 
 #: Characters with a meaning in this syntax; a name, role or word with one is written as JSON.
-_STRUCTURE = re.compile(r"[()\[\]{}:;,\"\s\x1c-\x1f\x85]")
+_STRUCTURE = re.compile(r"[()\[\]{}:;,\"\s]")
 _HEAD = re.compile(r"([^()]*)(?:\(([^()]*)\))?")
 _BOUND_DIGITS = re.compile(r"0*([0-9]{1,19})")
 
@@ -95,7 +94,7 @@ def _read_ranges(text: str) -> Ranges:
         begin, dash, end = item.partition("-")
         if not dash:
             raise ResourceError(f"{shown(item)} is not a range begin-end")
-        pairs.append(checked_range(read_bound(begin.strip()), read_bound(end.strip())))
+        pairs.append(checked(read_bound(begin.strip()), read_bound(end.strip())))
     return normal(pairs)
 
 
@@ -107,24 +106,17 @@ def _read_words(text: str) -> Iterator[str]:
 
 
 def read_bound(digits: str) -> int:
-    """Return the end of a range from its decimal digits.
+    """Return an end of a range from its decimal digits, which may be more than fit an int64.
 
     Raises
     ------
     ResourceError
-        If it has other characters or exceeds 2**63 - 1. O(length).
+        If it is not a text of digits, or has far too many. O(length).
     """
     match = _BOUND_DIGITS.fullmatch(digits)
-    if match is None or int(match[1]) > MAX_BOUND:
+    if match is None:
         raise ResourceError(f"{shown(digits)} is not an integer from 0 to 2**63 - 1")
     return int(match[1])
-
-
-def checked_range(begin: int, end: int) -> tuple[int, int]:
-    """Return the pair; raises `ResourceError` if it ends before it begins. O(1)."""
-    if begin > end:
-        raise ResourceError(f"the range {begin}-{end} ends before it begins")
-    return begin, end
 
 
 def write_text(identity: Identity, value: Value) -> str | None:

@@ -1,7 +1,7 @@
 """The v1 JSON form of one resource, as Mesos' scheduler and operator APIs write it.
 
 Reading follows `Resources::validate` of Mesos: a `role` without `reservations` is the older way
-to say a static reservation, with `reservation` beside it a dynamic one. `null` means unset,
+to say a static reservation, and with `reservation` beside it a dynamic one. `null` means unset;
 `allocation_info` and fields not known here are ignored.
 """
 
@@ -9,41 +9,50 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from allocator.errors import ResourceError
+from allocator.resources.disk import (
+    MOUNTED_SOURCES,
+    DiskInfo,
+    DiskSource,
+    Persistence,
+    Volume,
+    check_disk_name,
+)
 from allocator.resources.fixed import number_of, read_milli, shown
 from allocator.resources.identity import (
-    DISK,
-    DYNAMIC,
     RANGES,
     SCALAR,
     SET,
-    SOURCE_TYPES,
-    STATIC,
-    DiskInfo,
-    DiskSource,
     Entry,
     Identity,
     Kind,
-    Labels,
-    Persistence,
-    Reservation,
     Value,
-    Volume,
     identity_of,
 )
-from allocator.resources.ranges import MAX_BOUND, Ranges, normal
-from allocator.resources.text import checked_range, read_bound
+from allocator.resources.ranges import Ranges, checked, normal
+from allocator.resources.reservation import (
+    DYNAMIC,
+    STATIC,
+    Labels,
+    Reservation,
+    optional_text,
+)
+from allocator.resources.text import read_bound
 from allocator.roles import DEFAULT_ROLE
 
-#: The field that holds the value of each kind.
+#: The field that holds the value of each type.
 _VALUE_FIELDS: Final[dict[Kind, str]] = {SCALAR: "scalar", RANGES: "ranges", SET: "set"}
+#: Fields that tell a v1 resource from a mapping of names to amounts.
+_TELLING_FIELDS: Final = ("type", "role", "reservation", "reservations", *_VALUE_FIELDS.values())
 
 Json = dict[str, Any]
 
 
 def is_v1(mapping: Mapping[Any, Any]) -> bool:
     """Tell a v1 resource from a mapping of names to amounts. O(1)."""
-    return isinstance(mapping.get("name"), str) and any(
-        field in mapping for field in ("type", *_VALUE_FIELDS.values())
+    is_named = isinstance(mapping.get("name"), str)
+    return any(
+        field in mapping and (is_named or isinstance(mapping[field], Mapping))
+        for field in _TELLING_FIELDS
     )
 
 
@@ -53,11 +62,11 @@ def read_v1(entry: Mapping[str, Any]) -> Entry:
     Raises
     ------
     ResourceError
-        Naming the resource and the field that is malformed. O(size of the object).
+        Naming the resource and what is malformed. O(size of the object).
     """
     name = entry.get("name")
     if not isinstance(name, str) or not name:
-        raise ResourceError(f"resource {shown(entry)}: 'name' must be a non-empty text")
+        raise ResourceError(f"resource {shown(entry)}: its 'name' must be a non-empty text")
     try:
         kind, value = _read_value(entry)
         disk = _read_disk(name, _message(entry, "disk"))
@@ -74,192 +83,6 @@ def read_v1(entry: Mapping[str, Any]) -> Entry:
     except ResourceError as error:
         raise ResourceError(f"resource {shown(name)}: {error}") from None
     return Entry.of(identity, value, disk)
-
-
-# Fields
-
-
-def _message(parent: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
-    value = parent.get(field)
-    if value is not None and not isinstance(value, Mapping):
-        raise ResourceError(f"{field!r} must be an object, not {shown(value)}")
-    return value
-
-
-def _list(parent: Mapping[str, Any], field: str) -> Sequence[Any]:
-    value = parent.get(field)
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
-        raise ResourceError(f"{field!r} must be a list, not {shown(value)}")
-    return value
-
-
-def _text(parent: Mapping[str, Any], field: str, *, required: bool = False) -> str | None:
-    value = parent.get(field)
-    if value is None and not required:
-        return None
-    if not isinstance(value, str) or (required and not value):
-        raise ResourceError(f"{field!r} must be a text, not {shown(value)}")
-    return value
-
-
-# Values
-
-
-def _read_value(entry: Mapping[str, Any]) -> tuple[Kind, Value]:
-    given = [kind for kind, field in _VALUE_FIELDS.items() if entry.get(field) is not None]
-    kind = entry.get("type")
-    if kind is not None and not (isinstance(kind, str) and kind in _VALUE_FIELDS):
-        raise ResourceError(f"the type {shown(kind)} is not SCALAR, RANGES or SET")
-    if len(given) != 1 or (kind is not None and kind != given[0]):
-        raise ResourceError(
-            f"type {shown(kind)} with {[_VALUE_FIELDS[k] for k in given]}: exactly the value of"
-            " the type must be given"
-        )
-    body = _message(entry, _VALUE_FIELDS[given[0]]) or {}
-    if given[0] == SCALAR:
-        return SCALAR, read_milli(body.get("value"))
-    if given[0] == RANGES:
-        return RANGES, _read_ranges(body)
-    return SET, frozenset(_read_words(body))
-
-
-def _read_ranges(body: Mapping[str, Any]) -> Ranges:
-    pairs = []
-    for item in _list(body, "range"):
-        if not isinstance(item, Mapping):
-            raise ResourceError(f"{shown(item)} is not a range")
-        pairs.append(checked_range(_bound(item.get("begin")), _bound(item.get("end"))))
-    return normal(pairs)
-
-
-def _bound(value: object) -> int:
-    if isinstance(value, str):
-        return read_bound(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_BOUND:
-        raise ResourceError(f"{shown(value)} is not an integer from 0 to 2**63 - 1")
-    return value
-
-
-def _read_words(body: Mapping[str, Any]) -> list[str]:
-    words = list(_list(body, "item"))
-    for word in words:
-        if not isinstance(word, str) or not word:
-            raise ResourceError(f"{shown(word)} is not a word of a set")
-    return words
-
-
-# Reservations
-
-
-def _read_stack(entry: Mapping[str, Any]) -> tuple[Reservation, ...]:
-    role = _text(entry, "role")
-    legacy = _message(entry, "reservation")
-    stack = tuple(_read_reservation(item) for item in _list(entry, "reservations"))
-    if not stack:
-        return _legacy_stack(role, legacy)
-    innermost = stack[-1]
-    if role not in (None, DEFAULT_ROLE, innermost.role):
-        raise ResourceError(f"role {role!r} beside reservations for {innermost.role!r}")
-    if legacy is not None and _legacy_stack(innermost.role, legacy) != (innermost,):
-        raise ResourceError("'reservation' differs from the innermost of 'reservations'")
-    return stack
-
-
-def _legacy_stack(
-    role: str | None, reservation: Mapping[str, Any] | None
-) -> tuple[Reservation, ...]:
-    if role in (None, DEFAULT_ROLE):
-        if reservation is not None:
-            raise ResourceError(f"role {role!r} with a 'reservation': it reserves for no role")
-        return ()
-    if reservation is None:
-        return (Reservation(STATIC, role),)
-    return (
-        Reservation(DYNAMIC, role, _text(reservation, "principal"), _labels(reservation, "labels")),
-    )
-
-
-def _read_reservation(item: object) -> Reservation:
-    if not isinstance(item, Mapping):
-        raise ResourceError(f"{shown(item)} is not a reservation")
-    return Reservation(
-        item.get("type"),  # type: ignore[arg-type]  # Reservation refuses what is not a type
-        _text(item, "role", required=True) or "",
-        _text(item, "principal"),
-        _labels(item, "labels"),
-    )
-
-
-def _labels(parent: Mapping[str, Any], field: str) -> Labels:
-    pairs = []
-    for label in _list(_message(parent, field) or {}, "labels"):
-        if not isinstance(label, Mapping):
-            raise ResourceError(f"{shown(label)} is not a label")
-        key = label.get("key")
-        if not isinstance(key, str):
-            raise ResourceError(f"the label key {shown(key)} is not a text")
-        pairs.append((key, _text(label, "value")))
-    return tuple(pairs)
-
-
-# Disks
-
-
-def _read_disk(name: str, disk: Mapping[str, Any] | None) -> DiskInfo | None:
-    if disk is None:
-        return None
-    if name != DISK:
-        raise ResourceError(f"disk information belongs to 'disk', not {name!r}")
-    persistence, volume = _message(disk, "persistence"), _message(disk, "volume")
-    source = _message(disk, "source")
-    if volume is not None and persistence is None:
-        raise ResourceError("a 'volume' needs 'persistence' beside it")
-    if persistence is None and source is None:
-        return None
-    return DiskInfo(
-        None if persistence is None else _read_persistence(persistence),
-        None if volume is None else _read_volume(volume),
-        None if source is None else _read_source(source),
-    )
-
-
-def _read_persistence(persistence: Mapping[str, Any]) -> Persistence:
-    return Persistence(
-        _text(persistence, "id", required=True) or "", _text(persistence, "principal")
-    )
-
-
-def _read_volume(volume: Mapping[str, Any]) -> Volume:
-    mode = volume.get("mode")
-    if mode not in (None, "RW", "RO"):
-        raise ResourceError(f"the volume mode {shown(mode)} is not RW or RO")
-    return Volume(_text(volume, "container_path"), mode, _text(volume, "host_path"))
-
-
-def _read_source(source: Mapping[str, Any]) -> DiskSource:
-    kind = source.get("type")
-    if kind not in SOURCE_TYPES:
-        raise ResourceError(f"the disk source type {shown(kind)} is not {'/'.join(SOURCE_TYPES)}")
-    root = None
-    for field in ("path", "mount"):
-        mounted = _message(source, field)
-        if mounted is not None:
-            if kind != field.upper():
-                raise ResourceError(f"a disk source of type {kind} with {field!r}")
-            root = _text(mounted, "root")
-    return DiskSource(
-        kind,
-        root,
-        _text(source, "id"),
-        _text(source, "profile"),
-        _text(source, "vendor"),
-        _labels(source, "metadata"),
-    )
-
-
-# Writing
 
 
 def write_v1(identity: Identity, value: Value, disk: DiskInfo | None) -> Json:
@@ -279,12 +102,137 @@ def write_v1(identity: Identity, value: Value, disk: DiskInfo | None) -> Json:
     return body
 
 
+# Fields: each reader takes the parent object, so that its message can name the field.
+
+
+def _message(parent: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
+    value = parent.get(field)
+    if value is not None and not isinstance(value, Mapping):
+        raise ResourceError(f"{field!r} must be an object, not {shown(value)}")
+    return value
+
+
+def _list(parent: Mapping[str, Any], field: str) -> Sequence[Any]:
+    value = parent.get(field)
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise ResourceError(f"{field!r} must be a list, not {shown(value)}")
+    return value
+
+
+def _messages(parent: Mapping[str, Any], field: str) -> Sequence[Mapping[str, Any]]:
+    items = _list(parent, field)
+    for item in items:
+        if not isinstance(item, Mapping):
+            raise ResourceError(f"{field!r} must hold objects, not {shown(item)}")
+    return items
+
+
+def _text(parent: Mapping[str, Any], field: str) -> str | None:
+    value: str | None = parent.get(field)
+    optional_text(field, value)
+    return value
+
+
+def _set_fields(**fields: object) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+# Values
+
+
+def _read_value(entry: Mapping[str, Any]) -> tuple[Kind, Value]:
+    kind = _read_kind(entry)
+    body = _message(entry, _VALUE_FIELDS[kind]) or {}
+    if kind == SCALAR:
+        return kind, read_milli(body.get("value"))
+    if kind == RANGES:
+        return kind, _read_ranges(body)
+    return kind, _read_words(body)
+
+
+def _read_kind(entry: Mapping[str, Any]) -> Kind:
+    """Return the type, which exactly one value must be given for and which may go unsaid."""
+    said = entry.get("type")
+    given = [kind for kind, field in _VALUE_FIELDS.items() if entry.get(field) is not None]
+    if said is not None and said not in tuple(_VALUE_FIELDS):
+        raise ResourceError(f"the type {shown(said)} is none of {', '.join(_VALUE_FIELDS)}")
+    if len(given) != 1:
+        raise ResourceError(f"it has {len(given)} values {given} instead of one")
+    if said is not None and said != given[0]:
+        raise ResourceError(f"its type is {said}, but its value is of the type {given[0]}")
+    return given[0]
+
+
+def _read_ranges(body: Mapping[str, Any]) -> Ranges:
+    return normal(
+        checked(_bound(item.get("begin")), _bound(item.get("end")))
+        for item in _messages(body, "range")
+    )
+
+
+def _bound(bound: object) -> object:
+    return read_bound(bound) if isinstance(bound, str) else bound
+
+
+def _read_words(body: Mapping[str, Any]) -> frozenset[str]:
+    words = _list(body, "item")
+    for word in words:
+        if not isinstance(word, str) or not word:
+            raise ResourceError(f"{shown(word)} is not a word of a set")
+    return frozenset(words)
+
+
 def _write_value(value: Value) -> Json:
     if isinstance(value, int):
         return {"value": number_of(value)}
     if isinstance(value, frozenset):
         return {"item": sorted(value)}
     return {"range": [{"begin": begin, "end": end} for begin, end in value]}
+
+
+# Reservations
+
+
+def _read_stack(entry: Mapping[str, Any]) -> tuple[Reservation, ...]:
+    role, older = _text(entry, "role"), _message(entry, "reservation")
+    stack = tuple(map(_read_reservation, _messages(entry, "reservations")))
+    if not stack:
+        return _older_stack(role, older)
+    innermost = stack[-1]
+    if role not in (None, DEFAULT_ROLE, innermost.role):
+        raise ResourceError(f"its role is {role!r}, but it is reserved for {innermost.role!r}")
+    if older is not None and _older_stack(innermost.role, older) != (innermost,):
+        raise ResourceError("its 'reservation' differs from the innermost of its 'reservations'")
+    return stack
+
+
+def _older_stack(
+    role: str | None, reservation: Mapping[str, Any] | None
+) -> tuple[Reservation, ...]:
+    """Return the stack that `role` and `reservation` stand for, in the form before refinement."""
+    if role is None or role == DEFAULT_ROLE:
+        if reservation is not None:
+            raise ResourceError("it has a 'reservation' but no role that it is reserved for")
+        return ()
+    if reservation is None:
+        return (Reservation(STATIC, role),)
+    for field in ("type", "role"):
+        if reservation.get(field) is not None:
+            raise ResourceError(f"its 'reservation' has a {field!r}; only 'reservations' have one")
+    return (
+        Reservation(DYNAMIC, role, reservation.get("principal"), _labels(reservation, "labels")),
+    )
+
+
+def _read_reservation(item: Mapping[str, Any]) -> Reservation:
+    return Reservation(
+        item.get("type"),  # type: ignore[arg-type]  # Reservation refuses what is no type
+        item.get("role"),  # type: ignore[arg-type]  # Reservation refuses what is no role
+        item.get("principal"),
+        _labels(item, "labels"),
+    )
 
 
 def _write_reservation(reservation: Reservation) -> Json:
@@ -296,10 +244,63 @@ def _write_reservation(reservation: Reservation) -> Json:
     )
 
 
+def _labels(parent: Mapping[str, Any], field: str) -> Labels:
+    labels = _messages(_message(parent, field) or {}, "labels")
+    return tuple((label.get("key"), label.get("value")) for label in labels)  # type: ignore[misc]
+
+
 def _write_labels(labels: Labels) -> Json | None:
     if not labels:
         return None
     return {"labels": [_set_fields(key=key, value=value) for key, value in labels]}
+
+
+# Disks
+
+
+def _read_disk(name: str, disk: Mapping[str, Any] | None) -> DiskInfo | None:
+    if disk is None:
+        return None
+    check_disk_name(name)
+    persistence, volume = _message(disk, "persistence"), _message(disk, "volume")
+    source = _message(disk, "source")
+    if persistence is None and volume is None and source is None:
+        return None
+    return DiskInfo(
+        None if persistence is None else _read_persistence(persistence),
+        None if volume is None else _read_volume(volume),
+        None if source is None else _read_source(source),
+    )
+
+
+def _read_persistence(persistence: Mapping[str, Any]) -> Persistence:
+    return Persistence(
+        persistence.get("id"),  # type: ignore[arg-type]  # Persistence refuses what is no id
+        persistence.get("principal"),
+    )
+
+
+def _read_volume(volume: Mapping[str, Any]) -> Volume:
+    return Volume(volume.get("container_path"), volume.get("mode"), volume.get("host_path"))
+
+
+def _read_source(source: Mapping[str, Any]) -> DiskSource:
+    kind = source.get("type")
+    root = None
+    for mounted in MOUNTED_SOURCES:
+        mount = _message(source, mounted.lower())
+        if mount is not None:
+            if kind != mounted:
+                raise ResourceError(f"a disk source of type {shown(kind)} has {mounted.lower()!r}")
+            root = mount.get("root")
+    return DiskSource(
+        kind,  # type: ignore[arg-type]  # DiskSource refuses what is no type
+        root,
+        source.get("id"),
+        source.get("profile"),
+        source.get("vendor"),
+        _labels(source, "metadata"),
+    )
 
 
 def _write_disk(disk: DiskInfo) -> Json:
@@ -327,7 +328,3 @@ def _write_source(source: DiskSource) -> Json:
     if source.root is not None:
         body[source.type.lower()] = {"root": source.root}
     return body
-
-
-def _set_fields(**fields: object) -> Json:
-    return {name: value for name, value in fields.items() if value is not None}
