@@ -1,0 +1,32 @@
+"""Who is next: clients in a tree, neediest first.
+
+`DRFSorter` is compiled and keeps its order up to date; `NaiveDRFSorter` recomputes everything at
+every question and is the specification; `SortedDRFSorter` does in plain Python what the compiled
+one does; `RandomSorter` is a weighted shuffle. All have the interface of `Sorter`.
+"""
+
+from allocator.sorter.base import Sorter
+from allocator.sorter.naive import NaiveDRFSorter
+from allocator.sorter.random import RandomSorter
+from allocator.sorter.sorted import SortedDRFSorter
+from allocator.sorter.totals import Totals
+
+try:
+    from allocator.sorter._drf import DRFSorter
+except ModuleNotFoundError as error:
+    if error.name != "allocator.sorter._drf":
+        raise
+    raise ImportError(
+        "the compiled module allocator.sorter._drf is missing; build it with"
+        " `pip install --no-build-isolation -e .`",
+        name=error.name,
+    ) from error
+
+__all__ = [
+    "DRFSorter",
+    "NaiveDRFSorter",
+    "RandomSorter",
+    "Sorter",
+    "SortedDRFSorter",
+    "Totals",
+]

@@ -1,0 +1,117 @@
+"""The compiled DRF sorter as other compiled modules see it.
+
+A cycle that cimports this works on leaves (node indices) and int64 rows without Python objects:
+
+    sorter.sync()                              # once, after which totals stand still
+    leaf = sorter.first()                      # the neediest
+    sorter.add_row(leaf, row, n_columns, 1)    # it gets more and moves to its new place
+    leaf = sorter.first()
+
+A leaf's index is good until `add` or `remove` is called; `leaf_of` finds it again.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from allocator.sorter._siblings cimport NONE, Place, Siblings
+
+cdef enum:
+    ROOT = 0  # index of the root node, which has no place and no client
+
+
+cdef struct Node:
+    double weight       # > 0; 1 in an implicit leaf
+    int64_t passed      # id of the last walk that gave it out or entered it
+    int32_t parent      # index of the parent, NONE at the root; next in the free list when free
+    int32_t implicit    # index of the implicit leaf among its children, or NONE
+    int32_t n_children  # children, active or not
+    int32_t n_active    # active leaves at or below it; 0 or 1 in a leaf
+    bint is_leaf        # whether it stands for a client and has no children
+    Siblings children   # those children with n_active > 0, in order
+
+
+cdef class DRFSorter:
+    cdef readonly object totals    # Totals: the denominators, perhaps shared with other sorters
+    cdef readonly bint flat        # whether each client is one leaf below the root
+
+    # Nodes: parallel arrays of `capacity` records, indexed by node.
+    cdef Node *nodes               # (capacity,) the tree of paths
+    cdef Place *places             # (capacity,) key and place among siblings
+    cdef int64_t *rows             # (capacity, stride) allocated at or below, 1/1000, by column
+    cdef list labels               # (capacity,) str: path; of an implicit leaf its client's
+    cdef list names                # (capacity,) bytes: last name in the path, as places[].name
+    cdef list held                 # (capacity,) dict in a leaf: agent -> Resources, none empty
+    cdef int32_t capacity          # nodes, free ones included
+    cdef int32_t free              # index of the first free node, NONE if there is none
+    cdef int32_t n_free            # free nodes
+    cdef int32_t levels            # no leaf is deeper than this below the root; >= 1
+
+    # Columns: those of `totals.columns`, as far as this sorter has met them.
+    cdef Py_ssize_t stride         # columns there is room for
+    cdef int64_t *amounts          # (stride,) totals as last seen, 1/1000; 0 if not counted
+    cdef int32_t *counted          # (n_counted,) columns with a positive total, not excluded
+    cdef Py_ssize_t n_counted
+    cdef int64_t *delta            # (stride,) scratch: what an adjustment adds, 1/1000
+    cdef object version            # int: `totals.version` when the totals were last seen
+    cdef frozenset exclude         # str: names left out of the share
+
+    # Lookup.
+    cdef dict index                # str -> int: path to node; implicit leaves end in "/."
+    cdef dict leaves               # str -> int: client to its leaf
+    cdef dict weights              # str -> float: path to weight, also without a node
+    cdef dict shared               # int -> dict: node to agent -> shared Resources at or below it
+
+    # Answers.
+    cdef list listing              # str: the last answer of sort()
+    cdef bint listed               # whether `listing` still holds
+    cdef void *walk                # borrowed Walk that follows the live order, or NULL
+    cdef int64_t n_walks           # walks begun so far
+
+    # For compiled callers.
+    cdef int sync(self) except -1
+    cdef int32_t leaf_of(self, object client) except -1
+    cdef int32_t first(self) noexcept nogil
+    cdef int32_t successor(self, int32_t leaf) noexcept nogil
+    cdef int add_row(
+        self, int32_t leaf, const int64_t *row, Py_ssize_t n_columns, int64_t times
+    ) except -1
+    cdef int reserve_columns(self, Py_ssize_t n_columns) except -1
+
+    # Within.
+    cdef int reserve_nodes(self, int32_t n_nodes) except -1
+    cdef int32_t take_node(self, int32_t parent, str label, str name) except -1
+    cdef int release_node(self, int32_t node) except -1
+    cdef int32_t new_leaf(self, int32_t node, str client) except -1
+    cdef int split(self, int32_t node) except -1
+    cdef int merge(self, int32_t node) except -1
+    cdef int withdraw(self, int32_t leaf) except -1
+    cdef int change(
+        self, int32_t leaf, object agent, object lost, object gained, int64_t times
+    ) except -1
+    cdef list shared_changes(self, int32_t node, object agent, object lost, object gained)
+    cdef int store_shared(self, list changes) except -1
+    cdef int fill_delta(self, object amounts, int64_t sign) except -1
+    cdef int check_fit(self, const int64_t *row, Py_ssize_t n_columns) except -1
+    cdef int check_fit_shared(self, list changes) except -1
+    cdef void add_to_path(
+        self, int32_t node, const int64_t *row, Py_ssize_t n_columns, int64_t times
+    ) noexcept nogil
+    cdef double share_of(self, int32_t node) noexcept nogil
+    cdef void reposition(self, int32_t node) noexcept nogil
+    cdef void settle(self, int32_t node) noexcept nogil
+    cdef void set_active(self, int32_t leaf, bint active) noexcept nogil
+    cdef void rebuild(self) noexcept nogil
+    cdef int32_t descend(self, int32_t node) noexcept nogil
+    cdef int disturb(self, int32_t leaf) except -1
+
+
+cdef class Walk:
+    cdef DRFSorter sorter          # whose order this is
+    cdef int64_t id                # its number among the sorter's walks, from 1
+    cdef int32_t *ahead            # (sorter.levels,) by level the next node to enter, or NONE
+    cdef Py_ssize_t level          # level at which the walk goes on, -1 at the end
+    cdef list rest                 # str: what is left, once it no longer follows the live order
+    cdef Py_ssize_t position       # of the next in `rest`
+
+    cdef int32_t advance(self) noexcept
+    cdef int32_t not_passed(self, int32_t node) noexcept
+    cdef int detach(self) except -1

@@ -1,0 +1,1025 @@
+"""The DRF sorter that keeps its order up to date, compiled.
+
+Invariants, which `_check` verifies:
+
+D1. `rows[node]` is what the leaves at or below a node hold, by column; a shared entry of an agent
+    counts once in each row.
+D2. A node has a place among its parent's `children` exactly when an active leaf is at or below it,
+    so an inactive subtree is never walked.
+D3. The share in a place is `share_of` its node by the totals last seen; the `children` are in
+    order (L1, L2 in `_siblings.pxd`). Shares of nodes without a place are computed when asked for.
+D4. `listing` is the order of the whole tree while `listed` holds.
+D5. While a walk follows the live order, only nodes that it has passed move. Any other change makes
+    it take down the rest of its order first (`disturb`).
+
+An adjustment (`allocated`, `unallocated`, `update`, a weight, `activate`, `deactivate`) re-places
+the nodes on one path. A change of the totals recomputes all shares and repairs all orders once, at
+the next question (`sync`).
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.string cimport memcpy, memset
+
+from allocator.sorter._siblings cimport (
+    NONE,
+    Place,
+    Siblings,
+    height_of,
+    in_order,
+    insert,
+    precedes,
+    rearrange,
+    remove,
+)
+
+from allocator.errors import DuplicateClient, ResourceError
+from allocator.resources import Quantities, Resources
+from allocator.sorter.base import (
+    IMPLICIT_NAME,
+    checked_weight,
+    client_path,
+    excluded_names,
+    unknown_client,
+)
+from allocator.sorter.totals import Totals
+
+cdef object NOTHING = Resources()
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class DRFSorter:
+    """Clients by weighted Dominant Resource Fairness, in an order that is kept up to date.
+
+    Parameters
+    ----------
+    exclude : iterable of str
+        Resource names left out of the share.
+    flat : bool
+        Whether each client is one leaf, whatever characters its name has.
+    totals : Totals, optional
+        Agents' totals shared with other sorters; its own without.
+
+    Raises
+    ------
+    InvalidValue
+        If `exclude` is not a collection of names.
+
+    Notes
+    -----
+    The rules are those of the DRF sorter of Apache Mesos; the interface is that of `Sorter`.
+    In the costs given below, s is the number of siblings on each level, d the depth of the client
+    and k the number of resource names.
+
+    Examples
+    --------
+    >>> sorter = DRFSorter()
+    >>> sorter.add_agent("a1", "cpus:100;mem:100")
+    >>> for client in ("eng/prod", "eng/test", "ops"):
+    ...     sorter.add(client)
+    ...     sorter.activate(client)
+    >>> sorter.allocated("eng/prod", "a1", "cpus:5;mem:10")
+    >>> sorter.sort(), sorter.share("eng")
+    (['ops', 'eng/test', 'eng/prod'], 0.1)
+    """
+
+    def __cinit__(self, exclude=(), *, flat=False, totals=None):
+        self.exclude = excluded_names(exclude)
+        self.flat = flat
+        self.totals = Totals() if totals is None else totals
+        self.version = 0
+        self.labels = []
+        self.names = []
+        self.held = []
+        self.index = {}
+        self.leaves = {}
+        self.weights = {}
+        self.shared = {}
+        self.listing = []
+        self.free = NONE
+        self.levels = 1
+        self.reserve_columns(4)
+        self.reserve_nodes(4)
+        self.take_node(NONE, "", "")
+
+    def __dealloc__(self):
+        PyMem_Free(self.nodes)
+        PyMem_Free(self.places)
+        PyMem_Free(self.rows)
+        PyMem_Free(self.amounts)
+        PyMem_Free(self.counted)
+        PyMem_Free(self.delta)
+
+    # Agents.
+
+    def add_agent(self, agent, resources):
+        """Add an agent to the totals.
+
+        Raises
+        ------
+        DuplicateAgent
+            If it is there already.
+        ResourceError
+            If the resources are malformed, or a total exceeds 2**63 - 1 thousandths. O(k).
+        """
+        self.totals.add_agent(agent, resources)
+
+    def remove_agent(self, agent):
+        """Remove an agent from the totals; what clients hold there stays theirs.
+
+        Raises
+        ------
+        UnknownAgent
+            If it is not there. O(k).
+        """
+        self.totals.remove_agent(agent)
+
+    # Clients.
+
+    def add(self, client):
+        """Add an inactive client that holds nothing.
+
+        Raises
+        ------
+        DuplicateClient
+            If it is there already.
+        InvalidRole
+            If the path is malformed; in a flat sorter `InvalidValue` if it is not text. O(d + k).
+        """
+        cdef int32_t node = ROOT
+        cdef str path = client_path(client, flat=self.flat)
+        cdef str label = ""
+        cdef list names = [path] if self.flat else path.split("/")
+        if path in self.leaves:
+            raise DuplicateClient(f"client {path!r} is in the sorter already")
+        self.disturb(NONE)
+        self.reserve_nodes(<int32_t>len(names) + 1)
+        for name in names:
+            label = name if node == ROOT else f"{label}/{name}"
+            found = self.index.get(label)
+            if found is None:
+                if self.nodes[node].is_leaf:
+                    self.split(node)
+                node = self.take_node(node, label, name)
+            else:
+                node = found
+        self.leaves[path] = self.new_leaf(node, path)
+        self.levels = max(self.levels, <int32_t>len(names) + 1)
+
+    def remove(self, client):
+        """Remove a client and what it holds.
+
+        Ancestors keep the number of times allocated; those without clients below vanish.
+
+        Raises
+        ------
+        UnknownClient
+            If it is not there. O(d (k + log s)), and for each shared entry held O(d).
+        """
+        cdef int32_t node = self.leaf_of(client)
+        cdef int32_t parent
+        self.disturb(NONE)
+        if self.nodes[node].n_active:
+            self.set_active(node, False)
+        self.withdraw(node)
+        del self.leaves[client]
+        while node != ROOT and self.nodes[node].n_children == 0:
+            parent = self.nodes[node].parent
+            self.release_node(node)
+            node = parent
+        if self.nodes[node].n_children == 1 and self.nodes[node].implicit != NONE:
+            self.merge(node)
+        self.settle(node)
+
+    def activate(self, client):
+        """Have `sort` list a client from now on.
+
+        Raises
+        ------
+        UnknownClient
+            If it is not there. O(d log s).
+        """
+        cdef int32_t leaf = self.leaf_of(client)
+        if not self.nodes[leaf].n_active:
+            self.disturb(NONE)
+            self.set_active(leaf, True)
+
+    def deactivate(self, client):
+        """Leave a client out of `sort`; it keeps what it holds.
+
+        Raises
+        ------
+        UnknownClient
+            If it is not there. O(d log s).
+        """
+        cdef int32_t leaf = self.leaf_of(client)
+        if self.nodes[leaf].n_active:
+            self.disturb(NONE)
+            self.set_active(leaf, False)
+
+    def update_weight(self, path, weight):
+        """Set the weight of a path and thus of its subtree, also for a path yet to come.
+
+        Raises
+        ------
+        InvalidValue
+            Unless the weight is positive and finite.
+        InvalidRole
+            If the path is malformed; in a flat sorter `InvalidValue` if it is not text. O(log s).
+        """
+        path = client_path(path, flat=self.flat)
+        cdef double value = checked_weight(weight)
+        cdef int32_t node = self.index.get(path, NONE)
+        if node != NONE:
+            self.disturb(NONE)
+            self.nodes[node].weight = value
+            self.reposition(node)
+        self.weights[path] = value
+
+    # Allocations.
+
+    def allocated(self, client, agent, resources):
+        """Add to what a client holds on an agent, and one to the number of times allocated.
+
+        Raises
+        ------
+        UnknownClient
+            If the client is not there; the agent need not be.
+        ResourceError
+            If the resources are malformed, do not go with what is held there (types under one
+            name), or a sum exceeds 2**63 - 1 thousandths. O(d (k + log s)).
+        """
+        self.change(self.leaf_of(client), agent, NOTHING, Resources(resources), 1)
+
+    def unallocated(self, client, agent, resources):
+        """Take from what a client holds on an agent.
+
+        Raises
+        ------
+        UnknownClient
+            If the client is not there.
+        ResourceError
+            If the resources are malformed or it does not hold all of them. O(d (k + log s)).
+        """
+        self.change(self.leaf_of(client), agent, Resources(resources), NOTHING, 0)
+
+    def update(self, client, agent, old, new):
+        """Replace `old` by `new` in what a client holds on an agent.
+
+        Raises
+        ------
+        UnknownClient
+            If the client is not there.
+        ResourceError
+            As `allocated` and `unallocated`. O(d (k + log s)).
+        """
+        self.change(self.leaf_of(client), agent, Resources(old), Resources(new), 0)
+
+    # Questions.
+
+    def sort(self):
+        """Return the active clients, neediest first.
+
+        Returns
+        -------
+        list of str
+            A new list. O(n), a bare copy of the last answer if the order has not changed since;
+            after a change of the totals O(n log n) at worst.
+        """
+        cdef list listing
+        cdef int32_t leaf
+        self.sync()
+        if not self.listed:
+            listing = []
+            leaf = self.first()
+            while leaf != NONE:
+                listing.append(self.labels[leaf])
+                leaf = self.successor(leaf)
+            self.listing = listing
+            self.listed = True
+        return self.listing[:]
+
+    def order(self):
+        """Iterate over the active clients in the order of the moment of this call.
+
+        The iterator gives what `sort()` would have returned, whatever happens meanwhile, but
+        costs only what is taken from it as long as nothing is changed but the allocations of
+        clients that it has given out. Any other change, and a further `order()`, makes it take
+        down the rest of the order, O(n).
+
+        Returns
+        -------
+        iterator of str
+            O(d); then O(1) amortised a client.
+        """
+        self.sync()
+        self.disturb(NONE)
+        return Walk(self)
+
+    def share(self, path):
+        """Return the share of a client or of an ancestor of one.
+
+        Of a client with clients below it, this is its subtree's; its implicit leaf's has the
+        path `client/.`.
+
+        Raises
+        ------
+        UnknownClient
+            If no node has this path. O(k).
+        """
+        self.sync()
+        try:
+            return self.share_of(self.index[path])
+        except (KeyError, TypeError):
+            raise unknown_client(path) from None
+
+    def allocation(self, client):
+        """Return what a client itself holds.
+
+        Returns
+        -------
+        dict of str to Resources
+            By agent; none is empty.
+
+        Raises
+        ------
+        UnknownClient
+            If it is not there. O(agents).
+        """
+        return dict(self.held[self.leaf_of(client)])
+
+    def quantities(self, client=None):
+        """Return how much a client itself, or without one everybody together, holds.
+
+        Returns
+        -------
+        Quantities
+            A shared entry of an agent counts once.
+
+        Raises
+        ------
+        UnknownClient
+            If it is not there. O(k).
+        """
+        cdef int32_t node = ROOT if client is None else self.leaf_of(client)
+        cdef dict milli = {}
+        for name, column in self.totals.columns.items():
+            if column < self.stride:
+                milli[name] = self.rows[node * self.stride + <Py_ssize_t>column]
+        return Quantities.from_milli(milli)
+
+    def __contains__(self, client):
+        return isinstance(client, str) and client in self.leaves
+
+    def __len__(self):
+        return len(self.leaves)
+
+    # For compiled callers.
+
+    cdef int sync(self) except -1:
+        """Take over the totals if they changed. O(1) if not, else O(n log n) at worst.
+
+        Nothing is recomputed for a name that nobody holds or that does not count.
+        """
+        cdef int32_t column
+        cdef int64_t total
+        cdef bint stale = False
+        cdef dict columns
+        version = self.totals.version
+        if version == self.version:
+            return 0
+        columns = self.totals.columns
+        milli = self.totals.quantities.milli
+        for name in milli:
+            self.totals.column(name)
+        self.reserve_columns(len(columns))
+        for name, column in columns.items():
+            total = milli.get(name, 0)
+            if (total != self.amounts[column] and self.rows[column]
+                    and name not in self.exclude):
+                stale = True
+        if stale:
+            self.disturb(NONE)
+        self.n_counted = 0
+        for name, column in columns.items():
+            total = 0 if name in self.exclude else milli.get(name, 0)
+            self.amounts[column] = total
+            if total:
+                self.counted[self.n_counted] = column
+                self.n_counted += 1
+        self.version = version
+        if stale:
+            self.rebuild()
+        return 0
+
+    cdef int32_t leaf_of(self, object client) except -1:
+        """Return a client's leaf; raises `UnknownClient`. O(1)."""
+        try:
+            return self.leaves[client]
+        except (KeyError, TypeError):
+            raise unknown_client(client) from None
+
+    cdef int32_t first(self) noexcept nogil:
+        """Return the neediest active leaf, or NONE, by the totals last seen. O(d)."""
+        return self.descend(ROOT)
+
+    cdef int32_t successor(self, int32_t leaf) noexcept nogil:
+        """Return the active leaf after another one, or NONE. O(d), O(1) amortised over all."""
+        cdef int32_t node = leaf
+        while node != ROOT:
+            if self.places[node].after != NONE:
+                return self.descend(self.places[node].after)
+            node = self.nodes[node].parent
+        return NONE
+
+    cdef int add_row(
+        self, int32_t leaf, const int64_t *row, Py_ssize_t n_columns, int64_t times
+    ) except -1:
+        """Add unshared amounts to a leaf and its ancestors and re-place them. O(d (k + log s)).
+
+        `row` has `n_columns` amounts in 1/1000 by column of `totals.columns`, for which
+        `reserve_columns` has made room; they may be negative. `times` is added to the number of
+        times allocated. Rows count in shares and quantities but belong to no agent, so that
+        `allocation` does not show them: who adds rows keeps that account. Raises `ResourceError`
+        if a sum would exceed 2**63 - 1; nothing is changed then.
+        """
+        self.check_fit(row, n_columns)
+        self.disturb(leaf)
+        self.add_to_path(leaf, row, n_columns, times)
+        self.settle(leaf)
+        return 0
+
+    cdef int reserve_columns(self, Py_ssize_t n_columns) except -1:
+        """Make room for that many columns. O(1) if there is, else O(n k)."""
+        cdef Py_ssize_t stride, node
+        cdef int64_t *rows
+        cdef int64_t *amounts
+        cdef int64_t *delta
+        cdef int32_t *counted
+        if n_columns <= self.stride:
+            return 0
+        stride = max(n_columns, 2 * self.stride)
+        rows = <int64_t *>PyMem_Calloc(self.capacity * stride, sizeof(int64_t))
+        amounts = <int64_t *>PyMem_Calloc(stride, sizeof(int64_t))
+        delta = <int64_t *>PyMem_Calloc(stride, sizeof(int64_t))
+        counted = <int32_t *>PyMem_Calloc(stride, sizeof(int32_t))
+        if rows == NULL or amounts == NULL or delta == NULL or counted == NULL:
+            PyMem_Free(rows)
+            PyMem_Free(amounts)
+            PyMem_Free(delta)
+            PyMem_Free(counted)
+            raise MemoryError
+        if self.stride:
+            for node in range(self.capacity):
+                memcpy(rows + node * stride, self.rows + node * self.stride,
+                       self.stride * sizeof(int64_t))
+            memcpy(amounts, self.amounts, self.stride * sizeof(int64_t))
+            memcpy(delta, self.delta, self.stride * sizeof(int64_t))
+            memcpy(counted, self.counted, self.n_counted * sizeof(int32_t))
+        PyMem_Free(self.rows)
+        PyMem_Free(self.amounts)
+        PyMem_Free(self.delta)
+        PyMem_Free(self.counted)
+        self.rows, self.amounts, self.delta, self.counted = rows, amounts, delta, counted
+        self.stride = stride
+        return 0
+
+    # The tree of paths.
+
+    cdef int reserve_nodes(self, int32_t n_nodes) except -1:
+        """Have that many free nodes. O(1) amortised."""
+        cdef int32_t capacity, node
+        cdef void *grown
+        if n_nodes <= self.n_free:
+            return 0
+        capacity = max(2 * self.capacity, self.capacity + n_nodes)
+        # One that grew while another could not is only larger than it need be.
+        grown = PyMem_Realloc(self.nodes, capacity * sizeof(Node))
+        if grown == NULL:
+            raise MemoryError
+        self.nodes = <Node *>grown
+        grown = PyMem_Realloc(self.places, capacity * sizeof(Place))
+        if grown == NULL:
+            raise MemoryError
+        self.places = <Place *>grown
+        memset(self.places + self.capacity, 0, (capacity - self.capacity) * sizeof(Place))
+        grown = PyMem_Realloc(self.rows, capacity * self.stride * sizeof(int64_t))
+        if grown == NULL:
+            raise MemoryError
+        self.rows = <int64_t *>grown
+        for column in (self.labels, self.names, self.held):
+            column.extend([None] * (capacity - len(column)))
+        for node in range(capacity - 1, self.capacity - 1, -1):
+            self.nodes[node].parent = self.free
+            self.free = node
+        self.n_free += capacity - self.capacity
+        self.capacity = capacity
+        return 0
+
+    cdef int32_t take_node(self, int32_t parent, str label, str name) except -1:
+        """Make a free node a child of `parent`: neither leaf nor active, holding nothing. O(k)."""
+        cdef int32_t node = self.free
+        cdef bytes encoded = name.encode("utf-8", "surrogatepass")
+        cdef bint implicit = name == IMPLICIT_NAME and not self.flat
+        if node != ROOT:
+            self.index[f"{label}/{name}" if implicit else label] = node
+        self.labels[node] = label
+        self.names[node] = encoded
+        self.free = self.nodes[node].parent
+        self.n_free -= 1
+        memset(&self.nodes[node], 0, sizeof(Node))
+        memset(&self.places[node], 0, sizeof(Place))
+        memset(self.rows + node * self.stride, 0, self.stride * sizeof(int64_t))
+        self.nodes[node].weight = 1.0 if implicit else self.weights.get(label, 1.0)
+        self.nodes[node].parent = parent
+        self.nodes[node].implicit = NONE
+        self.nodes[node].children = Siblings(NONE, NONE, NONE)
+        self.places[node].name = PyBytes_AS_STRING(encoded)
+        self.places[node].name_bytes = <int32_t>PyBytes_GET_SIZE(encoded)
+        if parent != NONE:
+            self.nodes[parent].n_children += 1
+            if implicit:
+                self.nodes[parent].implicit = node
+        return node
+
+    cdef int release_node(self, int32_t node) except -1:
+        """Free a node that has no children and no place. O(1)."""
+        cdef int32_t parent = self.nodes[node].parent
+        cdef str label = self.labels[node]
+        if self.nodes[parent].implicit == node:
+            self.nodes[parent].implicit = NONE
+            label = f"{label}/{IMPLICIT_NAME}"
+        del self.index[label]
+        self.shared.pop(node, None)
+        self.labels[node] = self.names[node] = self.held[node] = None
+        self.nodes[parent].n_children -= 1
+        self.nodes[node].parent = self.free
+        self.free = node
+        self.n_free += 1
+        return 0
+
+    cdef int32_t new_leaf(self, int32_t node, str client) except -1:
+        """Return the leaf of a new client whose path has this node: the node or one below it."""
+        if self.nodes[node].n_children:
+            node = self.take_node(node, client, IMPLICIT_NAME)
+        self.nodes[node].is_leaf = True
+        self.held[node] = {}
+        return node
+
+    cdef int split(self, int32_t node) except -1:
+        """Give a leaf that is to have children an implicit leaf, which is as the leaf was. O(k)."""
+        cdef str client = self.labels[node]
+        cdef int32_t leaf = self.take_node(node, client, IMPLICIT_NAME)
+        self.leaves[client] = leaf
+        self.held[leaf] = self.held[node]
+        self.held[node] = None
+        if node in self.shared:
+            self.shared[leaf] = dict(self.shared[node])
+        memcpy(self.rows + leaf * self.stride, self.rows + node * self.stride,
+               self.stride * sizeof(int64_t))
+        self.nodes[node].is_leaf = False
+        self.nodes[leaf].is_leaf = True
+        self.places[leaf].number = self.places[node].number
+        self.nodes[leaf].n_active = self.nodes[node].n_active
+        if self.nodes[leaf].n_active:
+            self.places[leaf].share = self.share_of(leaf)
+            insert(self.places, &self.nodes[node].children, leaf)
+        return 0
+
+    cdef int merge(self, int32_t node) except -1:
+        """Make a leaf again of a node whose only child is its implicit leaf. O(1)."""
+        cdef int32_t leaf = self.nodes[node].implicit
+        if self.nodes[leaf].n_active:
+            remove(self.places, &self.nodes[node].children, leaf)
+        self.leaves[self.labels[node]] = node
+        self.held[node] = self.held[leaf]
+        self.nodes[node].is_leaf = True
+        self.release_node(leaf)
+        return 0
+
+    cdef int withdraw(self, int32_t leaf) except -1:
+        """Take what a leaf holds from its ancestors' sums. O(d k), and O(d) a shared entry."""
+        cdef int32_t parent = self.nodes[leaf].parent
+        cdef dict shared = self.shared.get(leaf, {})
+        cdef list changes = []
+        for agent, resources in shared.items():
+            changes += self.shared_changes(parent, agent, resources, NOTHING)
+        # Of shared entries others may hold copies, node by node.
+        memset(self.delta, 0, self.stride * sizeof(int64_t))
+        for resources in shared.values():
+            self.fill_delta(resources.quantities().milli, 1)
+        for column in range(self.stride):
+            self.delta[column] -= self.rows[leaf * self.stride + column]
+        self.store_shared(changes)
+        self.add_to_path(parent, self.delta, self.stride, 0)
+        return 0
+
+    # Adjusting.
+
+    cdef int change(
+        self, int32_t leaf, object agent, object lost, object gained, int64_t times
+    ) except -1:
+        """Change what a leaf holds on an agent, refusing before anything is changed."""
+        cdef dict held = self.held[leaf]
+        cdef list changes = None
+        before = held.get(agent, NOTHING)
+        after = before
+        if lost is not NOTHING:
+            after = after - lost
+        if gained is not NOTHING:
+            after = gained if after is NOTHING else after + gained
+        memset(self.delta, 0, self.stride * sizeof(int64_t))
+        lost_shared, gained_shared = shared_of(lost), shared_of(gained)
+        if lost_shared is NOTHING and gained_shared is NOTHING:
+            self.fill_delta(gained.quantities().milli, 1)
+            if lost is not NOTHING:
+                self.fill_delta(lost.quantities().milli, -1)
+            self.check_fit(self.delta, self.stride)
+        else:
+            self.fill_delta(gained.nonshared().quantities().milli, 1)
+            self.fill_delta(lost.nonshared().quantities().milli, -1)
+            changes = self.shared_changes(leaf, agent, lost_shared, gained_shared)
+            self.check_fit_shared(changes)
+        self.disturb(leaf)
+        if after:
+            held[agent] = after
+        else:
+            held.pop(agent, None)
+        if changes is not None:
+            self.store_shared(changes)
+        self.add_to_path(leaf, self.delta, self.stride, times)
+        self.settle(leaf)
+        return 0
+
+    cdef list shared_changes(self, int32_t node, object agent, object lost, object gained):
+        """Return (node, agent, shared before, shared after) for `node` and each ancestor."""
+        cdef list changes = []
+        while node != NONE:
+            before = self.shared.get(node, {}).get(agent, NOTHING)
+            changes.append((node, agent, before, before - lost + gained))
+            node = self.nodes[node].parent
+        return changes
+
+    cdef int store_shared(self, list changes) except -1:
+        """Carry out `shared_changes`: each node counts an entry while it has a copy of it."""
+        cdef int32_t node
+        cdef Py_ssize_t column
+        for node, agent, before, after in changes:
+            if after:
+                self.shared.setdefault(node, {})[agent] = after
+            else:
+                by_agent = self.shared.get(node, {})
+                by_agent.pop(agent, None)
+                if not by_agent:
+                    self.shared.pop(node, None)
+            for resources, sign in ((after, 1), (before, -1)):
+                for name, amount in resources.quantities().milli.items():
+                    column = self.totals.column(name)
+                    self.rows[node * self.stride + column] += <int64_t>sign * <int64_t>amount
+        return 0
+
+    cdef int fill_delta(self, object amounts, int64_t sign) except -1:
+        """Add amounts by name, with a sign, to `delta`. O(names)."""
+        cdef Py_ssize_t column
+        cdef int64_t amount
+        cdef dict columns = self.totals.columns
+        for name, amount in amounts.items():
+            found = columns.get(name)
+            column = self.totals.column(name) if found is None else found
+            self.reserve_columns(column + 1)
+            self.delta[column] += sign * amount
+        return 0
+
+    cdef int check_fit(self, const int64_t *row, Py_ssize_t n_columns) except -1:
+        """Refuse what would take a sum beyond int64; the root's are the largest. O(k)."""
+        cdef Py_ssize_t column
+        for column in range(n_columns):
+            if row[column] > 0 and self.rows[column] > INT64_MAX - row[column]:
+                raise too_much(self.totals, column, self.rows[column] + <object>row[column])
+        return 0
+
+    cdef int check_fit_shared(self, list changes) except -1:
+        """Do as `check_fit` does for `delta` and `shared_changes` together."""
+        before, after = (
+            resources.quantities().milli for resources in changes[len(changes) - 1][2:])
+        for name in (*before, *after):
+            self.reserve_columns(self.totals.column(name) + 1)
+        for name, column in self.totals.columns.items():
+            if column < self.stride:
+                total = (<object>self.rows[<Py_ssize_t>column]
+                         + <object>self.delta[<Py_ssize_t>column]
+                         + after.get(name, 0) - before.get(name, 0))
+                if total > INT64_MAX:
+                    raise too_much(self.totals, column, total)
+        return 0
+
+    cdef void add_to_path(
+        self, int32_t node, const int64_t *row, Py_ssize_t n_columns, int64_t times
+    ) noexcept nogil:
+        """Add to the sums of a node and its ancestors, leaving their places. O(d k)."""
+        cdef Py_ssize_t column
+        cdef int64_t *sums
+        while node != NONE:
+            sums = self.rows + node * self.stride
+            for column in range(n_columns):
+                sums[column] += row[column]
+            self.places[node].number += times
+            node = self.nodes[node].parent
+
+    cdef double share_of(self, int32_t node) noexcept nogil:
+        """Compute a share, as `dominant_share` in base.py does. O(k)."""
+        cdef const int64_t *row = self.rows + node * self.stride
+        cdef double dominant = 0.0
+        cdef double ratio
+        cdef Py_ssize_t i
+        cdef int32_t column
+        for i in range(self.n_counted):
+            column = self.counted[i]
+            ratio = <double>row[column] / <double>self.amounts[column]
+            if ratio > dominant:
+                dominant = ratio
+        return dominant / self.nodes[node].weight
+
+    cdef void reposition(self, int32_t node) noexcept nogil:
+        """Recompute a node's share and move it if its neighbours no longer bound it. O(log s)."""
+        cdef Siblings *siblings
+        if not self.nodes[node].n_active:
+            return
+        self.places[node].share = self.share_of(node)
+        if in_order(self.places, node):
+            return
+        siblings = &self.nodes[self.nodes[node].parent].children
+        remove(self.places, siblings, node)
+        insert(self.places, siblings, node)
+        self.listed = False
+
+    cdef void settle(self, int32_t node) noexcept nogil:
+        """Re-place a node and its ancestors. O(d (k + log s))."""
+        while node != ROOT:
+            self.reposition(node)
+            node = self.nodes[node].parent
+
+    cdef void set_active(self, int32_t leaf, bint active) noexcept nogil:
+        """Change whether a leaf is active, to what it is not. O(d log s)."""
+        cdef int32_t node = leaf
+        cdef int32_t parent
+        while node != ROOT:
+            parent = self.nodes[node].parent
+            self.nodes[node].n_active += 1 if active else -1
+            if active and self.nodes[node].n_active == 1:
+                self.places[node].share = self.share_of(node)
+                insert(self.places, &self.nodes[parent].children, node)
+            elif self.nodes[node].n_active == 0:
+                remove(self.places, &self.nodes[parent].children, node)
+            node = parent
+        self.nodes[ROOT].n_active += 1 if active else -1
+        self.listed = False
+
+    cdef void rebuild(self) noexcept nogil:
+        """Recompute all shares and repair all orders. O(n k + n log s), O(n k) if they survive."""
+        cdef int32_t node
+        for node in range(self.capacity):
+            if self.places[node].height:
+                self.places[node].share = self.share_of(node)
+        for node in range(self.capacity):
+            if (node == ROOT or self.places[node].height) and not self.nodes[node].is_leaf:
+                if rearrange(self.places, &self.nodes[node].children):
+                    self.listed = False
+
+    cdef int32_t descend(self, int32_t node) noexcept nogil:
+        """Return the first active leaf at or below a node, or NONE. O(d)."""
+        while node != NONE and not self.nodes[node].is_leaf:
+            node = self.nodes[node].children.first
+        return node
+
+    cdef int disturb(self, int32_t leaf) except -1:
+        """Prepare a walk under way for a change at a leaf, or with NONE for any other (D5)."""
+        cdef Walk walk
+        if self.walk != NULL:
+            walk = <Walk>self.walk
+            if leaf == NONE or self.nodes[leaf].passed != walk.id:
+                walk.detach()
+        return 0
+
+    def _check(self):
+        """Raise `AssertionError` unless D1 to D5 and L1 to L3 hold, by recomputing. For tests."""
+        self.sync()
+        check_nodes(self)
+        check_sums(self)
+        for node in (ROOT, *self.index.values()):
+            check_order(self, node)
+        listing, self.listed = self.sort(), False
+        assert listing == self.sort()
+
+
+@cython.final
+@cython.auto_pickle(False)
+@cython.no_gc_clear  # `__dealloc__` needs the sorter
+cdef class Walk:
+    """Iterator over the active clients in the order of the moment of its making.
+
+    While it follows the live order, nodes that it has passed may be anywhere; it steps over them.
+    For each level it keeps the next node to enter, which it has not passed and which therefore
+    stays where it is (D5).
+    """
+
+    def __cinit__(self, DRFSorter sorter not None):
+        self.sorter = sorter
+        self.ahead = <int32_t *>PyMem_Calloc(sorter.levels, sizeof(int32_t))
+        if self.ahead == NULL:
+            raise MemoryError
+        self.ahead[0] = sorter.nodes[ROOT].children.first
+        sorter.n_walks += 1
+        self.id = sorter.n_walks
+        sorter.walk = <void *>self
+
+    def __dealloc__(self):
+        PyMem_Free(self.ahead)
+        if self.sorter is not None and self.sorter.walk == <void *>self:
+            self.sorter.walk = NULL
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef int32_t leaf
+        if self.rest is None:
+            leaf = self.advance()
+            if leaf != NONE:
+                return self.sorter.labels[leaf]
+            self.detach()
+        if self.position == len(self.rest):
+            raise StopIteration
+        self.position += 1
+        return self.rest[self.position - 1]
+
+    cdef int32_t advance(self) noexcept:
+        """Return the next leaf, or NONE; only while nothing has detached it. O(1) amortised."""
+        cdef DRFSorter sorter = self.sorter
+        cdef int32_t node
+        while self.level >= 0:
+            node = self.ahead[self.level]
+            if node == NONE:
+                self.level -= 1
+                continue
+            sorter.nodes[node].passed = self.id
+            self.ahead[self.level] = self.not_passed(sorter.places[node].after)
+            if sorter.nodes[node].is_leaf:
+                return node
+            self.level += 1
+            self.ahead[self.level] = sorter.nodes[node].children.first
+        return NONE
+
+    cdef int32_t not_passed(self, int32_t node) noexcept:
+        """Return the first sibling from `node` on that has not been passed, or NONE."""
+        while node != NONE and self.sorter.nodes[node].passed == self.id:
+            node = self.sorter.places[node].after
+        return node
+
+    cdef int detach(self) except -1:
+        """Take down the rest of the order and no longer follow the live one. O(rest)."""
+        cdef list rest = []
+        cdef int32_t leaf = self.advance()
+        while leaf != NONE:
+            rest.append(self.sorter.labels[leaf])
+            leaf = self.advance()
+        self.rest = rest
+        self.sorter.walk = NULL
+        return 0
+
+
+cdef object shared_of(object resources):
+    """Return the shared entries of `Resources`, `NOTHING` itself if there are none."""
+    if resources is NOTHING or len(resources) == len(resources.plain_milli):
+        return NOTHING
+    return resources.shared() or NOTHING
+
+
+cdef object too_much(object totals, Py_ssize_t column, object total):
+    """Return the error that says that a sum of allocations is over-large."""
+    name = list(totals.columns)[column]
+    return ResourceError(f"{name}: {total} thousandths allocated in all are over-large")
+
+
+# Checks by recomputation.
+
+cdef int check_nodes(DRFSorter sorter) except -1:
+    """Check the tree of paths: labels, counts, leaves, free nodes, who has a place (D2)."""
+    cdef int32_t node, parent
+    cdef dict n_children = {}
+    cdef dict n_active = {}
+    cdef set used = {ROOT, *sorter.index.values()}
+    assert len(used) == len(sorter.index) + 1
+    for path, node in sorter.index.items():
+        parent = sorter.nodes[node].parent
+        assert parent in used
+        label = sorter.labels[node]
+        implicit = sorter.nodes[parent].implicit == node
+        assert path == (f"{label}/{IMPLICIT_NAME}" if implicit else label)
+        name = path if sorter.flat else path.rpartition("/")[2]
+        assert sorter.names[node] == name.encode("utf-8", "surrogatepass")
+        assert sorter.places[node].name == PyBytes_AS_STRING(sorter.names[node])
+        assert sorter.places[node].name_bytes == len(sorter.names[node])
+        assert sorter.nodes[node].weight == (1.0 if implicit else sorter.weights.get(path, 1.0))
+        assert sorter.nodes[node].is_leaf == (sorter.leaves.get(label) == node)
+        assert sorter.nodes[node].is_leaf == (sorter.held[node] is not None)
+        assert (sorter.places[node].height > 0) == (sorter.nodes[node].n_active > 0)
+        n_children[parent] = n_children.get(parent, 0) + 1
+        n_active[parent] = n_active.get(parent, 0) + sorter.nodes[node].n_active
+    for node in used:
+        assert sorter.nodes[node].n_children == n_children.get(node, 0)
+        if sorter.nodes[node].is_leaf:
+            assert not sorter.nodes[node].n_children and 0 <= sorter.nodes[node].n_active <= 1
+        else:
+            assert sorter.nodes[node].n_active == n_active.get(node, 0)
+            assert node == ROOT or sorter.nodes[node].n_children
+            assert sorter.nodes[node].implicit == NONE or sorter.nodes[node].n_children > 1
+    node = sorter.free
+    while node != NONE:
+        assert node not in used and sorter.places[node].height == 0
+        used.add(node)
+        node = sorter.nodes[node].parent
+    assert len(used) == sorter.capacity and sorter.n_free == sorter.capacity - len(sorter.index) - 1
+    return 0
+
+
+cdef int check_sums(DRFSorter sorter) except -1:
+    """Check D1; `add_row` amounts, which no agent has, must agree between leaves and ancestors."""
+    cdef int32_t node
+    cdef dict leaves = {}
+    for leaf in sorter.leaves.values():
+        node = leaf
+        while node != NONE:
+            leaves.setdefault(node, []).append(leaf)
+            node = sorter.nodes[node].parent
+    rowed = {leaf: rowed_amounts(sorter, leaf, [leaf]) for leaf in sorter.leaves.values()}
+    for node, below in leaves.items():
+        expected = [sum(column) for column in zip(*(rowed[leaf] for leaf in below))]
+        assert rowed_amounts(sorter, node, below) == expected
+    if not leaves:
+        assert not any(rowed_amounts(sorter, ROOT, []))
+    return 0
+
+
+cdef list rowed_amounts(DRFSorter sorter, int32_t node, list leaves):
+    """Return by column what a node's row has beyond the allocations of the leaves below it."""
+    cdef Py_ssize_t column
+    cdef dict milli = {}
+    shared = {}
+    for leaf in leaves:
+        for agent, resources in sorter.held[leaf].items():
+            assert resources
+            for name, amount in resources.nonshared().quantities().milli.items():
+                milli[name] = milli.get(name, 0) + amount
+            if resources.shared():
+                shared[agent] = shared.get(agent, NOTHING) + resources.shared()
+    assert sorter.shared.get(node, {}) == shared
+    for resources in shared.values():
+        for name, amount in resources.quantities().milli.items():
+            milli[name] = milli.get(name, 0) + amount
+    columns = {column: name for name, column in sorter.totals.columns.items()}
+    return [sorter.rows[node * sorter.stride + column] - milli.get(columns.get(column), 0)
+            for column in range(sorter.stride)]
+
+
+cdef int check_order(DRFSorter sorter, int32_t node) except -1:
+    """Check D3, and L1 to L3 of the children of a node."""
+    cdef Siblings *siblings = &sorter.nodes[node].children
+    cdef Place *places = sorter.places
+    cdef int32_t before = NONE
+    cdef int32_t child
+    cdef list in_tree = []
+    check_subtree(sorter, siblings.top, NONE, in_tree)
+    for child in in_tree:
+        assert sorter.nodes[child].parent == node
+        assert places[child].share == sorter.share_of(child)
+        assert places[child].before == before
+        assert before == NONE or places[before].after == child
+        assert before == NONE or precedes(&places[before], &places[child])
+        before = child
+    assert siblings.first == (in_tree[0] if in_tree else NONE)
+    assert siblings.last == before
+    assert before == NONE or places[before].after == NONE
+    for child in sorter.index.values():
+        assert (child in in_tree) == (
+            sorter.nodes[child].parent == node and sorter.nodes[child].n_active > 0)
+    return 0
+
+
+cdef int check_subtree(DRFSorter sorter, int32_t top, int32_t up, list in_tree) except -1:
+    """Check links and heights at and below `top`; append its records in order."""
+    cdef Place *places = sorter.places
+    cdef int32_t left, right
+    if top == NONE:
+        return 0
+    assert places[top].up == up
+    check_subtree(sorter, places[top].left, top, in_tree)
+    in_tree.append(top)
+    check_subtree(sorter, places[top].right, top, in_tree)
+    left = height_of(places, places[top].left)
+    right = height_of(places, places[top].right)
+    assert abs(left - right) <= 1 and places[top].height == 1 + max(left, right)
+    return 0

@@ -1,0 +1,181 @@
+"""What every sorter offers, and the rules that all of them apply to paths, weights and shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
+from typing import Protocol, runtime_checkable
+
+from allocator.errors import InvalidValue, UnknownClient
+from allocator.resources import Quantities, Resources, ResourcesLike
+from allocator.roles import validate_role
+from allocator.sorter.totals import Totals
+
+#: Name of the leaf in which a client competes with the clients below it. No role can have it.
+IMPLICIT_NAME = "."
+
+
+@runtime_checkable
+class Sorter(Protocol):
+    """Clients in a tree of paths, neediest first.
+
+    Every sorter is made with `exclude` (resource names left out of the share) and the keywords
+    `flat` (each client is one leaf, whatever characters its name has) and `totals` (a `Totals`
+    shared with other sorters; its own without).
+
+    A client is a leaf of the tree. A client that has clients below it competes with them through
+    an implicit leaf, whose path is the client's followed by `/.`. A node's share is its dominant
+    share divided by its weight, `dominant_share`. Siblings go by (share, number of times
+    allocated, path), the tree in pre-order. All paths compare by code points.
+
+    A call that is refused changes nothing.
+    """
+
+    @property
+    def totals(self) -> Totals:
+        """The agents' totals against which shares are measured."""
+
+    def add_agent(self, agent: str, resources: ResourcesLike) -> None:
+        """Add an agent to the totals; see `Totals.add_agent`."""
+
+    def remove_agent(self, agent: str) -> None:
+        """Remove an agent from the totals; see `Totals.remove_agent`."""
+
+    def add(self, client: str) -> None:
+        """Add an inactive client that holds nothing.
+
+        Raises `DuplicateClient`, `InvalidRole` if the path is malformed (not if flat).
+        """
+
+    def remove(self, client: str) -> None:
+        """Remove a client and what it holds; raises `UnknownClient`."""
+
+    def activate(self, client: str) -> None:
+        """Have `sort` list a client from now on; raises `UnknownClient`."""
+
+    def deactivate(self, client: str) -> None:
+        """Leave a client out of `sort`; it keeps what it holds. Raises `UnknownClient`."""
+
+    def update_weight(self, path: str, weight: float) -> None:
+        """Set the weight of a path and thus of its subtree, also for a path yet to come.
+
+        Raises `InvalidValue` unless the weight is positive and finite, `InvalidRole` if the path
+        is malformed (not if flat).
+        """
+
+    def allocated(self, client: str, agent: str, resources: ResourcesLike) -> None:
+        """Add to what a client holds on an agent, and one to the number of times allocated.
+
+        The agent need not be in the totals. Raises `UnknownClient`, and `ResourceError` if a sum
+        exceeds 2**63 - 1 thousandths or types under one name clash.
+        """
+
+    def unallocated(self, client: str, agent: str, resources: ResourcesLike) -> None:
+        """Take from what a client holds on an agent.
+
+        Raises `UnknownClient`, and `ResourceError` if it does not hold all of it.
+        """
+
+    def update(self, client: str, agent: str, old: ResourcesLike, new: ResourcesLike) -> None:
+        """Replace `old` by `new` in what a client holds on an agent.
+
+        Raises as `allocated` and `unallocated`.
+        """
+
+    def sort(self) -> list[str]:
+        """Return the active clients, neediest first."""
+
+    def order(self) -> Iterator[str]:
+        """Iterate over the active clients in the order of the moment of this call.
+
+        The iterator gives what `sort()` would have returned, whatever happens meanwhile.
+        """
+
+    def share(self, path: str) -> float:
+        """Return the share of a client or of an ancestor of one; raises `UnknownClient`."""
+
+    def allocation(self, client: str) -> dict[str, Resources]:
+        """Return what a client itself holds, by agent; raises `UnknownClient`."""
+
+    def quantities(self, client: str | None = None) -> Quantities:
+        """Return how much a client itself, or everybody together, holds.
+
+        A shared entry counts once an agent. Raises `UnknownClient`.
+        """
+
+    def __contains__(self, client: object) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+
+def client_path(client: object, *, flat: bool) -> str:
+    """Return `client` if it can be a client's path.
+
+    Raises
+    ------
+    InvalidRole
+        If it is not a well-formed role path.
+    InvalidValue
+        If it is not text, in a flat sorter. O(length of the path).
+    """
+    if not flat:
+        return validate_role(client)
+    if not isinstance(client, str):
+        raise InvalidValue(f"client {client!r}: a client is text, not {type(client).__name__}")
+    return client
+
+
+def checked_weight(weight: object) -> float:
+    """Return a weight as a float; raises `InvalidValue` unless it is positive and finite. O(1)."""
+    try:
+        if isinstance(weight, Real) and not isinstance(weight, bool):
+            value = float(weight)
+            if 0.0 < value < math.inf:
+                return value
+    except OverflowError:
+        pass
+    raise InvalidValue(f"weight {weight!r} is not a positive finite number")
+
+
+def excluded_names(exclude: Iterable[str]) -> frozenset[str]:
+    """Return resource names as a set; raises `InvalidValue` if they are not names. O(n)."""
+    names = () if isinstance(exclude, str) else tuple(exclude)
+    if isinstance(exclude, str) or not all(isinstance(name, str) for name in names):
+        raise InvalidValue(f"exclude={exclude!r} is not a collection of resource names")
+    return frozenset(names)
+
+
+def dominant_share(
+    allocated: Mapping[str, int],
+    totals: Mapping[str, int],
+    exclude: frozenset[str],
+    weight: float,
+) -> float:
+    """Return the weighted dominant share.
+
+    The largest of allocated/total over the names with a positive total that are not excluded,
+    divided by the weight (Ghodsi et al., Dominant Resource Fairness, NSDI 2011, section 4.1 and
+    4.3). Both amounts are converted to a double and divided once, then the weight divides: the
+    compiled sorter does the same in the same order, so that shares agree to the last bit.
+
+    Parameters
+    ----------
+    allocated, totals : mapping of str to int
+        Amounts in 1/1000 by name.
+
+    Examples
+    --------
+    >>> dominant_share({"cpus": 3000, "mem": 1000}, {"cpus": 9000, "mem": 2000}, frozenset(), 2.0)
+    0.25
+    """
+    dominant = 0.0
+    for name, total in totals.items():
+        if total > 0 and name not in exclude:
+            dominant = max(dominant, float(allocated.get(name, 0)) / float(total))
+    return dominant / weight
+
+
+def unknown_client(client: object) -> UnknownClient:
+    """Return the error that says that there is no such client or path."""
+    return UnknownClient(f"client {client!r} is not in the sorter")
