@@ -293,5 +293,5 @@ def _fit(scalars: Resources, bounds: Mapping[str, int], *, others: bool = True) 
         if amount <= 0 or (amount < entry.value and not entry.splittable):
             continue
         left[entry.name] = bound - amount
-        taken.append(entry if amount == entry.value else entry.with_value(amount))
+        taken.append(entry if amount == entry.value else entry.replace(value=amount))
     return Resources(taken)

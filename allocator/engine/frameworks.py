@@ -92,20 +92,7 @@ def suffices(resources: Resources, minimum: Minimum) -> bool:
 
     Scalars count their amount, ranges and sets their elements. O(amounts × names).
     """
-    return not minimum or any(_contains(resources, amounts) for amounts in minimum)
-
-
-def _contains(resources: Resources, amounts: Quantities) -> bool:
-    scalars = resources.quantities().milli
-    return all(
-        scalars.get(name, 0) >= milli or _count_milli(resources, name) >= milli
-        for name, milli in amounts.milli.items()
-    )
-
-
-def _count_milli(resources: Resources, name: str) -> int:
-    """Return 1000 × the number of elements that ranges or sets of this name have."""
-    value = resources[name]
-    if isinstance(value, tuple):
-        return 1000 * sum(end - begin + 1 for begin, end in value)
-    return 1000 * len(value) if isinstance(value, frozenset) else 0
+    if not minimum:
+        return True
+    counts = resources.counts()
+    return any(counts >= amounts for amounts in minimum)

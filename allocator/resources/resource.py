@@ -275,6 +275,17 @@ class Resource(Entry):
         rest = _MINUS[identity.kind](self._value, other._value)
         return Resource._make(identity, rest, self._disk) if rest else None
 
+    def _minus_floor(self, other: Resource) -> Resource | None:
+        """Return what is left of it without whatever of the other is in it. O(size)."""
+        identity, mine, theirs = self._identity, self._value, other._value
+        if identity.shared:
+            return self._minus(other) if self._copies > other._copies else None
+        if not identity.splittable:
+            return None
+        if isinstance(mine, int) and isinstance(theirs, int) and mine < theirs:
+            return None
+        return self._minus(other)
+
     # As a value
 
     def to_json(self) -> dict[str, Any]:

@@ -233,11 +233,7 @@ class Resources:
         kept = self._plain if plain else {}
         if not special:
             return Resources._make(kept, special, kept)
-        totals = kept.copy()
-        for entry in special.values():
-            if isinstance(entry._value, int):
-                totals[entry.name] = totals.get(entry.name, 0) + entry._value
-        return Resources._make(kept, special, totals)
+        return Resources._make(kept, special, _totals_of(kept, special))
 
     # Arithmetic
 
@@ -315,6 +311,33 @@ class Resources:
             if isinstance(entry._value, int) and not (identity.shared and identity in special):
                 _take_amount(totals, identity.name, entry._value)
         return Resources._make(plain, special, totals)
+
+    def minus_floor(self, other: ResourcesLike) -> Resources:
+        """Return what is left of each entry without whatever of `other` is in it.
+
+        Unlike `-` it takes away what is there and overlooks what is not; an unsplittable entry goes
+        whole. O(n).
+
+        Examples
+        --------
+        >>> print(Resources("cpus:4;mem:8;ports:[1-9]").minus_floor("cpus:6;ports:[5-20]"))
+        mem:8;ports:[1-4]
+        """
+        taken = Resources(other)
+        if not taken or not self:
+            return self
+        plain = {
+            name: milli - taken._plain.get(name, 0)
+            for name, milli in self._plain.items()
+            if milli > taken._plain.get(name, 0)
+        }
+        special = {}
+        for identity, entry in self._special.items():
+            theirs = taken._special.get(identity)
+            rest = entry if theirs is None else entry._minus_floor(theirs)
+            if rest is not None:
+                special[identity] = rest
+        return Resources._make(plain, special, _totals_of(plain, special))
 
     def __ge__(self, other: ResourcesLike) -> bool:
         if other.__class__ is not Resources:
@@ -445,6 +468,17 @@ def _add_special(
     special[identity] = entry if mine is None else mine._plus(entry)
     if isinstance(entry._value, int) and not (identity.shared and mine is not None):
         add_amount(totals, identity.name, entry._value)
+
+
+def _totals_of(plain: dict[str, int], special: dict[Identity, Resource]) -> dict[str, int]:
+    """Return the totals of invariant 3."""
+    if not special:
+        return plain
+    totals = plain.copy()
+    for entry in special.values():
+        if isinstance(entry._value, int):
+            totals[entry.name] = totals.get(entry.name, 0) + entry._value
+    return totals
 
 
 def _plain_sum(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
