@@ -23,7 +23,6 @@ from allocator.engine.inputs import (
     read_capabilities,
     read_default_minimum,
     read_id,
-    read_limit,
     read_minimum,
     read_number,
     read_roles,
@@ -48,7 +47,13 @@ from allocator.errors import (
     UnknownFramework,
     UnknownRole,
 )
-from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
+from allocator.resources import (
+    Quantities,
+    QuantitiesLike,
+    Resources,
+    ResourcesLike,
+    read_limits,
+)
 from allocator.roles import validate_role
 from allocator.sorter import (
     DRFSorter,
@@ -933,7 +938,7 @@ def _read_suppressed(
 
 def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:
     least = dict(Quantities(guarantee).milli) if guarantee is not None else {}
-    most = read_limit(limit)
+    most = read_limits(limit) if limit is not None else {}
     return Quota(least, most) if least or most else NO_QUOTA
 
 

@@ -289,9 +289,11 @@ def _fit(scalars: Resources, bounds: Mapping[str, int], *, others: bool = True) 
             if others:
                 taken.append(entry)
             continue
-        amount = min(entry.value, bound)
-        if amount <= 0 or (amount < entry.value and not entry.splittable):
+        whole = entry.value
+        assert isinstance(whole, int)
+        amount = min(whole, bound)
+        if amount <= 0 or (amount < whole and not entry.splittable):
             continue
         left[entry.name] = bound - amount
-        taken.append(entry if amount == entry.value else entry.replace(value=amount))
+        taken.append(entry if amount == whole else entry.replace(value=amount))
     return Resources(taken)

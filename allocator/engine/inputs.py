@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from allocator.engine.frameworks import Minimum
-from allocator.errors import InvalidValue, ResourceError
+from allocator.errors import InvalidValue
 from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
-from allocator.resources.reader import read_entries
 from allocator.roles import validate_role
 
 #: role → resources, or agent/framework → role → resources.
@@ -124,20 +123,6 @@ def _amounts(given: Iterable[QuantitiesLike]) -> Minimum:
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
         raise InvalidValue(f"min_allocatable is a list of quantities, not {given!r}")
     return tuple(Quantities(amounts) for amounts in given)
-
-
-def read_limit(given: QuantitiesLike | None) -> dict[str, int]:
-    """Return a limit in thousandths by name, where, unlike in `Quantities`, zero stays."""
-    if given is None:
-        return {}
-    if isinstance(given, (Quantities, Resources)):
-        return dict(Quantities(given).milli)
-    limit: dict[str, int] = {}
-    for entry in read_entries(given):
-        if not entry.identity.plain or not isinstance(entry.value, int):
-            raise ResourceError(f"limit {given!r}: {entry.name!r} is not a plain scalar")
-        limit[entry.name] = limit.get(entry.name, 0) + entry.value
-    return limit
 
 
 def read_attributes(given: object) -> dict[str, object]:

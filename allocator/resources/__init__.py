@@ -5,7 +5,7 @@ much* of each scalar name.
 """
 
 from allocator.resources.disk import DiskInfo, DiskSource, Persistence, Volume
-from allocator.resources.quantities import Quantities, QuantitiesLike
+from allocator.resources.quantities import Quantities, QuantitiesLike, read_limits
 from allocator.resources.reservation import Reservation
 from allocator.resources.resource import Resource
 from allocator.resources.resources import Resources, ResourcesLike
@@ -21,4 +21,5 @@ __all__ = [
     "Resources",
     "ResourcesLike",
     "Volume",
+    "read_limits",
 ]

@@ -209,6 +209,35 @@ QuantitiesLike: TypeAlias = (
 
 def _read(source: object) -> Quantities:
     totals: dict[str, int] = {}
+    for name, milli in _read_scalars(source):
+        add_amount(totals, name, milli)
+    return Quantities._make(totals)
+
+
+def read_limits(source: QuantitiesLike) -> dict[str, int]:
+    """Return amounts in 1/1000 by name where, unlike in `Quantities`, zero is an amount.
+
+    Raises
+    ------
+    ResourceError
+        As `Quantities`. O(size).
+
+    Examples
+    --------
+    >>> read_limits("cpus:0;mem:1.5")
+    {'cpus': 0, 'mem': 1500}
+    """
+    if hasattr(source, "quantities"):
+        return dict(source.quantities().milli)
+    limits: dict[str, int] = {}
+    for name, milli in _read_scalars(source):
+        limits.setdefault(name, 0)
+        add_amount(limits, name, milli)
+    return limits
+
+
+def _read_scalars(source: object) -> Iterator[tuple[str, int]]:
+    """Yield the name and the amount in 1/1000 of each entry, all of which must be plain scalars."""
     for entry in read_entries(source):
         identity, value = entry._identity, entry._value
         if not (identity.plain and isinstance(value, int)):
@@ -216,8 +245,7 @@ def _read(source: object) -> Quantities:
                 f"{shown(source)}: {shown(identity.name)} is not a plain scalar, as all"
                 " quantities are"
             )
-        add_amount(totals, identity.name, value)
-    return Quantities._make(totals)
+        yield identity.name, value
 
 
 _read_short = lru_cache(maxsize=1024)(_read)
