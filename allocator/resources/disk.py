@@ -137,7 +137,8 @@ class DiskInfo:
     Raises
     ------
     ResourceError
-        If there is a volume without persistence, which Mesos has no use for either.
+        If a part is of another class, or there is a volume without persistence, which Mesos
+        refuses too.
 
     Notes
     -----
@@ -150,5 +151,12 @@ class DiskInfo:
     source: DiskSource | None = None
 
     def __post_init__(self) -> None:
+        for part, kind in (
+            (self.persistence, Persistence),
+            (self.volume, Volume),
+            (self.source, DiskSource),
+        ):
+            if part is not None and not isinstance(part, kind):
+                raise ResourceError(f"{shown(part)} in disk information is no {kind.__name__}")
         if self.volume is not None and self.persistence is None:
             raise ResourceError("disk information has a 'volume' without 'persistence'")

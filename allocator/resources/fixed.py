@@ -27,6 +27,9 @@ _CONTEXT = Context(prec=32, rounding=ROUND_HALF_UP)
 _TOP_EXPONENT = 15
 _BOTTOM_EXPONENT = -4
 
+#: Every decimal of so many digits survives the way to a double and back (C's DBL_DIG).
+_DOUBLE_DIGITS = 15
+
 #: How much of an offending value an error message shows.
 _SHOWN_CHARS = 200
 
@@ -175,5 +178,4 @@ def number_of(milli: int) -> int | float | str:
     """
     if milli % MILLI == 0:
         return milli // MILLI
-    amount = milli / MILLI
-    return amount if read_milli(amount) == milli else write_milli(milli)
+    return milli / MILLI if milli < 10**_DOUBLE_DIGITS else write_milli(milli)

@@ -11,9 +11,8 @@ from allocator.errors import ResourceError
 from allocator.resources.fixed import MAX_MILLI, MILLI, check_milli, shown, write_milli
 from allocator.resources.identity import SCALAR, identity_of
 from allocator.resources.reader import CACHED_TEXT_CHARS, read_entries
-from allocator.resources.resource import compact_json
 from allocator.resources.text import is_word
-from allocator.resources.v1 import write_v1
+from allocator.resources.v1 import compact_json, write_v1
 
 T = TypeVar("T")
 

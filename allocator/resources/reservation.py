@@ -79,6 +79,8 @@ def sorted_labels(labels: Iterable[tuple[str, str | None]]) -> Labels:
     ResourceError
         If one is not a pair of a text key and a text value or None. O(n log n).
     """
+    if not isinstance(labels, Iterable):
+        raise ResourceError(f"{shown(labels)} is not a collection of labels")
     pairs = []
     for label in labels:
         if not isinstance(label, tuple) or len(label) != 2 or not isinstance(label[0], str):
@@ -99,6 +101,9 @@ def check_stack(reservations: tuple[Reservation, ...]) -> None:
     ResourceError
         Naming the offending role. O(depth).
     """
+    for reservation in reservations:
+        if not isinstance(reservation, Reservation):
+            raise ResourceError(f"{shown(reservation)} is not a Reservation")
     for outer, inner in pairwise(reservations):
         if inner.type == STATIC:
             raise ResourceError(

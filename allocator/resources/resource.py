@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from types import EllipsisType
@@ -22,10 +21,11 @@ from allocator.resources.identity import (
     Value,
     identity_of,
 )
+from allocator.resources.quantities import Quantities
 from allocator.resources.reader import read_entries
-from allocator.resources.reservation import Reservation
+from allocator.resources.reservation import Reservation, optional_text
 from allocator.resources.text import write_text
-from allocator.resources.v1 import write_v1
+from allocator.resources.v1 import compact_json, write_v1
 
 #: How values of each type add up, are taken from each other, and contain each other.
 _PLUS: Final[dict[Kind, Callable[[Any, Any], Any]]] = {
@@ -228,15 +228,17 @@ class Resource(Entry):
             check_disk_name(old.name)
             if new_disk.persistence is None and new_disk.source is None:
                 new_disk = None
+        new_provider_id = old.provider_id if provider_id is ... else provider_id
+        optional_text("provider_id", new_provider_id)
         identity = identity_of(
             old.name,
             old.kind,
             old.reservations if reservations is ... else tuple(reservations),
             new_disk.persistence.id if new_disk and new_disk.persistence else None,
             new_disk.source if new_disk else None,
-            old.provider_id if provider_id is ... else provider_id,
-            old.revocable if revocable is ... else revocable,
-            old.shared if shared is ... else shared,
+            new_provider_id,
+            old.revocable if revocable is ... else bool(revocable),
+            old.shared if shared is ... else bool(shared),
         )
         new_copies = self._copies if copies is ... else copies
         if new_copies < 1 or (new_copies > 1 and not identity.shared):
@@ -287,6 +289,12 @@ class Resource(Entry):
         return self._minus(other)
 
     # As a value
+
+    def quantities(self) -> Quantities:
+        """Return its amount by its name, one copy's; none if it is no scalar. O(1)."""
+        if not (self._value and isinstance(self._value, int)):
+            return Quantities()
+        return Quantities._make({self.name: self._value})
 
     def to_json(self) -> dict[str, Any]:
         """Return one copy of it as a v1 JSON object. O(size).
@@ -349,8 +357,3 @@ def _checked_value(identity: Identity, value: Any) -> Value:
     if isinstance(value, str) or not all(isinstance(word, str) and word for word in words):
         raise ResourceError(f"{shown(value)} is no value of type {identity.kind}")
     return words
-
-
-def compact_json(body: object) -> str:
-    """Return the one JSON text of `body`: sorted keys, no blanks. O(size)."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"))

@@ -13,7 +13,8 @@ from allocator.resources.fixed import MAX_MILLI, MILLI, shown
 from allocator.resources.identity import SCALAR, SET, Entry, Identity, Kind, identity_of
 from allocator.resources.quantities import Quantities, add_amount, checked_amounts, over_large
 from allocator.resources.reader import CACHED_TEXT_CHARS, read_entries
-from allocator.resources.resource import Resource, compact_json
+from allocator.resources.resource import Resource
+from allocator.resources.v1 import compact_json
 from allocator.roles import is_at_or_below
 
 

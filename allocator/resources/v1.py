@@ -5,6 +5,7 @@ to say a static reservation, and with `reservation` beside it a dynamic one. `nu
 `allocation_info` and fields not known here are ignored.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -100,6 +101,11 @@ def write_v1(identity: Identity, value: Value, disk: DiskInfo | None) -> Json:
     if identity.shared:
         body["shared"] = {}
     return body
+
+
+def compact_json(body: object) -> str:
+    """Return the one JSON text of `body`: sorted keys, no blanks. O(size)."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
 # Fields: each reader takes the parent object, so that its message can name the field.

@@ -1,0 +1,1 @@
+"""Tests, by kind; `tests.strategies` draws the random values they share."""
