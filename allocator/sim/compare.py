@@ -12,9 +12,11 @@ from allocator.engine import Offer, Offers
 from allocator.errors import InvalidValue
 from allocator.sim import single_role
 
-#: Who orders, as `Allocator(sorter=…)` names it -> what it is called in tables. The last is the
-#: one that the others are compared with.
+#: Who orders, as `Allocator(sorter=…)` names it -> what it is called in tables.
 ORDERINGS = {"naive": "naive", "sorted": "sortedcontainers", "drf": "compiled"}
+
+#: The ordering that the others are compared with.
+COMPILED = "drf"
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Comparison:
 
     def ratio(self, ordering: str) -> float | None:
         """Return how many times as long as the compiled one the ordering takes, by the medians."""
-        ours, theirs = self.median("drf"), self.median(ordering)
+        ours, theirs = self.median(COMPILED), self.median(ordering)
         return theirs / ours if ours and theirs else None
 
     def to_json(self) -> dict[str, Any]:

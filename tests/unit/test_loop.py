@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from allocator.clock import ManualClock
+from allocator.engine import Allocator, Offers
 from allocator.errors import InvalidValue, NotAllowed, UnknownAgent
 from allocator.loop import AllocationLoop, _next_due
 
@@ -414,6 +416,100 @@ def test_one_engine_takes_one_loop_and_one_loop_one_start(engine: ScriptedEngine
                 AllocationLoop(engine, Served(), interval=HOUR).start()
 
     run(test())
+
+
+class TestWithTheEngine:
+    """Which calls of the real engine make the loop look again, and at what."""
+
+    @staticmethod
+    def cluster() -> Allocator:
+        engine = Allocator(seed=1)
+        engine.add_framework("spark", roles=["eng"])
+        engine.add_agent("a1", "cpus:4")
+        return engine
+
+    @staticmethod
+    async def next_offers(offers: asyncio.Queue[Offers]) -> list[tuple[str, str, str]]:
+        return [(o.framework, o.agent, str(o.resources)) for o in await offers.get()]
+
+    def test_events_are_served_without_waiting_for_the_interval(self) -> None:
+        async def test() -> None:
+            engine = self.cluster()
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR):
+                first = (await made.get())[0]
+                engine.add_agent("a2", "cpus:2")
+                assert await self.next_offers(made) == [("spark", "a2", "cpus:2")]
+                engine.accept(first, "cpus:3")
+                assert await self.next_offers(made) == [("spark", "a1", "cpus:1")]
+                engine.release("spark", "a1", "eng", "cpus:3")
+                assert await self.next_offers(made) == [("spark", "a1", "cpus:3")]
+
+        run(test())
+
+    def test_a_filter_keeps_offers_back_until_revive(self) -> None:
+        async def test() -> None:
+            engine = self.cluster()
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR):
+                engine.decline((await made.get())[0], refuse_seconds=HOUR)
+                await asyncio.sleep(0.01)
+                assert made.empty()
+                engine.revive("spark")
+                assert await self.next_offers(made) == [("spark", "a1", "cpus:4")]
+
+        run(test())
+
+    def test_interval_picks_up_filters_that_ended(self) -> None:
+        async def test() -> None:
+            clock = ManualClock()
+            engine = Allocator(seed=1, clock=clock)
+            engine.add_framework("spark")
+            engine.add_agent("a1", "cpus:4")
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=0.001):
+                engine.decline((await made.get())[0], refuse_seconds=5)
+                clock.advance(5)
+                assert await self.next_offers(made) == [("spark", "a1", "cpus:4")]
+
+        run(test())
+
+    def test_an_agent_added_and_removed_in_one_tick(self) -> None:
+        async def test() -> None:
+            engine = self.cluster()
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR):
+                await made.get()
+                engine.add_agent("a2", "cpus:2")
+                engine.remove_agent("a2")
+                engine.add_agent("a3", "cpus:3")
+                assert await self.next_offers(made) == [("spark", "a3", "cpus:3")]
+
+        run(test())
+
+    def test_every_offer_of_the_same_events_is_the_engines_own(self) -> None:
+        """The loop decides nothing: a twin engine told the same makes the same offers."""
+
+        async def test() -> list[tuple[str, str, str]]:
+            engine = self.cluster()
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            seen = []
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR):
+                seen += await self.next_offers(made)
+                engine.add_framework("web", roles=["ops"])
+                engine.add_agent("a2", "cpus:2")
+                seen += await self.next_offers(made)
+            return seen
+
+        async def checked() -> None:
+            twin = self.cluster()
+            expected = [(o.framework, o.agent, str(o.resources)) for o in twin.allocate()]
+            twin.add_framework("web", roles=["ops"])
+            twin.add_agent("a2", "cpus:2")
+            expected += [(o.framework, o.agent, str(o.resources)) for o in twin.allocate()]
+            assert await test() == expected
+
+        run(checked())
 
 
 @pytest.mark.parametrize("interval", [0, -1.0, float("nan"), float("inf")])
