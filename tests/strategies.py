@@ -61,7 +61,7 @@ def stacks(draw: st.DrawFn) -> list[Json]:
     stack: list[Json] = []
     for path in chosen:
         kind = "DYNAMIC" if stack else draw(st.sampled_from(["STATIC", "DYNAMIC"]))
-        level = {"type": kind, "role": path}
+        level: Json = {"type": kind, "role": path}
         if draw(st.integers(0, 3)) == 0:
             level["principal"] = draw(st.sampled_from(["ops", "dev"]))
         if draw(st.integers(0, 3)) == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Literal, final
 from weakref import WeakValueDictionary
 
@@ -40,7 +41,8 @@ class Identity:
     role : str or None
         The innermost reservation's role, None if unreserved.
     splittable : bool
-        Whether a part of an entry can be held apart from the rest.
+        Whether a part of an entry is contained in it: not so for persistent volumes, MOUNT and
+        BLOCK disks, nor for shared entries, which have copies instead of parts.
     plain : bool
         Whether it is a scalar with nothing but a name.
     """
@@ -141,11 +143,19 @@ def _new_identity(key: _Key) -> Identity:
         identity.shared,
     ) = key
     identity.role = identity.reservations[-1].role if identity.reservations else None
-    identity.splittable = identity.persistence_id is None and (
-        identity.source is None or identity.source.type not in WHOLE_SOURCES
+    identity.splittable = not (
+        identity.shared
+        or identity.persistence_id is not None
+        or (identity.source is not None and identity.source.type in WHOLE_SOURCES)
     )
     identity.plain = identity.kind == SCALAR and key[2:] == ((), None, None, None, False, False)
     return identity
+
+
+@lru_cache(maxsize=1024)
+def plain_identity(name: str) -> Identity:
+    """Return the identity of a scalar with nothing but a name, from few names that recur. O(1)."""
+    return identity_of(name, SCALAR)
 
 
 class Entry:

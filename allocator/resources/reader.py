@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from allocator.errors import ResourceError
 from allocator.resources.fixed import read_milli, shown
-from allocator.resources.identity import SCALAR, Entry, identity_of
+from allocator.resources.identity import Entry, identity_of, plain_identity
 from allocator.resources.text import is_word, read_text, read_value
 from allocator.resources.v1 import is_v1, read_v1
 
@@ -54,12 +54,14 @@ def _read_mapping(amounts: Mapping[Any, Any]) -> Iterator[Entry]:
         if not isinstance(name, str) or not is_word(name):
             raise ResourceError(f"{shown(name)} is not a resource name")
         try:
-            kind, value = (
-                read_value(amount) if isinstance(amount, str) else (SCALAR, read_milli(amount))
-            )
+            if isinstance(amount, str):
+                kind, value = read_value(amount)
+                entry = Entry.of(identity_of(name, kind), value)
+            else:
+                entry = Entry.of(plain_identity(name), read_milli(amount))
         except ResourceError as error:
             raise ResourceError(f"resource {shown(name)}: {error}") from None
-        yield Entry.of(identity_of(name, kind), value)
+        yield entry
 
 
 def _decode(text: str) -> object:

@@ -183,13 +183,13 @@ class Resource(Entry):
 
     @property
     def splittable(self) -> bool:
-        """Whether a part of it is contained in it: not so for volumes, MOUNT and BLOCK disks."""
+        """Whether a part of it is contained in it, as its identity says."""
         return self._identity.splittable
 
     def replace(
         self,
         *,
-        value: Value | EllipsisType = ...,
+        value: int | Iterable[tuple[int, int]] | Iterable[str] | EllipsisType = ...,
         copies: int | EllipsisType = ...,
         reservations: Iterable[Reservation] | EllipsisType = ...,
         disk: DiskInfo | EllipsisType | None = ...,
@@ -222,28 +222,25 @@ class Resource(Entry):
         >>> entry.replace(reservations=deeper).role
         'eng/prod'
         """
-        old = self._identity
-        new_disk = self._disk if disk is ... else disk
-        if new_disk is not None:
-            check_disk_name(old.name)
-            if new_disk.persistence is None and new_disk.source is None:
-                new_disk = None
-        new_provider_id = old.provider_id if provider_id is ... else provider_id
-        optional_text("provider_id", new_provider_id)
-        identity = identity_of(
-            old.name,
-            old.kind,
-            old.reservations if reservations is ... else tuple(reservations),
-            new_disk.persistence.id if new_disk and new_disk.persistence else None,
-            new_disk.source if new_disk else None,
-            new_provider_id,
-            old.revocable if revocable is ... else bool(revocable),
-            old.shared if shared is ... else bool(shared),
-        )
+        identity, new_disk = self._identity, self._disk
+        if not (reservations is disk is provider_id is revocable is shared is ...):
+            new_disk = _checked_disk(identity.name, new_disk if disk is ... else disk)
+            new_provider_id = identity.provider_id if provider_id is ... else provider_id
+            optional_text("provider_id", new_provider_id)
+            identity = identity_of(
+                identity.name,
+                identity.kind,
+                identity.reservations if reservations is ... else tuple(reservations),
+                new_disk.persistence.id if new_disk and new_disk.persistence else None,
+                new_disk.source if new_disk else None,
+                new_provider_id,
+                identity.revocable if revocable is ... else bool(revocable),
+                identity.shared if shared is ... else bool(shared),
+            )
         new_copies = self._copies if copies is ... else copies
         if new_copies < 1 or (new_copies > 1 and not identity.shared):
-            raise ResourceError(f"{shown(str(self))}: {new_copies} copies of it cannot be")
-        new_value = self._value if value is ... else _checked_value(old, value)
+            raise ResourceError(f"{shown(str(self))}: {shown(new_copies)} copies of it cannot be")
+        new_value = self._value if value is ... else _checked_value(identity, value)
         return Resource._make(identity, new_value, new_disk, new_copies)
 
     # Arithmetic on entries of one identity, for `Resources`
@@ -342,6 +339,14 @@ class Resource(Entry):
 
     def __deepcopy__(self, memo: object) -> Resource:
         return self
+
+
+def _checked_disk(name: str, disk: DiskInfo | None) -> DiskInfo | None:
+    """Return disk information that says something, or None; raises `ResourceError`. O(1)."""
+    if disk is None:
+        return None
+    check_disk_name(name)
+    return disk if disk.persistence or disk.source else None
 
 
 def _checked_value(identity: Identity, value: Any) -> Value:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, final
 from allocator.errors import ResourceError
 from allocator.resources import ranges
 from allocator.resources.fixed import MAX_MILLI, MILLI, shown
-from allocator.resources.identity import SCALAR, SET, Entry, Identity, Kind, identity_of
+from allocator.resources.identity import SCALAR, SET, Entry, Identity, Kind, plain_identity
 from allocator.resources.quantities import Quantities, add_amount, checked_amounts, over_large
 from allocator.resources.reader import CACHED_TEXT_CHARS, read_entries
 from allocator.resources.resource import Resource
@@ -37,10 +37,18 @@ class Resources:
 
     Notes
     -----
+    `a + b` raises `ResourceError` if one name would have two types, a shared identity two values,
+    or a name too much; `a - b` if `b` is not contained in `a`. `a >= b` and `b in a` tell whether
+    it is: each entry of `b` in the entry of `a` of the same identity, ranges and sets as sets, an
+    unsplittable entry only as a whole, shared ones by their copies. Operands may be whatever
+    `Resources` reads, on either side. All take O(names) time for plain scalars, O(entries) beyond.
+    `str(a)` reads back as an equal value: plain text where that can say it, JSON otherwise.
+
     Invariants, which the arithmetic keeps:
 
     1. `_plain` holds the plain scalars (unreserved, non-revocable, unshared, without disk
-       information or provider), by name, in 1/1000; none is zero.
+       information or provider), by name, in 1/1000; none is zero. Nearly all that an engine adds
+       and subtracts is of this kind, so it is kept apart from the rest.
     2. `_special` holds all other entries by identity; none is empty.
     3. `_totals` holds, by scalar name, the sum of both, a shared entry counted once; it is
        `_plain` itself when `_special` is empty.
@@ -166,8 +174,7 @@ class Resources:
         """Iterate over the entries in the order of their canonical text. O(n log n), then O(n)."""
         if self._entries is None:
             entries = [
-                Resource._make(identity_of(name, SCALAR), milli)
-                for name, milli in self._plain.items()
+                Resource._make(plain_identity(name), milli) for name, milli in self._plain.items()
             ]
             entries.extend(self._special.values())
             self._entries = tuple(sorted(entries, key=str))
@@ -232,8 +239,6 @@ class Resources:
         if len(special) == len(self._special) and (plain or not self._plain):
             return self
         kept = self._plain if plain else {}
-        if not special:
-            return Resources._make(kept, special, kept)
         return Resources._make(kept, special, _totals_of(kept, special))
 
     # Arithmetic

@@ -193,6 +193,7 @@ def test_values_survive_pickling_and_copying(value: Resources) -> None:
     for entry in value:
         assert pickle.loads(pickle.dumps(entry)) == copy.deepcopy(entry) == entry
         assert pickle.loads(pickle.dumps(entry)).identity is entry.identity
+        assert repr(entry.identity).startswith(f"identity_of({entry.name!r}, {entry.type!r}, ")
         assert pickle.loads(pickle.dumps(entry)).disk == entry.disk
     amounts = value.quantities()
     assert pickle.loads(pickle.dumps(amounts)) == copy.deepcopy(amounts) == copy.copy(amounts)
@@ -257,15 +258,12 @@ def test_principal_and_labels_of_a_reservation_are_identity(left: Json, right: J
 
 def test_the_persistence_principal_and_the_volume_are_carried_along() -> None:
     bare = Resource(disk(1, "v1"))
-    full = Resource(
-        {
-            **disk(1),
-            "disk": {
-                "persistence": {"id": "v1", "principal": "ops"},
-                "volume": {"mode": "RO", "container_path": "data"},
-            },
-        }
-    )
+    body = disk(1)
+    body["disk"] = {
+        "persistence": {"id": "v1", "principal": "ops"},
+        "volume": {"mode": "RO", "container_path": "data"},
+    }
+    full = Resource(body)
     assert bare == full
     assert hash(bare) == hash(full)
     assert [bare] in Resources([full])
@@ -413,6 +411,34 @@ def test_plain_scalars_are_counted_like_integers(a: Resources, b: Resources) -> 
     assert (a >= b) == all(left.get(name, 0) >= right.get(name, 0) for name in names)
 
 
+@pytest.mark.parametrize(
+    ("taken", "left"),
+    [
+        ("", "cpus(eng):2;cpus:4;mem:8;models:{a,b};ports:[1-9]"),
+        ("cpus:6;gpus:1", "cpus(eng):2;mem:8;models:{a,b};ports:[1-9]"),
+        ("cpus(eng):3;cpus(ops):1", "cpus:4;mem:8;models:{a,b};ports:[1-9]"),
+        ("cpus(eng):0.5;mem:7.5", "cpus(eng):1.5;cpus:4;mem:0.5;models:{a,b};ports:[1-9]"),
+        ("models:{b,c};ports:[5-20]", "cpus(eng):2;cpus:4;mem:8;models:{a};ports:[1-4]"),
+        ("models:{a,b,c};ports:[0-20]", "cpus(eng):2;cpus:4;mem:8"),
+    ],
+)
+def test_what_is_not_there_is_overlooked_on_request(taken: str, left: str) -> None:
+    total = Resources("cpus:4;cpus(eng):2;mem:8;ports:[1-9];models:{a,b}")
+    rest = total.minus_floor(taken)
+    assert str(rest) == left
+    assert rest.quantities() == Resources(left).quantities()
+
+
+@given(own.resources(), own.resources())
+def test_taking_what_is_there_leaves_a_part(a: Resources, b: Resources) -> None:
+    rest = a.minus_floor(b)
+    assert rest in a
+    assert not a.minus_floor(a)
+    assert rest.quantities() == Resources(list(rest)).quantities()
+    if a >= b:
+        assert rest == a - b
+
+
 # Unsplittable entries
 
 
@@ -423,6 +449,7 @@ def test_a_part_of_an_unsplittable_entry_is_not_contained_in_it(body: Json) -> N
     assert not part.splittable
     assert part not in whole
     assert [body] in whole
+    assert whole.minus_floor(part) == Resources("cpus:1")
     with pytest.raises(ResourceError, match="is not contained"):
         whole - [part]
     assert whole - [body] == Resources("cpus:1")
@@ -456,6 +483,8 @@ def test_shared_entries_count_copies() -> None:
     assert three - one == one + one
     assert three - one - one == one
     assert not three - three
+    assert three.minus_floor(one) == one + one
+    assert not one.minus_floor(three)
     with pytest.raises(ResourceError, match="is not contained"):
         one - (one + one)
     assert three["disk"] == 64.0
@@ -476,6 +505,7 @@ def test_a_shared_identity_has_one_value() -> None:
 def test_a_shared_entry_beside_plain_ones_counts_once() -> None:
     both = Resources(["disk:10", PHOTOS])
     more = both + Resource(PHOTOS)
+    assert not next(iter(both.shared())).splittable
     assert more["disk"] == both["disk"] == 74.0
     assert (more - "disk:10")["disk"] == 64.0
 
@@ -590,7 +620,8 @@ def test_counts_stop_at_what_an_int64_holds() -> None:
 
 def test_plain_scalars_from_thousandths() -> None:
     assert Resources.from_milli({"cpus": 1500, "mem": 0}) == Resources("cpus:1.5")
-    assert Resources.from_milli({"cpus": np.int64(7)}) == Resources("cpus:0.007")
+    counted: Any = {"cpus": np.int64(7)}
+    assert Resources.from_milli(counted) == Resources("cpus:0.007")
     for bad in ({"cpus": -1}, {"cpus": 2**63}, {"cpus": 1.5}, {"cpus": True}, {"": 1}, {5: 1}):
         with pytest.raises(ResourceError):
             Resources.from_milli(bad)  # type: ignore[arg-type]

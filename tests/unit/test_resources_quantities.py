@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from allocator.errors import ResourceError
-from allocator.resources import Quantities, Resource, Resources
+from allocator.resources import Quantities, Resource, Resources, read_limits
 from tests import strategies as own
 
 
@@ -55,6 +55,15 @@ def test_anything_but_plain_scalars_is_refused(source: Any, reason: str) -> None
     with pytest.raises(ResourceError) as caught:
         Quantities(source)
     assert reason in str(caught.value)
+
+
+def test_limits_keep_their_zeros() -> None:
+    assert read_limits("cpus:0;mem:1.5;mem:1") == {"cpus": 0, "mem": 2500}
+    assert read_limits({"cpus": 0}) == {"cpus": 0}
+    assert read_limits(Resources("cpus:1;cpus(eng):1")) == {"cpus": 2000}
+    assert read_limits("") == {}
+    with pytest.raises(ResourceError, match="'ports' is not a plain scalar"):
+        read_limits("cpus:0;ports:[1-2]")
 
 
 def test_quantities_are_a_mapping() -> None:
