@@ -23,7 +23,7 @@ lint: $(VENV)/.installed-dev
 
 # Runs every benchmark of this working tree once: a smoke test, not a measurement (see docs/performance.md).
 bench: $(VENV)/.installed-dev
-	$(BIN)/asv machine --yes
+	$(BIN)/asv machine --yes >/dev/null
 	ALLOCATOR_BENCH_GRID=$${ALLOCATOR_BENCH_GRID:-smoke} $(BIN)/asv run -E existing --quick --dry-run --show-stderr
 
 # Editable: Python files are used in place; a change of a compiled one installs again.
@@ -32,5 +32,5 @@ $(VENV)/.installed-%: $(VENV)/bin/python pyproject.toml setup.py $(COMPILED)
 	touch $@
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)

@@ -32,7 +32,7 @@ class CompiledShare:
             raise AssertionError(comparison.difference)
         ratio = comparison.ratio(sorter)
         assert ratio is not None
-        return 100 / ratio
+        return round(100 / ratio, 4)
 
 
 class AllocatedAtScale:
@@ -48,7 +48,7 @@ class AllocatedAtScale:
         # Turn by turn, so that a slow minute of the machine is shared by both.
         seconds = [(allocate_x1000(many, ask), allocate_x1000(few, ask)) for _ in range(9)]
         of_many, of_few = zip(*seconds, strict=True)
-        return statistics.median(of_many) / statistics.median(of_few)
+        return round(statistics.median(of_many) / statistics.median(of_few), 3)
 
 
 def activated_sorter(n_clients: int) -> DRFSorter:
