@@ -11,6 +11,8 @@ from typing import Final, TypeAlias
 
 from allocator.clock import Clock
 from allocator.engine.agents import DEFAULT_CAPABILITIES, EMPTY, Agent
+from allocator.engine.constraints import read_constraints
+from allocator.engine.conversions import Operation, convert, read_operations
 from allocator.engine.cycle import Cycle, Rules
 from allocator.engine.filters import DEFAULT_REFUSE_SECONDS, filter_seconds
 from allocator.engine.frameworks import Framework, Subscription
@@ -29,6 +31,7 @@ from allocator.engine.inputs import (
     read_used,
     read_words,
 )
+from allocator.engine.maintenance import Maintenance
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
 from allocator.engine.offers import Offer, Offers
 from allocator.engine.quota import check_quota
@@ -175,6 +178,7 @@ class Allocator:
             _sorter_factory(framework_sorter or sorter, excluded, flat=True),
         )
         self._recovery = Recovery(factor, timeout)
+        self._maintenance = Maintenance()
         self._whitelist: frozenset[str] | None = None
         self._paused = False
         self._n_cycles = 0
@@ -269,6 +273,7 @@ class Allocator:
         if known != agent.attributes:
             agent.attributes = known
             self._state.filters.drop_agent(agent)
+            self._maintenance.drop_agent_filters(id)
         agent.capabilities = can
         self._state.touch_agent(agent)
 
@@ -296,6 +301,7 @@ class Allocator:
         UnknownAgent
         """
         self._state.remove_agent(self._agent(id))
+        self._maintenance.clear(id)
 
     def activate_agent(self, id: str) -> None:
         """Let cycles consider an agent again; raises `UnknownAgent`. O(1)."""
@@ -318,6 +324,7 @@ class Allocator:
         suppressed: Iterable[str] = (),
         capabilities: Iterable[str] = (),
         min_allocatable: MinimumLike = None,
+        constraints: object = None,
         used: Used | None = None,
     ) -> None:
         """Subscribe a framework to its roles.
@@ -335,13 +342,15 @@ class Allocator:
             Mesos's names in capitals.
         min_allocatable : list of quantities, or mapping of role to list, optional
             Replaces the engine's; `[]` accepts anything. Ranges and sets count elements.
+        constraints : mapping, optional
+            v1 `OfferConstraints` JSON: by role, which agents it wants to be offered.
         used : mapping of agent to role to resources, optional
             What it uses already. What the agents said of it is counted once; agents that are not
             there are ignored.
 
         Raises
         ------
-        DuplicateFramework, InvalidRole, InvalidValue
+        DuplicateFramework, InvalidRole, InvalidValue, ConstraintError
         UnknownRole
             A suppressed role that is not among its roles.
         ResourceError
@@ -361,6 +370,7 @@ class Allocator:
             active=bool(active),
             capabilities=read_capabilities("framework", capabilities, FRAMEWORK_CAPABILITIES),
             minimum=read_minimum(min_allocatable),
+            constraints=read_constraints(constraints),
         )
         more = self._not_yet_known(id, read_used("agent", used))
         self._state.frameworks[id] = framework
@@ -378,6 +388,7 @@ class Allocator:
         suppressed: Iterable[str] | _Unset = UNSET,
         capabilities: Iterable[str] | _Unset = UNSET,
         min_allocatable: MinimumLike | _Unset = UNSET,
+        constraints: object = UNSET,
     ) -> None:
         """Change what is given of a framework; the rest stays. O(roles).
 
@@ -386,7 +397,7 @@ class Allocator:
 
         Raises
         ------
-        UnknownFramework, InvalidRole, InvalidValue
+        UnknownFramework, InvalidRole, InvalidValue, ConstraintError
         UnknownRole
             A suppressed role that is not among its roles.
         """
@@ -402,6 +413,8 @@ class Allocator:
             can = read_capabilities("framework", capabilities, FRAMEWORK_CAPABILITIES)
         if min_allocatable is not UNSET:
             minimum = read_minimum(min_allocatable)
+        if constraints is not UNSET:
+            framework.constraints = read_constraints(constraints)
         framework.capabilities, framework.minimum = can, minimum
         self._state.subscribe(framework, subscribed, quiet)
         self._look_again(framework)
@@ -414,6 +427,7 @@ class Allocator:
         UnknownFramework
         """
         self._state.remove_framework(self._framework(id))
+        self._maintenance.forget(id)
 
     def activate_framework(self, id: str) -> None:
         """Let a framework take part again; raises `UnknownFramework`. O(roles)."""
@@ -432,6 +446,7 @@ class Allocator:
         framework.active = False
         for leaf in framework.subscriptions.values():
             self._state.filters.drop(leaf)
+        self._maintenance.drop_filters(id)
         self._settle(framework)
 
     def suppress(self, id: str, roles: Iterable[str] | None = None) -> None:
@@ -460,6 +475,7 @@ class Allocator:
             leaf.suppressed = False
             self._state.settle(leaf)
             self._state.drop_filters(leaf)
+        self._maintenance.drop_filters(id)
 
     # Policy.
 
@@ -567,7 +583,10 @@ class Allocator:
                     resources,
                 )
                 for leaf, agent, resources in made
-            ]
+            ],
+            self._maintenance.due(
+                None if named is None else [agent.id for agent in named], self._holders, now
+            ),
         )
         self._run.record((time.perf_counter() - started) * 1000)
         return offers
@@ -605,8 +624,9 @@ class Allocator:
         if self._recovery.holds_back(now):
             return self._recovery.end
         state = self._state
-        if state.tree.n_quotas:
-            return now if state.changed else max(now, state.filters.next_end())
+        if state.tree.n_quotas or self._maintenance:
+            ends = min(state.filters.next_end(), self._maintenance.next_end(now))
+            return now if state.changed else max(now, ends)
         waiting = any(map(self._is_candidate, state.dirty.values()))
         if waiting or state.fresh or any(map(self._is_candidate, state.reopened)):
             return now
@@ -761,6 +781,117 @@ class Allocator:
             self._state.shorten_offers(holding, given)
         self._give_back(leaf, on, given, seconds, offered=not allocated)
 
+    # Conversions.
+
+    def apply(self, offer: Offer | str, operations: Operation | Iterable[Operation]) -> Offer:
+        """Convert what is in an open offer: reserve it, create volumes from it, and back.
+
+        Parameters
+        ----------
+        offer : Offer or its id
+        operations : Operation, or an iterable of them
+            Applied in order, all or none.
+
+        Returns
+        -------
+        Offer
+            The same offer with the converted resources; it stays open.
+
+        Raises
+        ------
+        OfferGone
+        ResourceError
+            An operation that the resources do not allow.
+
+        Notes
+        -----
+        O(entries of the agent).
+        """
+        leaf, agent, left = self._open(offer)
+        converted = convert(
+            left,
+            read_operations(operations),
+            existing=agent.total,
+            shared_in_use=agent.offered + agent.allocated - left,
+        )
+        id = _offer_id(offer)
+        self._state.convert_offered(leaf, agent, id, converted)
+        return Offer(id, leaf.framework.id, leaf.node.path, agent.id, converted)
+
+    def apply_available(self, agent: str, operations: Operation | Iterable[Operation]) -> None:
+        """Convert what is available on an agent, as `apply` converts an offer.
+
+        Raises
+        ------
+        UnknownAgent
+        ResourceError
+            An operation that the resources do not allow. O(entries of the agent).
+        """
+        on = self._agent(agent)
+        converted = convert(
+            on.available,
+            read_operations(operations),
+            existing=on.total,
+            shared_in_use=on.offered + on.allocated,
+        )
+        self._state.change_total(on, on.total - on.available + converted)
+
+    # Maintenance.
+
+    def set_unavailability(self, agent: str, start: float, duration: float | None = None) -> None:
+        """Plan an agent's unavailability; the next cycles ask frameworks on it to leave. O(1).
+
+        Parameters
+        ----------
+        agent : str
+        start : float
+            In seconds of the engine's clock.
+        duration : float, optional
+            In seconds; None for good.
+
+        Raises
+        ------
+        UnknownAgent, InvalidValue
+        """
+        self._maintenance.set(self._agent(agent).id, start, duration)
+        self._state.changed = True
+
+    def clear_unavailability(self, agent: str) -> None:
+        """Plan nothing for an agent any more; raises `UnknownAgent`. O(1)."""
+        self._maintenance.clear(self._agent(agent).id)
+
+    def answer_inverse(
+        self,
+        framework: str,
+        agent: str,
+        status: str | None,
+        *,
+        refuse_seconds: float | None = None,
+    ) -> None:
+        """Answer an inverse offer; the next cycle asks again unless that is refused for a time.
+
+        Parameters
+        ----------
+        framework, agent : str
+        status : {"ACCEPT", "DECLINE"} or None
+        refuse_seconds : float, optional
+            How long no further one is wanted, without a minimum.
+
+        Raises
+        ------
+        UnknownFramework, UnknownAgent, InvalidValue
+        OfferGone
+            Nothing is planned for the agent.
+        """
+        self._maintenance.answer(
+            self._framework(framework).id,
+            self._agent(agent).id,
+            status,
+            now=self._clock(),
+            refuse_seconds=refuse_seconds,
+        )
+        self._state.changed = True
+
     # Looking.
 
     def agent(self, id: str) -> AgentView:
@@ -850,6 +981,11 @@ class Allocator:
         self._state.touch_agent(agent)
         if seconds is not None and leaf.subscribed:
             self._state.filters.add(leaf, agent, resources, self._clock() + seconds)
+
+    def _holders(self, agent: str) -> set[str]:
+        """Return the active frameworks that hold something on an agent."""
+        holdings = self._state.agents[agent].holdings
+        return {leaf.framework.id for leaf in holdings if leaf.framework.active}
 
     def _settle(self, framework: Framework) -> None:
         for leaf in list(framework.subscriptions.values()):

@@ -200,7 +200,7 @@ class Cycle:
             yield node.subscriptions[framework]
 
     def _is_unsuited(self, agent: Agent, leaf: Subscription) -> bool:
-        """Tell whether the capabilities of the two rule an offer out (§6.5)."""
+        """Tell whether capabilities or constraints rule an offer out (§6.5)."""
         can = leaf.framework.capabilities
         rules = self._rules
         if agent.has_gpus and rules.filter_gpus and "GPU_RESOURCES" not in can:
@@ -217,7 +217,11 @@ class Cycle:
             return True
         if "MULTI_ROLE" in can and "MULTI_ROLE" not in agent.capabilities:
             return True
-        return "/" in leaf.node.path and "HIERARCHICAL_ROLE" not in agent.capabilities
+        role = leaf.node.path
+        if "/" in role and "HIERARCHICAL_ROLE" not in agent.capabilities:
+            return True
+        constraints = leaf.framework.constraints.get(role)
+        return constraints is not None and not constraints.admits(agent)
 
     def _visible(self, agent: Agent, leaf: Subscription) -> Resources:
         """Return what of an agent's available resources the framework may see in this role."""

@@ -36,9 +36,9 @@ def filter_seconds(refuse_seconds: float | None, allocation_interval: float) -> 
         raise InvalidValue(f"refuse_seconds is a number of seconds or None, not {refuse_seconds!r}")
     if refuse_seconds == 0:
         return None
-    if math.isnan(refuse_seconds) or refuse_seconds < 0:
+    if not refuse_seconds > 0:  # negative or NaN
         refuse_seconds = DEFAULT_REFUSE_SECONDS
-    return max(min(float(refuse_seconds), MAX_REFUSE_SECONDS), allocation_interval)
+    return max(float(min(refuse_seconds, MAX_REFUSE_SECONDS)), allocation_interval)
 
 
 class Filter:

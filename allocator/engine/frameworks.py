@@ -9,6 +9,7 @@ from allocator.resources import Quantities, Resources
 
 if TYPE_CHECKING:
     from allocator.engine.agents import Holding
+    from allocator.engine.constraints import RoleConstraints
     from allocator.engine.filters import Filter
     from allocator.engine.roles import RoleNode
 
@@ -23,7 +24,15 @@ class Framework:
     that the mapping leaves out falls back to the engine's).
     """
 
-    __slots__ = ("active", "capabilities", "id", "minimum", "roles", "subscriptions")
+    __slots__ = (
+        "active",
+        "capabilities",
+        "constraints",
+        "id",
+        "minimum",
+        "roles",
+        "subscriptions",
+    )
 
     def __init__(
         self,
@@ -32,11 +41,14 @@ class Framework:
         active: bool,
         capabilities: frozenset[str],
         minimum: Minimum | Mapping[str, Minimum] | None,
+        constraints: Mapping[str, RoleConstraints],
     ) -> None:
         self.id = id
         self.active = active
         self.capabilities = capabilities
         self.minimum = minimum
+        #: role path → which agents it wants to be offered there; a role left out admits all.
+        self.constraints = constraints
         #: The roles it is subscribed to now, in the order given.
         self.roles: tuple[str, ...] = ()
         #: role path → subscription, also of roles it has left while it holds something there.

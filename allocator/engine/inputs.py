@@ -9,6 +9,7 @@ from typing import TypeAlias
 from allocator.engine.frameworks import Minimum
 from allocator.errors import InvalidValue
 from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
+from allocator.resources.fixed import shown
 from allocator.roles import validate_role
 
 #: role → resources, or agent/framework → role → resources.
@@ -53,10 +54,13 @@ def read_number(what: str, value: object, *, least: float, open_end: bool = Fals
     """Return a finite number of at least `least`, or above it if `open_end`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidValue(f"{what} is a number, not {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number) or number < least or (open_end and number == least):
         bound = "above" if open_end else "at least"
-        raise InvalidValue(f"{what} is finite and {bound} {least:g}, not {value!r}")
+        raise InvalidValue(f"{what} is finite and {bound} {least:g}, not {shown(value)}")
     return number
 
 
@@ -138,10 +142,13 @@ def read_attributes(given: object) -> dict[str, object]:
         items = [_read_attribute(attribute) for attribute in given]
     else:
         raise InvalidValue(f"attributes are a mapping of name to value, not {given!r}")
-    for name, _ in items:
+    attributes: dict[str, object] = {}
+    for name, value in items:
         if not isinstance(name, str) or not name:
             raise InvalidValue(f"attribute name {name!r}: a name is non-empty text")
-    return dict(items)
+        # Of several attributes of one name, constraints look at the first, as in Mesos.
+        attributes.setdefault(name, value)
+    return attributes
 
 
 def _read_attribute(attribute: object) -> tuple[object, object]:

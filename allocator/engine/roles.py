@@ -52,6 +52,18 @@ NO_QUOTA = Quota({}, {})
 class RoleNode:
     """One role: its place in the tree and the sums kept for its subtree."""
 
+    #: The sums, each a `Tally` in thousandths by name.
+    SUMS = (
+        "allocated",
+        "children_guarantee",
+        "children_need",
+        "consumed",
+        "need",
+        "offered",
+        "own_reserved",
+        "reserved",
+    )
+
     __slots__ = (
         "allocated",
         "children",

@@ -173,6 +173,7 @@ class State:
 
         `taken=False` where they are not available any more: used by a framework that was expected.
         """
+        self.changed = True
         holding = agent.holdings.get(subscription)
         if holding is None:
             holding = agent.holdings[subscription] = Holding()
@@ -207,6 +208,7 @@ class State:
         """
         if not resources:
             return
+        self.changed = True
         holding = agent.holdings[subscription]
         node = subscription.node
         amounts = resources.quantities().milli
@@ -246,6 +248,32 @@ class State:
         del agent.holdings[subscription]
         del subscription.holdings[agent.id]
         self.settle(subscription)
+
+    # Conversions.
+
+    def convert_offered(
+        self, subscription: Subscription, agent: Agent, offer_id: str, converted: Resources
+    ) -> None:
+        """Replace what is left in an open offer by resources of the same quantities.
+
+        O(entries + names × depth + log siblings).
+        """
+        holding = agent.holdings[subscription]
+        before = holding.offers[offer_id]
+        node, framework = subscription.node, subscription.framework.id
+        offered = agent.offered - before + converted
+        total = agent.total - before + converted
+        holding.offered = holding.offered - before + converted
+        holding.offers[offer_id] = converted
+        agent.offered = offered
+        self.tree.sorter.update(node.path, agent.id, before, converted)
+        node.sorter.update(framework, agent.id, before, converted)
+        uncharged, charged = free_scalars(before), free_scalars(converted)
+        self.headroom.add(uncharged)
+        self.headroom.subtract(charged)
+        self.tree.charge(node, charged)
+        self.tree.discharge(node, uncharged)
+        self.change_total(agent, total)
 
     # Offers.
 
