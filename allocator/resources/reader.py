@@ -14,7 +14,6 @@ from allocator.resources.v1 import is_v1, read_v1
 #: Lists may hold lists, this deep; a list that holds itself ends here.
 _MAX_DEPTH = 8
 
-
 #: Texts up to this length are kept parsed by those who read them; longer ones seldom recur.
 CACHED_TEXT_CHARS = 256
 

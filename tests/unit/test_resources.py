@@ -494,6 +494,12 @@ def test_shared_entries_count_copies() -> None:
     assert not three.nonshared()
 
 
+def test_a_shared_entry_has_copies_instead_of_parts() -> None:
+    whole = Resource({"name": "cpus", "scalar": {"value": 4}, "shared": {}})
+    assert not whole.splittable
+    assert whole.replace(value=1000) not in Resources(whole)
+
+
 def test_a_shared_identity_has_one_value() -> None:
     bigger = Resources([disk(65, "photos", shared={})])
     with pytest.raises(ResourceError, match="with another value"):
@@ -505,7 +511,6 @@ def test_a_shared_identity_has_one_value() -> None:
 def test_a_shared_entry_beside_plain_ones_counts_once() -> None:
     both = Resources(["disk:10", PHOTOS])
     more = both + Resource(PHOTOS)
-    assert not next(iter(both.shared())).splittable
     assert more["disk"] == both["disk"] == 74.0
     assert (more - "disk:10")["disk"] == 64.0
 
