@@ -460,6 +460,24 @@ class TestWithTheEngine:
 
         run(test())
 
+    def test_what_came_while_paused_is_served_at_resume(self) -> None:
+        async def test() -> None:
+            engine = self.cluster()
+            engine.pause()
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR):
+                await asyncio.sleep(0.01)
+                engine.add_agent("a2", "cpus:2")
+                await asyncio.sleep(0.01)
+                assert made.empty()
+                engine.resume()
+                assert sorted(await self.next_offers(made)) == [
+                    ("spark", "a1", "cpus:4"),
+                    ("spark", "a2", "cpus:2"),
+                ]
+
+        run(test())
+
     def test_interval_picks_up_filters_that_ended(self) -> None:
         async def test() -> None:
             clock = ManualClock()
