@@ -92,12 +92,20 @@ class Agent:
         #: Subscriptions that have a filter on this agent; kept by `Filters`.
         self.filtered: set[Subscription] = set()
 
-    def take(self, resources: Resources) -> None:
-        """Make `resources` unavailable; the caller accounts for who holds them."""
+    def take(self, resources: Resources, *, offered: bool) -> None:
+        """Count available `resources` as offered or allocated (A1). O(entries)."""
         self.available -= resources.nonshared()
+        if offered:
+            self.offered += resources
+        else:
+            self.allocated += resources
 
-    def give_back(self, resources: Resources) -> None:
-        """Make `resources`, which `offered` and `allocated` no longer contain, available (A1)."""
+    def give_back(self, resources: Resources, *, offered: bool) -> None:
+        """Undo `take`. O(entries)."""
+        if offered:
+            self.offered -= resources
+        else:
+            self.allocated -= resources
         if self.overcommitted:
             self.refresh()
         else:

@@ -6,8 +6,9 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from allocator.clock import Clock
 from allocator.engine.agents import DEFAULT_CAPABILITIES, EMPTY, Agent
@@ -15,6 +16,7 @@ from allocator.engine.constraints import read_constraints
 from allocator.engine.conversions import Operation, convert, read_operations
 from allocator.engine.cycle import Cycle, Rules
 from allocator.engine.filters import DEFAULT_REFUSE_SECONDS, filter_seconds
+from allocator.engine.fork import fork
 from allocator.engine.frameworks import Framework, Subscription
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
@@ -37,15 +39,18 @@ from allocator.engine.offers import Offer, Offers
 from allocator.engine.quota import check_quota
 from allocator.engine.recovery import Recovery
 from allocator.engine.roles import NO_QUOTA, Quota
+from allocator.engine.snapshot import VERSION, minimum_to_json, restore_state, state_to_json
 from allocator.engine.state import State
 from allocator.engine.views import AgentView, FrameworkView, RoleView
 from allocator.errors import (
+    AllocatorError,
     DuplicateAgent,
     DuplicateFramework,
     InvalidValue,
     NotAllowed,
     OfferGone,
     ResourceError,
+    SnapshotError,
     UnknownAgent,
     UnknownFramework,
     UnknownRole,
@@ -173,9 +178,11 @@ class Allocator:
         if factor > 1:
             raise InvalidValue(f"recovery_factor is a part from 0 to 1, not {recovery_factor!r}")
         self._clock = clock
+        self._excluded = excluded
+        self._sorters = (role_sorter or sorter, framework_sorter or sorter)
         self._state = State(
-            _sorter_factory(role_sorter or sorter, excluded, flat=False),
-            _sorter_factory(framework_sorter or sorter, excluded, flat=True),
+            _sorter_factory(self._sorters[0], excluded, flat=False),
+            _sorter_factory(self._sorters[1], excluded, flat=True),
         )
         self._recovery = Recovery(factor, timeout)
         self._maintenance = Maintenance()
@@ -927,6 +934,107 @@ class Allocator:
     @on_change.setter
     def on_change(self, listener: Callable[[str | None], None] | None) -> None:
         self._state.listener = listener
+
+    def now(self) -> float:
+        """Return the time of the engine's clock, in seconds."""
+        return self._clock()
+
+    # The whole state.
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state as JSON, from which `restore` makes an engine that decides alike.
+
+        Equal states have equal snapshots: everything is listed by id, and times are those that
+        remain. Statistics are not part of it. O(size of the state).
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.add_agent("a1", "cpus:8")
+        >>> engine.add_framework("spark")
+        >>> twin = Allocator.restore(engine.snapshot())
+        >>> twin.allocate() == engine.allocate()
+        True
+        """
+        now = self._clock()
+        return {
+            "version": VERSION,
+            "options": {
+                "role_sorter": self._sorters[0],
+                "framework_sorter": self._sorters[1],
+                "fairness_exclude": sorted(self._excluded),
+                "min_allocatable": minimum_to_json(self._rules.minimum),
+                "filter_gpus": self._rules.filter_gpus,
+                "region": self._rules.region,
+                "allocation_interval": self._interval,
+                "recovery_timeout": self._recovery.timeout,
+                "recovery_factor": self._recovery.factor,
+                "seed": self._rules.seed,
+            },
+            "cycle": self._n_cycles,
+            "paused": self._paused,
+            "awaited_agents": self._recovery.awaited,
+            "recovery_seconds": self._recovery.end - now if self._recovery.awaited else None,
+            "whitelist": None if self._whitelist is None else sorted(self._whitelist),
+            "maintenance": self._maintenance.to_json(now),
+            **state_to_json(self._state, now),
+        }
+
+    @classmethod
+    def restore(cls, snapshot: Mapping[str, Any], *, clock: Clock = time.monotonic) -> Allocator:
+        """Return an engine in the state of a snapshot; times that remain count from now.
+
+        Parameters
+        ----------
+        snapshot : mapping
+            What `snapshot` returned, or the same after a trip through JSON.
+        clock : callable
+            As in the constructor.
+
+        Raises
+        ------
+        SnapshotError
+            Malformed, or of a version that this release does not read. O(size of the state).
+        """
+        if not isinstance(snapshot, Mapping) or snapshot.get("version") != VERSION:
+            version = snapshot.get("version") if isinstance(snapshot, Mapping) else None
+            raise SnapshotError(f"a snapshot of version {version!r}; this release reads {VERSION}")
+        try:
+            engine = cls(**snapshot["options"], clock=clock)
+            now = clock()
+            restore_state(engine._state, snapshot, now)
+            engine._n_cycles = int(snapshot["cycle"])
+            engine._paused = bool(snapshot["paused"])
+            if snapshot["awaited_agents"]:
+                engine._recovery.awaited = int(snapshot["awaited_agents"])
+                engine._recovery.end = now + float(snapshot["recovery_seconds"])
+            engine.set_whitelist(snapshot["whitelist"])
+            engine._maintenance = Maintenance.from_json(snapshot["maintenance"], now)
+        except (AllocatorError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise SnapshotError(f"malformed snapshot: {error!r}") from error
+        return engine
+
+    def fork(self) -> Allocator:
+        """Return a copy that decides alike, to try out what would happen.
+
+        It shares the clock, takes the same `Offer` objects, and never touches the original. Much
+        cheaper than `restore(snapshot())`: records are copied, values shared. O(size of the state).
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.add_agent("a1", "cpus:8")
+        >>> what_if = engine.fork()
+        >>> what_if.add_framework("spark")
+        >>> len(what_if.allocate()), len(engine.allocate())
+        (1, 0)
+        """
+        twin = copy(self)
+        twin._state = fork(self._state)
+        twin._recovery = copy(self._recovery)
+        twin._maintenance = self._maintenance.copy()
+        twin._run = Latency()
+        return twin
 
     # What several calls have in common.
 

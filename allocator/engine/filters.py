@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,17 @@ class Filters:
     def held(self) -> list[Filter]:
         """Return the filters that hold, by end and then age. O(filters × log filters)."""
         return [entry[2] for entry in sorted(self._heap, key=lambda e: e[:2]) if entry[2].holds]
+
+    def copy(self, copies: Mapping[Filter, Filter]) -> Filters:
+        """Return the same filters over the copies of those that hold. O(filters)."""
+        twin = Filters()
+        # What is left of a heap without some entries, sorted, is one again.
+        twin._heap = sorted(
+            (end, age, copies[held]) for end, age, held in self._heap if held in copies
+        )
+        twin._n_made, twin._n_held = self._n_made, self._n_held
+        twin.by_role = dict(self.by_role)
+        return twin
 
     def _drop(self, held: Filter) -> None:
         subscription, agent = held.subscription, held.agent

@@ -18,8 +18,8 @@ class Recovery:
     """
 
     def __init__(self, factor: float, timeout: float) -> None:
-        self._factor = factor
-        self._timeout = timeout
+        self.factor = factor
+        self.timeout = timeout
         #: Number of agents still to be waited for; 0 when no recovery is under way.
         self.awaited = 0
         #: The time at which the recovery ends in any case.
@@ -27,8 +27,8 @@ class Recovery:
 
     def begin(self, expected_agents: int, now: float) -> None:
         """Wait for int(`expected_agents` × factor) agents. O(1)."""
-        self.awaited = int(expected_agents * self._factor)
-        self.end = now + self._timeout
+        self.awaited = int(expected_agents * self.factor)
+        self.end = now + self.timeout
 
     def agent_added(self, n_agents: int) -> None:
         """Tell how many agents there are now. O(1)."""

@@ -171,7 +171,7 @@ class State:
     ) -> Holding:
         """Give `resources` of `agent` to `subscription`. O(names × depth + log siblings).
 
-        `taken=False` where they are not available any more: used by a framework that was expected.
+        `taken=False` where the agent accounts for them already, as for an expected framework.
         """
         self.changed = True
         holding = agent.holdings.get(subscription)
@@ -182,13 +182,10 @@ class State:
         amounts = resources.quantities().milli
         if offered:
             holding.offered += resources
-            agent.offered += resources
         else:
             holding.allocated += resources
-            if taken:
-                agent.allocated += resources
         if taken:
-            agent.take(resources)
+            agent.take(resources, offered=offered)
         for role in node.upward():
             (role.offered if offered else role.allocated).add(amounts)
         self.in_use.add(amounts)
@@ -214,11 +211,9 @@ class State:
         amounts = resources.quantities().milli
         if offered:
             holding.offered -= resources
-            agent.offered -= resources
         else:
             holding.allocated -= resources
-            agent.allocated -= resources
-        agent.give_back(resources)
+        agent.give_back(resources, offered=offered)
         for role in node.upward():
             (role.offered if offered else role.allocated).subtract(amounts)
         self.in_use.subtract(amounts)
@@ -375,8 +370,7 @@ class State:
         """Set aside on `agent` what a framework that was not added yet uses there. O(entries)."""
         by_role = agent.pending.setdefault(framework, {})
         by_role[role] = by_role.get(role, Resources()) + resources
-        agent.allocated += resources
-        agent.take(resources)
+        agent.take(resources, offered=False)
         self.expected.setdefault(framework, {})[agent.id] = agent
 
     def _unexpect(self, framework: str, agent: Agent) -> dict[str, Resources]:
