@@ -26,7 +26,7 @@ __all__ = [
     "DRFSorter",
     "NaiveDRFSorter",
     "RandomSorter",
-    "Sorter",
     "SortedDRFSorter",
+    "Sorter",
     "Totals",
 ]

@@ -78,6 +78,7 @@ cdef class DRFSorter:
 
     # Within.
     cdef int reserve_nodes(self, int32_t n_nodes) except -1
+    cdef int grow(self, int32_t capacity) except -1
     cdef int32_t take_node(self, int32_t parent, str label, str name) except -1
     cdef int release_node(self, int32_t node) except -1
     cdef int32_t new_leaf(self, int32_t node, str client) except -1
@@ -102,6 +103,7 @@ cdef class DRFSorter:
     cdef void rebuild(self) noexcept nogil
     cdef int32_t descend(self, int32_t node) noexcept nogil
     cdef int disturb(self, int32_t leaf) except -1
+    cdef int adopt_arrays(self, DRFSorter original) except -1
 
 
 cdef class Walk:

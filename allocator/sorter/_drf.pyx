@@ -24,7 +24,9 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from allocator.sorter._siblings cimport (
+    LEFT,
     NONE,
+    RIGHT,
     Place,
     Siblings,
     height_of,
@@ -38,7 +40,8 @@ from allocator.sorter._siblings cimport (
 from allocator.errors import DuplicateClient, ResourceError
 from allocator.resources import Quantities, Resources
 from allocator.sorter.base import (
-    IMPLICIT_NAME,
+    IMPLICIT_NAME as _IMPLICIT_NAME,
+    checked_numbers,
     checked_weight,
     client_path,
     excluded_names,
@@ -371,6 +374,53 @@ cdef class DRFSorter:
                 milli[name] = self.rows[node * self.stride + <Py_ssize_t>column]
         return Quantities.from_milli(milli)
 
+    def times_allocated(self):
+        """Return the number of times allocated of every node, by path.
+
+        Returns
+        -------
+        dict of str to int
+            Implicit leaves have paths that end in `/.`. O(n log n).
+        """
+        return {path: self.places[<int32_t>node].number
+                for path, node in sorted(self.index.items())}
+
+    def set_times_allocated(self, numbers):
+        """Set the number of times allocated of nodes; the others keep theirs.
+
+        Raises
+        ------
+        UnknownClient
+            If a path has no node.
+        InvalidValue
+            If a number is not an integer from 0 to 2**63 - 1. O(n log n) at worst.
+        """
+        numbers = checked_numbers(numbers, self.index)
+        self.disturb(NONE)
+        for path, number in numbers.items():
+            self.places[<int32_t>self.index[path]].number = number
+        self.rebuild()
+
+    def copy(self, totals=None):
+        """Return a copy that answers the same, on these totals or on a copy of its own.
+
+        O(n k), and the (client, agent) pairs that hold something.
+        """
+        cdef DRFSorter twin = DRFSorter(
+            self.exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals)
+        twin.grow(self.capacity)
+        twin.labels = self.labels.copy()
+        twin.names = self.names.copy()
+        twin.held = [None if held is None else held.copy() for held in self.held]
+        twin.index = self.index.copy()
+        twin.leaves = self.leaves.copy()
+        twin.weights = self.weights.copy()
+        twin.shared = {node: by_agent.copy() for node, by_agent in self.shared.items()}
+        twin.adopt_arrays(self)
+        twin.listing = self.listing
+        twin.listed = self.listed
+        return twin
+
     def __contains__(self, client):
         return isinstance(client, str) and client in self.leaves
 
@@ -491,11 +541,14 @@ cdef class DRFSorter:
 
     cdef int reserve_nodes(self, int32_t n_nodes) except -1:
         """Have that many free nodes. O(1) amortised."""
-        cdef int32_t capacity, node
+        if n_nodes > self.n_free:
+            self.grow(max(2 * self.capacity, self.capacity + n_nodes))
+        return 0
+
+    cdef int grow(self, int32_t capacity) except -1:
+        """Have that many nodes, not fewer than there are. O(capacity)."""
+        cdef int32_t node
         cdef void *grown
-        if n_nodes <= self.n_free:
-            return 0
-        capacity = max(2 * self.capacity, self.capacity + n_nodes)
         # One that grew while another could not is only larger than it need be.
         grown = PyMem_Realloc(self.nodes, capacity * sizeof(Node))
         if grown == NULL:
@@ -510,6 +563,8 @@ cdef class DRFSorter:
         if grown == NULL:
             raise MemoryError
         self.rows = <int64_t *>grown
+        memset(self.rows + self.capacity * self.stride, 0,
+               (capacity - self.capacity) * self.stride * sizeof(int64_t))
         for column in (self.labels, self.names, self.held):
             column.extend([None] * (capacity - len(column)))
         for node in range(capacity - 1, self.capacity - 1, -1):
@@ -523,7 +578,7 @@ cdef class DRFSorter:
         """Make a free node a child of `parent`: neither leaf nor active, holding nothing. O(k)."""
         cdef int32_t node = self.free
         cdef bytes encoded = name.encode("utf-8", "surrogatepass")
-        cdef bint implicit = name == IMPLICIT_NAME and not self.flat
+        cdef bint implicit = name == _IMPLICIT_NAME and not self.flat
         if node != ROOT:
             self.index[f"{label}/{name}" if implicit else label] = node
         self.labels[node] = label
@@ -551,7 +606,7 @@ cdef class DRFSorter:
         cdef str label = self.labels[node]
         if self.nodes[parent].implicit == node:
             self.nodes[parent].implicit = NONE
-            label = f"{label}/{IMPLICIT_NAME}"
+            label = f"{label}/{_IMPLICIT_NAME}"
         del self.index[label]
         self.shared.pop(node, None)
         self.labels[node] = self.names[node] = self.held[node] = None
@@ -564,7 +619,7 @@ cdef class DRFSorter:
     cdef int32_t new_leaf(self, int32_t node, str client) except -1:
         """Return the leaf of a new client whose path has this node: the node or one below it."""
         if self.nodes[node].n_children:
-            node = self.take_node(node, client, IMPLICIT_NAME)
+            node = self.take_node(node, client, _IMPLICIT_NAME)
         self.nodes[node].is_leaf = True
         self.held[node] = {}
         return node
@@ -572,7 +627,7 @@ cdef class DRFSorter:
     cdef int split(self, int32_t node) except -1:
         """Give a leaf that is to have children an implicit leaf, which is as the leaf was. O(k)."""
         cdef str client = self.labels[node]
-        cdef int32_t leaf = self.take_node(node, client, IMPLICIT_NAME)
+        cdef int32_t leaf = self.take_node(node, client, _IMPLICIT_NAME)
         self.leaves[client] = leaf
         self.held[leaf] = self.held[node]
         self.held[node] = None
@@ -804,6 +859,32 @@ cdef class DRFSorter:
                 walk.detach()
         return 0
 
+    cdef int adopt_arrays(self, DRFSorter original) except -1:
+        """Take over the nodes of a sorter of the same capacity, whose columns may differ. O(n k)."""
+        cdef Py_ssize_t column, source
+        cdef int32_t node
+        memcpy(self.nodes, original.nodes, self.capacity * sizeof(Node))
+        memcpy(self.places, original.places, self.capacity * sizeof(Place))
+        self.free = original.free
+        self.n_free = original.n_free
+        self.levels = original.levels
+        self.n_walks = original.n_walks
+        for name in original.totals.columns:
+            self.reserve_columns(<Py_ssize_t>self.totals.column(name) + 1)
+        memset(self.rows, 0, self.capacity * self.stride * sizeof(int64_t))
+        for name, source in original.totals.columns.items():
+            if source < original.stride:
+                column = self.totals.column(name)
+                for node in range(self.capacity):
+                    self.rows[node * self.stride + column] = (
+                        original.rows[node * original.stride + source])
+                self.amounts[column] = original.amounts[source]
+                if self.amounts[column]:
+                    self.counted[self.n_counted] = <int32_t>column
+                    self.n_counted += 1
+        self.version = None  # whether these totals are the same is seen at the next question
+        return 0
+
     def _check(self):
         """Raise `AssertionError` unless D1 to D5 and L1 to L3 hold, by recomputing. For tests."""
         self.sync()
@@ -918,7 +999,7 @@ cdef int check_nodes(DRFSorter sorter) except -1:
         assert parent in used
         label = sorter.labels[node]
         implicit = sorter.nodes[parent].implicit == node
-        assert path == (f"{label}/{IMPLICIT_NAME}" if implicit else label)
+        assert path == (f"{label}/{_IMPLICIT_NAME}" if implicit else label)
         name = path if sorter.flat else path.rpartition("/")[2]
         assert sorter.names[node] == name.encode("utf-8", "surrogatepass")
         assert sorter.places[node].name == PyBytes_AS_STRING(sorter.names[node])
@@ -1016,10 +1097,10 @@ cdef int check_subtree(DRFSorter sorter, int32_t top, int32_t up, list in_tree) 
     if top == NONE:
         return 0
     assert places[top].up == up
-    check_subtree(sorter, places[top].left, top, in_tree)
+    check_subtree(sorter, places[top].child[LEFT], top, in_tree)
     in_tree.append(top)
-    check_subtree(sorter, places[top].right, top, in_tree)
-    left = height_of(places, places[top].left)
-    right = height_of(places, places[top].right)
+    check_subtree(sorter, places[top].child[RIGHT], top, in_tree)
+    left = height_of(places, places[top].child[LEFT])
+    right = height_of(places, places[top].child[RIGHT])
     assert abs(left - right) <= 1 and places[top].height == 1 + max(left, right)
     return 0

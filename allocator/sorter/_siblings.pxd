@@ -17,6 +17,8 @@ from libc.string cimport memcmp
 
 cdef enum:
     NONE = -1  # no record
+    LEFT = 0   # the side of the smaller keys
+    RIGHT = 1  # the side of the greater ones
 
 
 cdef struct Place:
@@ -25,8 +27,7 @@ cdef struct Place:
     const char *name    # key, third: UTF-8, which compares as code points do; owned elsewhere
     int32_t name_bytes  # length of `name`
     int32_t up          # index of the parent in the AVL tree, NONE at the top
-    int32_t left        # index of the left subtree, or NONE
-    int32_t right       # index of the right subtree, or NONE
+    int32_t[2] child    # by side: index of the subtree, or NONE
     int32_t before      # index of the neighbour before, NONE for the first
     int32_t after       # index of the neighbour after, NONE for the last
     int32_t height      # height of the subtree in records; 0: in no tree (L3)
@@ -63,8 +64,8 @@ cdef inline int32_t height_of(const Place *places, int32_t i) noexcept nogil:
 
 cdef inline void measure(Place *places, int32_t i) noexcept nogil:
     """Set the height of `i` from those of its subtrees."""
-    cdef int32_t left = height_of(places, places[i].left)
-    cdef int32_t right = height_of(places, places[i].right)
+    cdef int32_t left = height_of(places, places[i].child[LEFT])
+    cdef int32_t right = height_of(places, places[i].child[RIGHT])
     places[i].height = 1 + (left if left > right else right)
 
 
@@ -74,38 +75,21 @@ cdef inline void hang(
     """Put the subtree `new` where `old` hung below `up`."""
     if up == NONE:
         siblings.top = new
-    elif places[up].left == old:
-        places[up].left = new
     else:
-        places[up].right = new
+        places[up].child[LEFT if places[up].child[LEFT] == old else RIGHT] = new
     if new != NONE:
         places[new].up = up
 
 
-cdef inline int32_t rotate_left(Place *places, Siblings *siblings, int32_t i) noexcept nogil:
-    """Lift the right child of `i` above it; return that child."""
-    cdef int32_t lifted = places[i].right
-    cdef int32_t between = places[lifted].left
+cdef inline int32_t rotate(Place *places, Siblings *siblings, int32_t i, int side) noexcept nogil:
+    """Lift the child on one side of `i` above it; return that child."""
+    cdef int32_t lifted = places[i].child[side]
+    cdef int32_t between = places[lifted].child[1 - side]
     hang(places, siblings, places[i].up, i, lifted)
-    places[i].right = between
+    places[i].child[side] = between
     if between != NONE:
         places[between].up = i
-    places[lifted].left = i
-    places[i].up = lifted
-    measure(places, i)
-    measure(places, lifted)
-    return lifted
-
-
-cdef inline int32_t rotate_right(Place *places, Siblings *siblings, int32_t i) noexcept nogil:
-    """Lift the left child of `i` above it; return that child."""
-    cdef int32_t lifted = places[i].left
-    cdef int32_t between = places[lifted].right
-    hang(places, siblings, places[i].up, i, lifted)
-    places[i].left = between
-    if between != NONE:
-        places[between].up = i
-    places[lifted].right = i
+    places[lifted].child[1 - side] = i
     places[i].up = lifted
     measure(places, i)
     measure(places, lifted)
@@ -114,19 +98,19 @@ cdef inline int32_t rotate_right(Place *places, Siblings *siblings, int32_t i) n
 
 cdef inline int32_t balance(Place *places, Siblings *siblings, int32_t i) noexcept nogil:
     """Restore L2 at `i`, whose subtrees keep it; return the top of the subtree."""
-    cdef int32_t left = places[i].left
-    cdef int32_t right = places[i].right
-    cdef int32_t lean = height_of(places, left) - height_of(places, right)
-    if lean > 1:
-        if height_of(places, places[left].left) < height_of(places, places[left].right):
-            rotate_left(places, siblings, left)
-        return rotate_right(places, siblings, i)
-    if lean < -1:
-        if height_of(places, places[right].right) < height_of(places, places[right].left):
-            rotate_right(places, siblings, right)
-        return rotate_left(places, siblings, i)
-    measure(places, i)
-    return i
+    cdef int lean = height_of(places, places[i].child[LEFT])
+    cdef int side
+    cdef int32_t higher
+    lean -= height_of(places, places[i].child[RIGHT])
+    if -1 <= lean <= 1:
+        measure(places, i)
+        return i
+    side = LEFT if lean > 0 else RIGHT
+    higher = places[i].child[side]
+    if (height_of(places, places[higher].child[side])
+            < height_of(places, places[higher].child[1 - side])):
+        rotate(places, siblings, higher, 1 - side)
+    return rotate(places, siblings, i, side)
 
 
 cdef inline void balance_upward(Place *places, Siblings *siblings, int32_t i) noexcept nogil:
@@ -144,26 +128,25 @@ cdef inline void insert(Place *places, Siblings *siblings, int32_t i) noexcept n
     """Put `i`, which is in no tree, in its place. O(log n); O(1) amortised at the end."""
     cdef int32_t up = siblings.last
     cdef int32_t below
-    cdef bint leftward = False
-    places[i].left = places[i].right = NONE
+    cdef int side = RIGHT
+    places[i].child[LEFT] = places[i].child[RIGHT] = NONE
     places[i].height = 1
     # Whoever was just served often goes last.
     if up != NONE and precedes(&places[i], &places[up]):
         below = siblings.top
         while below != NONE:
             up = below
-            leftward = precedes(&places[i], &places[up])
-            below = places[up].left if leftward else places[up].right
+            side = precedes(&places[up], &places[i])
+            below = places[up].child[side]
     places[i].up = up
     if up == NONE:
         siblings.top = siblings.first = siblings.last = i
         places[i].before = places[i].after = NONE
         return
-    if leftward:
-        places[up].left = i
+    places[up].child[side] = i
+    if side == LEFT:
         thread(places, siblings, i, places[up].before, up)
     else:
-        places[up].right = i
         thread(places, siblings, i, up, places[up].after)
     balance_upward(places, siblings, up)
 
@@ -188,8 +171,8 @@ cdef inline void remove(Place *places, Siblings *siblings, int32_t i) noexcept n
     """Take `i` out, wherever its key would now belong. O(log n), without comparing keys."""
     cdef int32_t before = places[i].before
     cdef int32_t after = places[i].after
-    cdef int32_t left = places[i].left
-    cdef int32_t right = places[i].right
+    cdef int32_t left = places[i].child[LEFT]
+    cdef int32_t right = places[i].child[RIGHT]
     cdef int32_t lowest = places[i].up  # the lowest record one of whose subtrees has changed
     if before == NONE:
         siblings.first = after
@@ -206,10 +189,10 @@ cdef inline void remove(Place *places, Siblings *siblings, int32_t i) noexcept n
         lowest = after
         if after != right:
             lowest = places[after].up
-            hang(places, siblings, lowest, after, places[after].right)
-            places[after].right = right
+            hang(places, siblings, lowest, after, places[after].child[RIGHT])
+            places[after].child[RIGHT] = right
             places[right].up = after
-        places[after].left = left
+        places[after].child[LEFT] = left
         places[left].up = after
         hang(places, siblings, places[i].up, i, after)
         places[after].height = places[i].height
@@ -302,17 +285,18 @@ cdef inline int32_t merged(Place *places, int32_t a, int32_t b) noexcept nogil:
 
 cdef inline int32_t build(Place *places, int32_t n, int32_t *rest) noexcept nogil:
     """Make a balanced tree of the next `n` of an ascending chain; return its top. O(n)."""
-    cdef int32_t top, left
+    cdef int32_t top, left, right
     if n == 0:
         return NONE
     left = build(places, n // 2, rest)
     top = rest[0]
     rest[0] = places[top].after
-    places[top].left = left
-    places[top].right = build(places, n - n // 2 - 1, rest)
+    right = build(places, n - n // 2 - 1, rest)
+    places[top].child[LEFT] = left
+    places[top].child[RIGHT] = right
     if left != NONE:
         places[left].up = top
-    if places[top].right != NONE:
-        places[places[top].right].up = top
+    if right != NONE:
+        places[right].up = top
     measure(places, top)
     return top

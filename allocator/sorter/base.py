@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from numbers import Real
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from allocator.errors import InvalidValue, UnknownClient
 from allocator.resources import Quantities, Resources, ResourcesLike
@@ -104,6 +104,23 @@ class Sorter(Protocol):
         A shared entry counts once an agent. Raises `UnknownClient`.
         """
 
+    def times_allocated(self) -> dict[str, int]:
+        """Return the number of times allocated of every node, by path.
+
+        Together with the clients, what they hold, the weights and the totals this is the whole
+        state. Implicit leaves have paths that end in `/.`.
+        """
+
+    def set_times_allocated(self, numbers: Mapping[str, int]) -> None:
+        """Set the number of times allocated of nodes; the others keep theirs.
+
+        Raises `UnknownClient` if a path has no node, `InvalidValue` if a number is not an integer
+        from 0 to 2**63 - 1.
+        """
+
+    def copy(self, totals: Totals | None = None) -> Self:
+        """Return a copy that answers the same, on these totals or on a copy of its own."""
+
     def __contains__(self, client: object) -> bool: ...
 
     def __len__(self) -> int: ...
@@ -136,6 +153,16 @@ def checked_weight(weight: object) -> float:
     except OverflowError:
         pass
     raise InvalidValue(f"weight {weight!r} is not a positive finite number")
+
+
+def checked_numbers(numbers: Mapping[str, int], known: Container[str]) -> dict[str, int]:
+    """Return numbers of times allocated of known nodes; raises as `set_times_allocated`. O(n)."""
+    for path, number in numbers.items():
+        if path not in known:
+            raise unknown_client(path)
+        if type(number) is not int or not 0 <= number < 2**63:
+            raise InvalidValue(f"{path!r} cannot have been allocated to {number!r} times")
+    return dict(numbers)
 
 
 def excluded_names(exclude: Iterable[str]) -> frozenset[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from allocator.errors import DuplicateClient, ResourceError
 from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.resources.fixed import MAX_MILLI
 from allocator.sorter.base import (
     IMPLICIT_NAME,
+    checked_numbers,
     checked_weight,
     client_path,
     dominant_share,
@@ -177,6 +178,27 @@ class NaiveDRFSorter:
             return Quantities.from_milli(self._amounts(self._held))
         self._holdings(client)
         return Quantities.from_milli(self._amounts([client]))
+
+    def times_allocated(self) -> dict[str, int]:
+        """Return the number of times allocated of every node, by path. O(n log n)."""
+        return dict(sorted(self._numbers.items()))
+
+    def set_times_allocated(self, numbers: Mapping[str, int]) -> None:
+        """Set numbers of times allocated; raises `UnknownClient`, `InvalidValue`. O(n)."""
+        self._numbers.update(checked_numbers(numbers, self._numbers))
+
+    def copy(self, totals: Totals | None = None) -> NaiveDRFSorter:
+        """Return a copy that answers the same, on these totals or a copy of its own. O(h)."""
+        twin = NaiveDRFSorter(
+            self._exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals
+        )
+        twin._held = {client: held.copy() for client, held in self._held.items()}
+        twin._active = self._active.copy()
+        twin._weights = self._weights.copy()
+        twin._numbers = self._numbers.copy()
+        twin._n_below = self._n_below.copy()
+        twin._ceiling = self._ceiling.copy()
+        return twin
 
     def __contains__(self, client: object) -> bool:
         return isinstance(client, str) and client in self._held

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator
+from typing import Self
 
 from allocator.sorter.totals import Totals
 from allocator.sorter.tree import Node, TreeSorter
@@ -64,6 +65,12 @@ class RandomSorter(TreeSorter):
     def begin(self, key: int) -> None:
         """Begin the stream of draws anew, so that what follows depends on `key` alone. O(1)."""
         self._stream.seed(key)
+
+    def copy(self, totals: Totals | None = None) -> Self:
+        """Return a copy that answers and draws the same; see `TreeSorter.copy`."""
+        twin = super().copy(totals)
+        twin._stream.setstate(self._stream.getstate())
+        return twin
 
     def sort(self) -> list[str]:
         """Return the active clients in an order drawn anew. O(n log n)."""

@@ -214,10 +214,8 @@ class _Walk(Iterator[str]):
         return None
 
     def _next_key(self, parent: Node, last: _Key | None) -> _Key | None:
-        order = self._orders.get(parent, ())
-        if last is None:
-            return next(iter(order), None)
-        for key in order.irange(last, inclusive=(False, True)):
-            if key[-1] not in self.passed:
-                return key
-        return None
+        order = self._orders.get(parent)
+        if order is None:
+            return None
+        keys: Iterator[_Key] = order.irange(last, inclusive=(False, True))
+        return next((key for key in keys if key[-1] not in self.passed), None)

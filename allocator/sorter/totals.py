@@ -76,6 +76,15 @@ class Totals:
         self._replace(self.quantities - self._quantities_of(agent))
         del self._agents[agent]
 
+    def copy(self) -> Totals:
+        """Return a copy that changes on its own from now on. O(agents)."""
+        twin = Totals()
+        twin.version = self.version
+        twin.quantities = self.quantities
+        twin.columns = self.columns.copy()
+        twin._agents = self._agents.copy()
+        return twin
+
     def __contains__(self, agent: object) -> bool:
         return agent in self._agents
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Self
 
 from sortedcontainers import SortedDict
 
@@ -11,6 +12,7 @@ from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.resources.fixed import MAX_MILLI
 from allocator.sorter.base import (
     IMPLICIT_NAME,
+    checked_numbers,
     checked_weight,
     client_path,
     dominant_share,
@@ -217,6 +219,30 @@ class TreeSorter:
         node = self._root if client is None else self._leaf(client)
         return Quantities.from_milli(node.amounts)
 
+    def times_allocated(self) -> dict[str, int]:
+        """Return the number of times allocated of every node, by path. O(n log n)."""
+        return {path: node.number for path, node in sorted(self._nodes.items())}
+
+    def set_times_allocated(self, numbers: Mapping[str, int]) -> None:
+        """Set numbers of times allocated; raises `UnknownClient`, `InvalidValue`. O(n log s)."""
+        numbers = checked_numbers(numbers, self._nodes)
+        self._disturb(None)
+        for path, number in numbers.items():
+            self._nodes[path].number = number
+            self._adjusted(self._nodes[path])
+
+    def copy(self, totals: Totals | None = None) -> Self:
+        """Return a copy that answers the same, on these totals or a copy of its own.
+
+        O(n (k + log s) + (client, agent) pairs that hold something).
+        """
+        twin = type(self)(
+            self._exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals
+        )
+        twin._weights = self._weights.copy()
+        twin._adopt(self._root, twin._root)
+        return twin
+
     def __contains__(self, client: object) -> bool:
         return isinstance(client, str) and client in self._leaves
 
@@ -270,6 +296,22 @@ class TreeSorter:
                 self._appeared(node)
             elif not active and node.n_active == 0:
                 self._vanished(node)
+
+    def _adopt(self, original: Node, node: Node) -> None:
+        """Make `node` as another sorter's node is, with copies of all nodes below it."""
+        node.number = original.number
+        node.n_active = original.n_active
+        node.amounts = original.amounts.copy()
+        node.shared = original.shared.copy()
+        if original.held is not None:
+            node.held = original.held.copy()
+            self._leaves[node.label] = node
+        for name, child in original.children.items():
+            twin = Node(name, child.path, child.label, node, child.weight)
+            self._nodes[child.path] = twin
+            self._adopt(child, twin)
+            if twin.n_active:
+                self._appeared(twin)
 
     # Adjusting.
 

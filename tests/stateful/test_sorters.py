@@ -1,0 +1,282 @@
+"""All sorters in lockstep through random histories: same answers and refusals, to the last tie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from allocator.errors import AllocatorError
+from allocator.resources import Resources
+from allocator.sorter import (
+    DRFSorter,
+    NaiveDRFSorter,
+    RandomSorter,
+    SortedDRFSorter,
+    Sorter,
+    Totals,
+)
+
+#: Names on both sides of "." and "/" in code points, one a prefix of another, and beyond ASCII,
+#: where UTF-16 would order otherwise than code points do.
+NAMES = ("a", "b", "a!", "a+", "!", "aa", "é", "\uffff", "\U0001f600", "\ud800")
+AGENTS = ("a1", "a2", "a3")
+
+paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
+bad_paths = st.sampled_from(["", "/", "a/", "a//b", "a/.", "..", "*/a", "a b", "*"])
+agents = st.sampled_from(AGENTS)
+
+
+def shared_volume(volume: str, size: float, copies: int) -> Resources:
+    """Return copies of a shared volume; one identity may come in two sizes, which is refused."""
+    body = {
+        "name": "disk",
+        "type": "SCALAR",
+        "scalar": {"value": size},
+        "reservations": [{"type": "DYNAMIC", "role": "a"}],
+        "disk": {"persistence": {"id": volume}, "volume": {"mode": "RW", "container_path": "x"}},
+        "shared": {},
+    }
+    return Resources([body] * copies)
+
+
+#: Few different amounts, so that shares tie; some that no total has, some that no share counts.
+RESOURCES = tuple(
+    Resources(source)
+    for source in (
+        "cpus:1",
+        "cpus:1",
+        "cpus:2;mem:1",
+        "mem:3",
+        "cpus:0.001",
+        "mem:0.001",
+        "cpus(a):1;ports:[1-3]",
+        "ports:[5-6]",
+        "gpus:1",
+        "zebra:1;models:{x}",
+        "",
+        "models:1",
+        shared_volume("v1", 5, 1),
+        shared_volume("v1", 5, 2),
+        shared_volume("v2", 1, 1) + "cpus:1",
+        shared_volume("v2", 2, 1),
+        Resources.from_milli({"cpus": 2**62}),
+    )
+)
+resources = st.sampled_from(RESOURCES)
+totals = st.sampled_from(
+    (
+        *RESOURCES[:-1],
+        *map(Resources, ("cpus:3;mem:9", "cpus:7;mem:100;disk:10", "cpus:10;mem:1000", "gpus:2")),
+        Resources.from_milli({"cpus": 2**62, "mem": 2**63 - 1}),
+    )
+)
+weights = st.sampled_from([1, 1.0, 2, 0.1, 3.7, 1e-300])
+bad_weights = st.sampled_from([0, -1, float("nan"), float("inf"), 10**400, "2", None, True])
+
+
+def outcome(sorter: Sorter, method: str, *arguments: Any) -> object:
+    """Return what a call returns, or the class of its refusal."""
+    try:
+        return getattr(sorter, method)(*arguments)
+    except AllocatorError as error:
+        return type(error)
+
+
+class Lockstep(RuleBasedStateMachine):
+    """Every call goes to all sorters; `NaiveDRFSorter` says what is right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.naive = NaiveDRFSorter()
+        self.ordering: list[Sorter] = []
+        self.sorters: list[Sorter] = []
+        #: What each walk under way has still to give, and the walks of each implementation.
+        self.walks: list[tuple[list[str], list[Iterator[str]]]] = []
+        #: What sorters that were copied, or are copies, must give whenever they are asked.
+        self.left: list[tuple[list[str], list[Sorter]]] = []
+
+    @initialize(
+        flat=st.booleans(),
+        exclude=st.sampled_from([(), ("mem",), ("gpus", "cpus")]),
+        common=st.booleans(),
+    )
+    def begin(self, flat: bool, exclude: tuple[str, ...], common: bool) -> None:
+        """Make the sorters, with totals of their own or the same for all."""
+        shared = Totals() if common else None
+        self.common = shared
+        self.naive = NaiveDRFSorter(exclude, flat=flat, totals=shared)
+        self.ordering = [
+            DRFSorter(exclude, flat=flat, totals=shared),
+            SortedDRFSorter(exclude, flat=flat, totals=shared),
+        ]
+        random = RandomSorter(exclude, flat=flat, totals=shared, seed=1)
+        self.sorters = [self.naive, *self.ordering, random]
+
+    def call(self, method: str, *arguments: Any) -> object:
+        """Call all sorters and return what all of them answered."""
+        expected, *others = [outcome(sorter, method, *arguments) for sorter in self.sorters]
+        assert all(other == expected for other in others), (method, arguments, expected, others)
+        return expected
+
+    def call_totals(self, method: str, *arguments: Any) -> None:
+        if self.common is None:
+            self.call(method, *arguments)
+        else:
+            outcome(self.common, method, *arguments)  # type: ignore[arg-type]
+
+    @rule(agent=agents, resources=totals)
+    def add_agent(self, agent: str, resources: Resources) -> None:
+        self.call_totals("add_agent", agent, resources)
+
+    @rule(agent=agents)
+    def remove_agent(self, agent: str) -> None:
+        self.call_totals("remove_agent", agent)
+
+    @rule(data=st.data(), path=paths)
+    def add(self, data: st.DataObject, path: str) -> None:
+        self.call("add", path)
+        if data.draw(st.booleans()):
+            self.call("activate", path)
+
+    @rule(data=st.data(), first=st.integers(0, 30), n=st.integers(10, 30))
+    def add_many(self, data: st.DataObject, first: int, n: int) -> None:
+        """Add so many siblings that their trees get some height."""
+        parent = data.draw(st.sampled_from(["", "a/", "b/a/"]))
+        for number in range(first, first + n):
+            self.call("add", f"{parent}{number}")
+            self.call("activate", f"{parent}{number}")
+
+    @rule(path=bad_paths)
+    def add_malformed(self, path: str) -> None:
+        self.call("add", path)
+
+    @rule(data=st.data(), known=st.integers(0, 9))
+    def change_client(self, data: st.DataObject, known: int) -> None:
+        client = data.draw(self.clients() if known else paths)
+        method = data.draw(st.sampled_from(["remove", "activate", "deactivate", "activate"]))
+        self.call(method, client)
+
+    @rule(path=paths | bad_paths, weight=weights | bad_weights)
+    def update_weight(self, path: str, weight: Any) -> None:
+        self.call("update_weight", path, weight)
+
+    @rule(data=st.data(), agent=agents, resources=resources)
+    def allocated(self, data: st.DataObject, agent: str, resources: Resources) -> None:
+        self.call("allocated", data.draw(self.clients()), agent, resources)
+
+    @rule(data=st.data(), agent=agents, resources=resources)
+    def unallocated(self, data: st.DataObject, agent: str, resources: Resources) -> None:
+        client = data.draw(self.clients())
+        held = self.held(client, agent)
+        taken = data.draw(st.sampled_from([resources, resources, held, held.shared()]))
+        self.call("unallocated", client, agent, taken)
+
+    @rule(data=st.data(), agent=agents, new=resources)
+    def update(self, data: st.DataObject, agent: str, new: Resources) -> None:
+        client = data.draw(self.clients())
+        old = data.draw(st.sampled_from([*RESOURCES, self.held(client, agent)]))
+        self.call("update", client, agent, old, new)
+
+    @rule(data=st.data(), path=paths | bad_paths)
+    def set_times_allocated(self, data: st.DataObject, path: str) -> None:
+        known = sorted(self.naive._numbers)
+        path = data.draw(st.sampled_from([*known, path]))
+        number = data.draw(st.sampled_from([0, 1, 2, 5, 2**62, -1, 2**63, True]))
+        self.call("set_times_allocated", dict.fromkeys([*known[:1], path], number))
+
+    @rule(swap=st.booleans())
+    def copy(self, swap: bool) -> None:
+        """Go on with copies, or with the originals; the others must stay as they are."""
+        left = self.sorters
+        self.sorters = [sorter.copy() for sorter in left]  # type: ignore[attr-defined]
+        if swap:
+            left, self.sorters = self.sorters, left
+        else:
+            self.common = None
+        self.naive, *self.ordering, _ = self.sorters
+        self.left.append((self.naive.sort(), left))
+        assert all(sorter.sort() == self.naive.sort() for sorter in left[:-1])
+
+    @rule(n=st.integers(1, 5), resources=resources, agent=agents)
+    def serve(self, n: int, resources: Resources, agent: str) -> None:
+        """Do as a cycle does: take the first clients and allocate to each as it comes."""
+        expected = self.naive.sort()
+        walks = [sorter.order() for sorter in self.ordering]
+        for client in expected[:n]:
+            assert [next(walk) for walk in walks] == [client] * len(walks)
+            self.call("allocated", client, agent, resources)
+            self.check_orders()
+        assert [list(walk) for walk in walks] == [expected[n:]] * len(walks)
+
+    @rule()
+    def begin_walk(self) -> None:
+        expected = self.naive.sort()
+        self.walks.append((expected, [sorter.order() for sorter in self.ordering]))
+
+    @precondition(lambda self: self.walks)
+    @rule(data=st.data(), n=st.integers(1, 3), agent=agents, resources=resources)
+    def follow_walk(self, data: st.DataObject, n: int, agent: str, resources: Resources) -> None:
+        """Take a few clients from a walk, and adjust one of those, or any other."""
+        expected, walks = data.draw(st.sampled_from(self.walks))
+        taken = expected[:n]
+        del expected[:n]
+        for walk in walks:
+            assert list(islice(walk, n)) == taken
+        if taken:
+            self.call("allocated", data.draw(st.sampled_from(taken)), agent, resources)
+
+    @precondition(lambda self: self.walks)
+    @rule(data=st.data())
+    def end_walk(self, data: st.DataObject) -> None:
+        expected, walks = self.walks.pop(data.draw(st.integers(0, len(self.walks) - 1)))
+        assert [list(walk) for walk in walks] == [expected] * len(walks)
+
+    def clients(self) -> st.SearchStrategy[str]:
+        known = sorted(self.naive._held)
+        return st.sampled_from(known) if known else paths
+
+    def held(self, client: str, agent: str) -> Resources:
+        held = self.naive._held.get(client, {})
+        return held.get(agent, Resources())
+
+    def check_orders(self) -> None:
+        expected = self.naive.sort()
+        for sorter in self.ordering:
+            assert sorter.sort() == expected
+
+    @invariant()
+    def agree(self) -> None:
+        if not self.sorters:
+            return
+        self.check_orders()
+        assert sorted(self.sorters[-1].sort()) == sorted(self.naive.sort())
+        self.call("quantities")
+        self.call("times_allocated")
+        self.call("__len__")
+        for path in self.naive._numbers:
+            self.call("share", path)
+        for client in self.naive._held:
+            self.call("allocation", client)
+            self.call("quantities", client)
+        for sorter in self.ordering:
+            sorter._check()  # type: ignore[attr-defined]
+
+    def teardown(self) -> None:
+        for expected, (_, *ordering, random) in self.left:
+            assert [sorter.sort() for sorter in ordering] == [expected] * len(ordering)
+            assert sorted(random.sort()) == sorted(expected)
+        for expected, walks in self.walks:
+            assert [list(walk) for walk in walks] == [expected] * len(walks)
+
+
+#: Histories to try; more of them find what is rarer.
+EXAMPLES = int(os.environ.get("ALLOCATOR_HISTORIES", "60"))
+
+TestLockstep = Lockstep.TestCase
+TestLockstep.settings = settings(max_examples=EXAMPLES, stateful_step_count=40)
