@@ -15,26 +15,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-#: Columns of output that is not a terminal: so many that no table is cut or wrapped, and the same
-#: everywhere.
-PIPED_WIDTH = 1000
-
-
-def stdout_console() -> Console:
-    """Return where results go: of the terminal's width, or wide and plain where there is none."""
-    width = None if sys.stdout.isatty() else PIPED_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=True)
+#: Wider than any table, so that none is cut or wrapped, on a terminal or in a pipe, and the output
+#: is the same everywhere.
+WIDTH = 1000
 
 
 def print_line(text: str = "") -> None:
     """Print one line of plain text to stdout."""
-    stdout_console().print(text, markup=False)
+    _stdout().print(text, markup=False)
 
 
 def print_table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
 ) -> None:
-    """Print a table to stdout.
+    """Print a table to stdout, with an empty line before it.
 
     Parameters
     ----------
@@ -47,12 +41,19 @@ def print_table(
     left : int
         So many columns are aligned to the left, the others, as numbers, to the right.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    stdout_console().print(table, markup=False)
+    console = _stdout()
+    console.print()
+    console.print(title, style="bold", markup=False)
+    console.print(table, markup=False)
+
+
+def _stdout() -> Console:
+    return Console(file=sys.stdout, width=WIDTH, highlight=False, soft_wrap=True)
 
 
 @contextmanager

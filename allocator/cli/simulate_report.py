@@ -11,9 +11,15 @@ from allocator.sim import Counts, Result, RoleResult, Waits
 TOP_ROLES = 20
 
 #: So many groups of machines and no more are listed.
-_MAX_GROUPS = 8
+MAX_GROUPS = 8
 
 _NONE = "-"
+
+_LEGEND = (
+    "share: mean dominant share while jobs arrive; in need: mean while some of the role's jobs",
+    "wait, which is what DRF makes proportional to the weights; tasks: started; waiting: jobs not",
+    "started at the end; never: jobs that fit no empty cluster; p50, p95: of the jobs' waits",
+)
 
 
 def print_report(result: Result, *, all_roles: bool = False) -> None:
@@ -22,10 +28,12 @@ def print_report(result: Result, *, all_roles: bool = False) -> None:
     top = [role for role in result.roles if "/" not in role.role]
     own = [role for role in result.roles if role.has_framework]
     if len(own) < len(result.roles):
-        _print_roles("Top-level roles, each with all below it", top, result, all_roles)
-    _print_roles("Roles with frameworks", own, result, all_roles)
+        _print_roles("Top-level roles, each with all below it", top, all_roles)
+    _print_roles("Roles with frameworks", own, all_roles)
+    for line in _LEGEND:
+        print_line(line)
+    _print_jobs(result)
     _print_cluster(result)
-    _print_waits(result)
     _print_run(result)
 
 
@@ -35,54 +43,52 @@ def _print_input(result: Result) -> None:
         f"{trace['name']} ({trace['format']}): {trace['jobs']:,} jobs of {trace['tenants']:,} "
         f"tenants, submitted over {span(result.arrivals_s)}"
     )
-    groups = cluster["groups"]
-    shown = ", ".join(groups[:_MAX_GROUPS])
-    more = f", and {len(groups) - _MAX_GROUPS} other kinds" if len(groups) > _MAX_GROUPS else ""
-    print_line(f"cluster: {cluster['machines']:,} machines: {shown}{more}")
-    print_line(f"         ({cluster['source']})")
     for note in trace["notes"]:
-        print_line(f"note: {note}")
+        print_line(f"  {note}")
+    print_line(f"cluster: {cluster['machines']:,} machines ({cluster['source']})")
+    groups = cluster["groups"]
+    for group in groups[:MAX_GROUPS]:
+        print_line(f"  {group}")
+    if len(groups) > MAX_GROUPS:
+        print_line(f"  and {len(groups) - MAX_GROUPS} smaller groups")
     if result.defects:
         rows = [[what, f"{n:,}"] for what, n in result.defects.items()]
-        print_table("In the input, and what was done", ["what", "count"], rows)
+        print_table("Oddities of the input, and what was done", ["what", "jobs"], rows)
 
 
-def _print_roles(title: str, roles: Sequence[RoleResult], result: Result, all_roles: bool) -> None:
+def _print_roles(title: str, roles: Sequence[RoleResult], all_roles: bool) -> None:
     ranked = sorted(roles, key=lambda role: (-role.share, role.role))
     shown = ranked if all_roles or len(ranked) <= TOP_ROLES + 1 else ranked[:TOP_ROLES]
-    header = ["role", "weight", "share", "/ weight", "peak"]
-    header += ["jobs", "finished", "tasks run", "waiting", "never fits", "wait p50", "wait p95"]
+    rest = ranked[len(shown) :]
     rows = [
         [
             role.role,
             f"{role.weight:g}",
             percent(role.share),
-            percent(role.share / role.weight),
+            percent(role.share_in_need),
+            _NONE if role.share_in_need is None else percent(role.share_in_need / role.weight),
             percent(role.share_peak),
             *_counts(role.counts),
             *_waits(role.waits),
         ]
         for role in shown
     ]
-    if len(shown) < len(ranked):
-        rows.append(_others(ranked[len(shown) :]))
-    rows.append(["all", "", "", "", "", *_counts(result.counts), *_waits(result.waits)])
-    print_table(f"{title} (mean dominant share while jobs arrive)", header, rows)
+    if rest:
+        rows.append([f"{len(rest)} others (--all-roles)", *[""] * 5, *_counts(_sum(rest)), "", ""])
+    header = ["role", "weight", "share", "in need", "/ weight", "peak"]
+    print_table(title, [*header, "jobs", "tasks", "waiting", "never", "p50", "p95"], rows)
 
 
-def _others(roles: Sequence[RoleResult]) -> list[str]:
-    """Return one line for many roles: sums where sums mean something."""
-    names = ("submitted", "finished", "tasks_started", "waiting", "never_fits")
-    sums = {name: sum(getattr(role.counts, name) for role in roles) for name in names}
-    label = f"{len(roles)} others (--all-roles)"
-    return [label, "", "", "", "", *_counts(Counts(**sums)), "", ""]
+def _sum(roles: Sequence[RoleResult]) -> Counts:
+    names = ("submitted", "finished", "running", "waiting", "never_fits", "tasks_started")
+    return Counts(**{name: sum(getattr(role.counts, name) for role in roles) for name in names})
 
 
 def _print_cluster(result: Result) -> None:
     recorded = result.recorded
-    header = ["resource", "total", "peak", "peak %", "mean %", "mean % to the end"]
+    header = ["resource", "total", "peak", "of total", "mean", "to the end"]
     if recorded is not None:
-        header += ["recorded peak", "recorded mean %", "recorded mean % to the end"]
+        header += ["recorded: peak", "mean", "to the end"]
     rows = []
     for name, use in result.use.items():
         row = [name, f"{use.total:,.10g}", f"{use.peak:,.10g}", percent(use.peak / use.total)]
@@ -91,17 +97,18 @@ def _print_cluster(result: Result) -> None:
             then = recorded.use[name]
             row += [f"{then.peak:,.10g}", percent(then.mean_arrivals), percent(then.mean_run)]
         rows.append(row)
-    print_table("Cluster, used by running tasks (mean while jobs arrive)", header, rows)
+    print_table("Cluster, as used by running tasks (mean: while jobs arrive)", header, rows)
 
 
-def _print_waits(result: Result) -> None:
-    if result.recorded is None:
-        return
-    rows = [
-        ["simulated", f"{result.counts.finished + result.counts.running:,}", *_waits(result.waits)],
-        ["recorded", f"{result.recorded.jobs:,}", *_waits(result.recorded.waits)],
-    ]
-    print_table("Waits", ["", "jobs started", "wait p50", "wait p95"], rows)
+def _print_jobs(result: Result) -> None:
+    counts = result.counts
+    row = ["simulated", *_counts(counts), *_waits(result.waits)]
+    rows = [[*row[:2], f"{counts.finished:,}", f"{counts.running:,}", *row[2:]]]
+    if result.recorded is not None:
+        recorded = result.recorded
+        rows.append(["recorded", f"{recorded.jobs:,}", *[""] * 5, *_waits(recorded.waits)])
+    header = ["", "jobs", "finished", "running", "tasks", "waiting", "never", "p50", "p95"]
+    print_table("All jobs", header, rows)
 
 
 def _print_run(result: Result) -> None:
@@ -117,8 +124,8 @@ def _print_run(result: Result) -> None:
     ]
     print_table("Run", ["what", "count"], rows)
     measured = [
-        ["cycle p50", micros(timing.cycle_p50_us)],
-        ["cycle p99", micros(timing.cycle_p99_us)],
+        ["cycle p50", milliseconds(timing.cycle_p50_us)],
+        ["cycle p99", milliseconds(timing.cycle_p99_us)],
         ["all cycles", f"{timing.cycles_s:.2f} s"],
         ["whole run", f"{timing.wall_s:.2f} s"],
     ]
@@ -126,17 +133,17 @@ def _print_run(result: Result) -> None:
 
 
 def _counts(counts: Counts) -> list[str]:
-    numbers = (counts.submitted, counts.finished, counts.tasks_started)
-    return [f"{n:,}" for n in (*numbers, counts.waiting, counts.never_fits)]
+    numbers = (counts.submitted, counts.tasks_started, counts.waiting, counts.never_fits)
+    return [f"{n:,}" for n in numbers]
 
 
 def _waits(waits: Waits) -> list[str]:
     return [_NONE if wait is None else span(wait) for wait in (waits.p50_s, waits.p95_s)]
 
 
-def percent(part: float) -> str:
+def percent(part: float | None) -> str:
     """Return a fraction as a percentage with two decimals."""
-    return f"{part * 100:.2f} %"
+    return _NONE if part is None else f"{part * 100:.2f}%"
 
 
 def span(seconds: float) -> str:
@@ -145,21 +152,20 @@ def span(seconds: float) -> str:
     Examples
     --------
     >>> span(0), span(59.94), span(3_661), span(7_686_036)
-    ('0 s', '59.9 s', '1 h 01 min', '88 d 23 h')
+    ('0s', '59.9s', '1h 01m', '88d 23h')
     """
-    if seconds < 60:
-        return f"{round(seconds, 1):g} s"
+    tenths = round(seconds, 1)
+    if tenths < 60:
+        return f"{tenths:g}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+        return f"{minutes}m {rest:02d}s"
     hours, minutes = divmod(minutes, 60)
     if hours < 24:
-        return f"{hours} h {minutes:02d} min"
-    return f"{hours // 24} d {hours % 24:02d} h"
+        return f"{hours}h {minutes:02d}m"
+    return f"{hours // 24}d {hours % 24:02d}h"
 
 
-def micros(value: float | None) -> str:
-    """Return microseconds in a fitting unit."""
-    if value is None:
-        return _NONE
-    return f"{value:.0f} µs" if value < 1000 else f"{value / 1000:.1f} ms"
+def milliseconds(micros: float | None) -> str:
+    """Return microseconds as milliseconds."""
+    return _NONE if micros is None else f"{micros / 1000:.3f} ms"

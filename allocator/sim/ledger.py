@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from allocator.roles import ancestry
-from allocator.sim.meter import Meter, percentile
+from allocator.sim.meter import ConditionMeter, Meter, percentile
 from allocator.sim.placing import Grant
 from allocator.sim.recorded import Use, use_of
 from allocator.sim.result import Counts, RoleResult, Waits
@@ -19,6 +19,7 @@ class _Account:
 
     held: list[int]
     share: Meter
+    share_in_need: ConditionMeter = field(default_factory=ConditionMeter)
     submitted: int = 0
     finished: int = 0
     running: int = 0
@@ -26,6 +27,12 @@ class _Account:
     never_fits: int = 0
     tasks_started: int = 0
     waits_s: array[float] = field(default_factory=lambda: array("d"))
+
+    def note_share(self, now_s: float, share: float) -> None:
+        """Book a share, or that the role began or ceased to wait for more."""
+        if share != self.share.level:
+            self.share.set(now_s, share)
+        self.share_in_need.set(now_s, share, self.waiting > 0)
 
     def counts(self) -> Counts:
         return Counts(
@@ -73,14 +80,16 @@ class Ledger:
         self._use = [Meter(mark_s) for _ in names]
         self._charged = {role: [*path, self._cluster] for role, path in self._paths.items()}
 
-    def submitted(self, role: str, *, fits: bool) -> None:
+    def submitted(self, role: str, now_s: float, *, fits: bool) -> None:
         """Count a job that has come; it waits if it ever fits. O(depth)."""
         for account in self._charged[role]:
             account.submitted += 1
-            if fits:
-                account.waiting += 1
-            else:
+            if not fits:
                 account.never_fits += 1
+                continue
+            account.waiting += 1
+            if account.waiting == 1:
+                account.note_share(now_s, account.share.level)
 
     def started(self, role: str, now_s: float, grants: Sequence[Grant]) -> None:
         """Book tasks that have started. O(depth × axes + grants)."""
@@ -89,12 +98,14 @@ class Ledger:
             account.tasks_started += n_tasks
         self._hold(role, now_s, grants, 1)
 
-    def all_started(self, role: str, wait_s: float) -> None:
+    def all_started(self, role: str, now_s: float, submit_s: float) -> None:
         """Book a job whose tasks have all started. O(depth)."""
         for account in self._charged[role]:
             account.waiting -= 1
             account.running += 1
-            account.waits_s.append(wait_s)
+            account.waits_s.append(now_s - submit_s)
+            if account.waiting == 0:
+                account.note_share(now_s, account.share.level)
 
     def ended(self, role: str, now_s: float, grants: Sequence[Grant]) -> None:
         """Book tasks that have ended. O(depth × axes + grants)."""
@@ -114,7 +125,7 @@ class Ledger:
         for account in self._paths[role]:
             for axis, amount in change.items():
                 account.held[axis] += amount
-            account.share.set(now_s, self._dominant_share(account.held))
+            account.note_share(now_s, self._dominant_share(account.held))
         for axis, amount in change.items():
             meter = self._use[axis]
             meter.set(now_s, meter.level + amount)
@@ -155,6 +166,8 @@ class Ledger:
                     share=share,
                     share_run=share_run,
                     share_peak=account.share.peak,
+                    share_in_need=account.share_in_need.mean(end_s),
+                    in_need_s=account.share_in_need.span_s,
                 )
             )
         return tuple(results)

@@ -46,6 +46,32 @@ class Meter:
         return mean_run, mean_run
 
 
+class ConditionMeter:
+    """The average of a level over the time in which a condition holds."""
+
+    __slots__ = ("_area", "_holds", "_level", "_since_s", "span_s")
+
+    def __init__(self) -> None:
+        self._level = 0.0
+        self._holds = False
+        self._since_s = 0.0
+        self._area = 0.0
+        #: for how long the condition has held, as of the last change
+        self.span_s = 0.0
+
+    def set(self, now_s: float, level: float, holds: bool) -> None:
+        """Change the level or the condition at `now_s`. O(1)."""
+        if self._holds:
+            self._area += self._level * (now_s - self._since_s)
+            self.span_s += now_s - self._since_s
+        self._since_s, self._level, self._holds = now_s, level, holds
+
+    def mean(self, end_s: float) -> float | None:
+        """Return the average as of `end_s`; None if the condition never held. O(1)."""
+        self.set(end_s, self._level, self._holds)
+        return self._area / self.span_s if self.span_s > 0 else None
+
+
 def percentile(ascending: Sequence[float], percent: int) -> float | None:
     """Return the nearest-rank percentile of values in ascending order; None of none. O(1).
 

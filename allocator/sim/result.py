@@ -36,8 +36,9 @@ class RoleResult:
     """One role: its whole subtree.
 
     `share` and `share_run` average its dominant share over time, from the first submission to the
-    last and over the whole run; `share_peak` is its peak. None of the three is divided by the
-    weight.
+    last and over the whole run; `share_peak` is its peak. `share_in_need` averages over the
+    `in_need_s` seconds in which some of its jobs waited, None if none ever did: of roles in need,
+    this is what DRF makes proportional to the weights. No share here is divided by the weight.
     """
 
     role: str
@@ -48,6 +49,8 @@ class RoleResult:
     share: float
     share_run: float
     share_peak: float
+    share_in_need: float | None
+    in_need_s: float
 
 
 @dataclass(frozen=True, slots=True)

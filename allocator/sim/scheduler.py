@@ -18,7 +18,7 @@ from allocator.sim.placing import Grant, Need, Running, Space, count_running, pl
 from allocator.sim.trace import Spread, Tenant
 
 #: The longest pause before another revive is drawn from 2 to this power cycles.
-_MAX_BACKOFF_POWER = 10
+_MAX_BACKOFF_POWER = 8
 
 
 @dataclass(slots=True, eq=False)

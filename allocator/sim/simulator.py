@@ -131,7 +131,7 @@ def simulate(
     Examples
     --------
     >>> from allocator.sim import mesos_workload, simulate
-    >>> result = simulate(mesos_workload(scale=0.1))
+    >>> result = simulate(mesos_workload())
     >>> result.counts.waiting
     0
     """
@@ -289,8 +289,8 @@ class _Simulation:
     def _submit(self, job: Job) -> None:
         tenant = self._trace.tenants[job.tenant]
         needs = self._needs_of(job.shape)
-        self._ledger.submitted(tenant.role, fits=needs is not None)
         self._last_change_s = self._clock()
+        self._ledger.submitted(tenant.role, self._last_change_s, fits=needs is not None)
         if needs is None:
             return
         state = JobState(job.submit_s, job.run_s, sum(times * n.n_tasks for times, n in needs))
@@ -389,7 +389,7 @@ class _Simulation:
         self._fruitless_cycles = 0
         self._ledger.started(role, now_s, start.grants)
         if job.n_waiting == 0:
-            self._ledger.all_started(role, now_s - job.submit_s)
+            self._ledger.all_started(role, now_s, job.submit_s)
         if math.isfinite(job.run_s):
             self._at(now_s + job.run_s, partial(self._end, scheduler, start))
 

@@ -92,6 +92,8 @@ def _job(
         raise Malformed(f"{len(fields)} fields instead of {N_FIELDS}")
     values = [number(text, f"field {i}") for i, text in enumerate(fields, start=1)]
     defects = workload.defects
+    if values[_SUBMIT] < 0:
+        raise Malformed(f"submitted at {values[_SUBMIT]:g} s: not a time")
     run_s = values[_RUN]
     procs = procs_of(fields)
     if run_s <= 0:
