@@ -18,6 +18,9 @@ from allocator.engine.state import State
 from allocator.resources import Resource, Resources
 from allocator.sorter import RandomSorter, Sorter
 
+#: What `Cycle._misfit` says of an agent that a framework's own constraints rule out.
+CONSTRAINTS = "constraints"
+
 
 class Rules(NamedTuple):
     """What the operator set once for all cycles."""
@@ -118,7 +121,7 @@ class Cycle:
             if not any(self._is_unmet(role) for role in node.upward()):
                 continue
             for leaf in self._leaves(node, key):
-                if self._is_unsuited(agent, leaf):
+                if self._misfit(agent, leaf):
                     continue
                 offered = self._guaranteed(agent, leaf)
                 if offered:
@@ -167,7 +170,7 @@ class Cycle:
             for leaf in self._leaves(node, key):
                 if leaves is not None and leaf not in leaves:
                     continue
-                if self._is_unsuited(agent, leaf):
+                if self._misfit(agent, leaf):
                     continue
                 offered = self._fair(agent, leaf)
                 if offered:
@@ -199,12 +202,12 @@ class Cycle:
         for framework in _ordered(node.sorter, key ^ node.id_hash):
             yield node.subscriptions[framework]
 
-    def _is_unsuited(self, agent: Agent, leaf: Subscription) -> bool:
-        """Tell whether capabilities or constraints rule an offer out (§6.5)."""
+    def _misfit(self, agent: Agent, leaf: Subscription) -> str | None:
+        """Return what rules an offer out (§6.5): a capability's name, or `CONSTRAINTS`."""
         can = leaf.framework.capabilities
         rules = self._rules
         if agent.has_gpus and rules.filter_gpus and "GPU_RESOURCES" not in can:
-            return True
+            return "GPU_RESOURCES"
         if (
             "REGION_AWARE" not in can
             and agent.region != rules.region
@@ -214,14 +217,16 @@ class Cycle:
                 rules.region,
             )
         ):
-            return True
+            return "REGION_AWARE"
         if "MULTI_ROLE" in can and "MULTI_ROLE" not in agent.capabilities:
-            return True
+            return "MULTI_ROLE"
         role = leaf.node.path
         if "/" in role and "HIERARCHICAL_ROLE" not in agent.capabilities:
-            return True
+            return "HIERARCHICAL_ROLE"
         constraints = leaf.framework.constraints.get(role)
-        return constraints is not None and not constraints.admits(agent)
+        if constraints is not None and not constraints.admits(agent):
+            return CONSTRAINTS
+        return None
 
     def _visible(self, agent: Agent, leaf: Subscription) -> Resources:
         """Return what of an agent's available resources the framework may see in this role."""
