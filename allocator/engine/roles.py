@@ -60,7 +60,6 @@ class RoleNode:
         "consumed",
         "need",
         "offered",
-        "own_reserved",
         "reserved",
     )
 
@@ -72,9 +71,9 @@ class RoleNode:
         "consumed",
         "id_hash",
         "n_active",
+        "n_reserving",
         "need",
         "offered",
-        "own_reserved",
         "parent",
         "path",
         "quota",
@@ -99,8 +98,8 @@ class RoleNode:
         self.n_active = 0
         self.weight = DEFAULT_WEIGHT
         self.quota = NO_QUOTA
-        #: Reserved to exactly this role; `reserved` adds the subtree's (R2).
-        self.own_reserved = Tally()
+        #: Number of agents with anything, scalar or not, reserved to exactly this role (R1).
+        self.n_reserving = 0
         self.reserved = Tally()
         self.offered = Tally()
         self.allocated = Tally()
@@ -128,7 +127,7 @@ class RoleNode:
         return bool(
             self.subscriptions
             or self.children
-            or self.own_reserved
+            or self.n_reserving
             or self.quota is not NO_QUOTA
             or self.weight != DEFAULT_WEIGHT
         )
@@ -247,9 +246,9 @@ class RoleTree:
     # Sums (R2, R3, R4).
 
     def reserve(self, path: str, amounts: Mapping[str, int]) -> None:
-        """Count a reservation to `path` that came with an agent or was made there. O(depth)."""
+        """Count what an agent has reserved to `path`, in thousandths by name. O(depth)."""
         node = self.ensure(path)
-        node.own_reserved.add(amounts)
+        node.n_reserving += 1
         for ancestor in node.upward():
             ancestor.reserved.add(amounts)
         self.charge(node, amounts)
@@ -257,7 +256,7 @@ class RoleTree:
     def unreserve(self, path: str, amounts: Mapping[str, int]) -> None:
         """Undo `reserve`. O(depth)."""
         node = self.nodes[path]
-        node.own_reserved.subtract(amounts)
+        node.n_reserving -= 1
         for ancestor in node.upward():
             ancestor.reserved.subtract(amounts)
         self.discharge(node, amounts)
