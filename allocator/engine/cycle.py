@@ -166,17 +166,14 @@ class Cycle:
     ) -> None:
         if not agent.available:
             return
-        for node in self._roles(key):
-            for leaf in self._leaves(node, key):
-                if leaves is not None and leaf not in leaves:
-                    continue
-                if self._misfit(agent, leaf):
-                    continue
-                offered = self._fair(agent, leaf)
-                if offered:
-                    self._offer(agent, leaf, offered)
-                    if not agent.available:
-                        return
+        for leaf in self._turns(key, leaves):
+            if self._misfit(agent, leaf):
+                continue
+            offered = self._fair(agent, leaf)
+            if offered:
+                self._offer(agent, leaf, offered)
+                if not agent.available:
+                    return
 
     def _fair(self, agent: Agent, leaf: Subscription) -> Resources:
         """Return what stage two offers: all that is visible within limits and headroom."""
@@ -194,6 +191,21 @@ class Cycle:
 
     # Both stages.
 
+    def _turns(
+        self, key: int, leaves: Mapping[Subscription, None] | None
+    ) -> Iterator[Subscription]:
+        """Yield the active ones of `leaves` (None: all), in the order of the moment of each turn."""
+        if leaves is not None and len(leaves) == 1:
+            # Often just one came back; it needs no order.
+            yield from (leaf for leaf in leaves if leaf.active)
+            return
+        nodes = None if leaves is None else {leaf.node for leaf in leaves}
+        for node in self._roles(key):
+            if nodes is None or node in nodes:
+                for leaf in self._leaves(node, key):
+                    if leaves is None or leaf in leaves:
+                        yield leaf
+
     def _roles(self, key: int) -> Iterator[RoleNode]:
         for path in _ordered(self._tree.sorter, key):
             yield self._tree.nodes[path]
@@ -208,15 +220,8 @@ class Cycle:
         rules = self._rules
         if agent.has_gpus and rules.filter_gpus and "GPU_RESOURCES" not in can:
             return "GPU_RESOURCES"
-        if (
-            "REGION_AWARE" not in can
-            and agent.region != rules.region
-            and None
-            not in (
-                agent.region,
-                rules.region,
-            )
-        ):
+        here, there = rules.region, agent.region
+        if here != there and None not in (here, there) and "REGION_AWARE" not in can:
             return "REGION_AWARE"
         if "MULTI_ROLE" in can and "MULTI_ROLE" not in agent.capabilities:
             return "MULTI_ROLE"

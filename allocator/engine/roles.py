@@ -262,6 +262,32 @@ class RoleTree:
         self.discharge(node, amounts)
         self.prune(node)
 
+    def hold(
+        self,
+        node: RoleNode,
+        amounts: Mapping[str, int],
+        charged: Mapping[str, int],
+        *,
+        offered: bool,
+    ) -> None:
+        """Count what `node` was given, of which `charged` is consumed quota. O(depth × names)."""
+        for role in node.upward():
+            (role.offered if offered else role.allocated).add(amounts)
+        self.charge(node, charged)
+
+    def free(
+        self,
+        node: RoleNode,
+        amounts: Mapping[str, int],
+        charged: Mapping[str, int],
+        *,
+        offered: bool,
+    ) -> None:
+        """Undo `hold`. O(depth × names)."""
+        for role in node.upward():
+            (role.offered if offered else role.allocated).subtract(amounts)
+        self.discharge(node, charged)
+
     def charge(self, node: RoleNode, amounts: Mapping[str, int]) -> None:
         """Count `amounts` as consumed by `node` and all above it. O(depth × names)."""
         for ancestor in node.upward():

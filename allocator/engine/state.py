@@ -186,12 +186,10 @@ class State:
             holding.allocated += resources
         if taken:
             agent.take(resources, offered=offered)
-        for role in node.upward():
-            (role.offered if offered else role.allocated).add(amounts)
-        self.in_use.add(amounts)
         charged = free_scalars(resources)
+        self.tree.hold(node, amounts, charged, offered=offered)
+        self.in_use.add(amounts)
         self.headroom.subtract(charged)
-        self.tree.charge(node, charged)
         self.tree.sorter.allocated(node.path, agent.id, resources)
         node.sorter.allocated(subscription.framework.id, agent.id, resources)
         return holding
@@ -214,12 +212,10 @@ class State:
         else:
             holding.allocated -= resources
         agent.give_back(resources, offered=offered)
-        for role in node.upward():
-            (role.offered if offered else role.allocated).subtract(amounts)
-        self.in_use.subtract(amounts)
         charged = free_scalars(resources)
+        self.tree.free(node, amounts, charged, offered=offered)
+        self.in_use.subtract(amounts)
         self.headroom.add(charged)
-        self.tree.discharge(node, charged)
         self.tree.sorter.unallocated(node.path, agent.id, resources)
         node.sorter.unallocated(subscription.framework.id, agent.id, resources)
         if not holding.offered and not holding.allocated:

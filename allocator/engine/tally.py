@@ -18,12 +18,20 @@ class Tally(dict[str, int]):
     def add(self, amounts: Mapping[str, int]) -> None:
         """Add `amounts`, dropping names that become zero. O(names)."""
         for name, milli in amounts.items():
-            self.adjust(name, milli)
+            value = self[name] + milli
+            if value:
+                self[name] = value
+            else:
+                self.pop(name, None)
 
     def subtract(self, amounts: Mapping[str, int]) -> None:
         """Subtract `amounts`, dropping names that become zero. O(names)."""
         for name, milli in amounts.items():
-            self.adjust(name, -milli)
+            value = self[name] - milli
+            if value:
+                self[name] = value
+            else:
+                self.pop(name, None)
 
     def adjust(self, name: str, delta: int) -> None:
         """Add `delta` to one name. O(1)."""
