@@ -194,7 +194,7 @@ class Cycle:
     def _turns(
         self, key: int, leaves: Mapping[Subscription, None] | None
     ) -> Iterator[Subscription]:
-        """Yield the active ones of `leaves` (None: all), in the order of the moment of each turn."""
+        """Yield the active ones of `leaves` (None: all), in the order of each turn."""
         if leaves is not None and len(leaves) == 1:
             # Often just one came back; it needs no order.
             yield from (leaf for leaf in leaves if leaf.active)
