@@ -1,0 +1,234 @@
+"""What only the sorters that keep an order have to prove: that it is kept, and at what cost."""
+
+from __future__ import annotations
+
+import gc
+import random
+import subprocess
+import sys
+import weakref
+from importlib.machinery import EXTENSION_SUFFIXES
+from typing import TypeAlias
+
+import pytest
+
+from allocator.resources import Resources
+from allocator.sorter import DRFSorter, NaiveDRFSorter, SortedDRFSorter, Totals, _drf
+
+Incremental: TypeAlias = DRFSorter | SortedDRFSorter
+
+
+@pytest.fixture(params=[SortedDRFSorter, DRFSorter])
+def make(request: pytest.FixtureRequest) -> type[Incremental]:
+    """Each sorter that keeps an order up to date."""
+    factory: type[Incremental] = request.param
+    return factory
+
+
+def test_the_compiled_module_is_in_use() -> None:
+    assert DRFSorter is _drf.DRFSorter
+    assert _drf.__file__.endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def test_without_the_compiled_module_there_is_no_slow_path() -> None:
+    script = "import sys; sys.modules['allocator.sorter._drf'] = None; import allocator.sorter"
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: the compiled module allocator.sorter._drf is missing")
+    assert "`pip install --no-build-isolation -e .`" in last
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_many_siblings_over_a_long_life(make: type[Incremental], flat: bool) -> None:
+    """Trees of some height under every kind of change, against the naive order."""
+    rng = random.Random(int(flat))
+    naive = NaiveDRFSorter(flat=flat)
+    kept = make(flat=flat)
+    both = (naive, kept)
+    amounts = [Resources(text) for text in ("cpus:1", "cpus:3", "mem:2", "cpus:1;mem:1", "")]
+    for sorter in both:
+        sorter.add_agent("a0", "cpus:1000;mem:1000")
+    clients: list[str] = []
+    for step in range(4000):
+        dice = rng.random()
+        if dice < 0.15 or not clients:
+            client = f"{rng.randrange(3)}/{rng.randrange(1000)}"
+            if client in naive:
+                continue
+            clients.append(client)
+            for sorter in both:
+                sorter.add(client)
+                sorter.activate(client)
+        elif dice < 0.20:
+            client = clients.pop(rng.randrange(len(clients)))
+            for sorter in both:
+                sorter.remove(client)
+        elif dice < 0.22:
+            client, switch = rng.choice(clients), rng.choice(["activate", "deactivate"])
+            for sorter in both:
+                getattr(sorter, switch)(client)
+        elif dice < 0.24:
+            path, weight = rng.choice([*clients, "0", "1"]), rng.choice([0.5, 1, 2])
+            for sorter in both:
+                sorter.update_weight(path, weight)
+        elif dice < 0.25:
+            size = rng.choice(["cpus:7", "mem:900", "cpus:500;mem:3"])
+            for sorter in both:
+                if "a1" in sorter.totals:
+                    sorter.remove_agent("a1")
+                sorter.add_agent("a1", size)
+        elif dice < 0.50:
+            client = rng.choice(clients)
+            held = naive.allocation(client).get("a1", Resources())
+            for sorter in both:
+                sorter.unallocated(client, "a1", held)
+        else:
+            client = rng.choice(clients) if dice < 0.75 else next(kept.order(), clients[0])
+            amount = rng.choice(amounts)
+            for sorter in both:
+                sorter.allocated(client, "a1", amount)
+        if step % 50 == 0:
+            kept._check()
+            assert kept.sort() == naive.sort()
+    assert len(clients) > 300
+
+
+def test_from_first_to_last_and_back(make: type[Incremental]) -> None:
+    sorter = make(flat=True)
+    sorter.add_agent("a1", "cpus:1000000")
+    clients = [f"c{n:03}" for n in range(300)]
+    for client in clients:
+        sorter.add(client)
+        sorter.activate(client)
+    for number, client in enumerate(clients):
+        assert next(sorter.order()) == client
+        sorter.allocated(client, "a1", "cpus:5")
+        if number % 30 == 0:
+            sorter._check()
+    assert sorter.sort() == clients
+    for client in reversed(clients):
+        sorter.unallocated(client, "a1", "cpus:5")
+        assert next(sorter.order()) == client
+    # numbers: all 1 again, shares 0
+    assert sorter.sort() == clients
+
+
+def test_totals_may_reverse_the_order(make: type[Incremental]) -> None:
+    sorter = make(flat=True)
+    sorter.add_agent("cpus", "cpus:1000000")
+    clients = [f"c{n:03}" for n in range(200)]
+    for number, client in enumerate(clients):
+        sorter.add(client)
+        sorter.activate(client)
+        sorter.allocated(client, "a1", {"cpus": number + 1, "mem": 200 - number})
+    assert sorter.sort() == clients
+    sorter.add_agent("mem", "mem:200")
+    assert sorter.sort() == clients[::-1]
+    sorter._check()
+    sorter.remove_agent("cpus")
+    assert sorter.sort() == clients[::-1]
+    sorter.remove_agent("mem")
+    assert sorter.sort() == clients
+    sorter._check()
+
+
+def follows_the_live_order(walk: object) -> bool:
+    """Tell whether a walk has not taken down the rest of its order."""
+    return not any(isinstance(part, list) for part in gc.get_referents(walk))
+
+
+def test_a_cycle_does_not_make_a_walk_take_down_its_order() -> None:
+    sorter = DRFSorter()
+    sorter.add_agent("a1", "cpus:100")
+    for client in ("a/x", "a/y", "b", "c", "d"):
+        sorter.add(client)
+        sorter.activate(client)
+    walk = sorter.order()
+    for expected in ("a/x", "a/y", "b"):
+        assert next(walk) == expected
+        sorter.allocated(expected, "a1", "cpus:1")
+        sorter.unallocated("a/x", "a1", "cpus:0.001")
+        sorter.share("c")
+        sorter._check()
+        assert follows_the_live_order(walk)
+    sorter.allocated("c", "a1", "cpus:1")
+    assert not follows_the_live_order(walk)
+    assert list(walk) == ["c", "d"]
+
+
+def test_a_walk_outlives_its_sorter(make: type[Incremental]) -> None:
+    sorter = make()
+    for client in "abc":
+        sorter.add(client)
+        sorter.activate(client)
+    walk = sorter.order()
+    assert next(walk) == "a"
+    del sorter
+    gc.collect()
+    assert list(walk) == ["b", "c"]
+
+
+def test_a_walk_dropped_half_way_leaves_no_trace(make: type[Incremental]) -> None:
+    sorter = make()
+    for client in "abc":
+        sorter.add(client)
+        sorter.activate(client)
+    for _ in range(3):
+        walk = sorter.order()
+        next(walk)
+        del walk
+        sorter.deactivate("b")
+        sorter.activate("b")
+    assert sorter.sort() == ["a", "b", "c"]
+
+
+def test_sorters_and_what_they_hold_are_freed(make: type[Incremental]) -> None:
+    class Text(str):
+        """A string that can be watched."""
+
+    sorter = make(flat=True)
+    agent = Text("a1")
+    watch = weakref.ref(agent)
+    sorter.add("a")
+    sorter.activate("a")
+    sorter.allocated("a", agent, "cpus:1")
+    del agent
+    assert watch() is not None
+    sorter.unallocated("a", "a1", "cpus:1")
+    assert watch() is None
+
+    agent = Text("a2")
+    watch = weakref.ref(agent)
+    sorter.allocated("a", agent, "cpus:1")
+    del agent
+    sorter.order()
+    del sorter
+    gc.collect()
+    assert watch() is None
+
+
+def test_many_names_widen_the_rows() -> None:
+    totals = Totals()
+    first, second = DRFSorter(totals=totals), DRFSorter(totals=totals)
+    for sorter in (first, second):
+        sorter.add("a/b")
+        sorter.add("a/c")
+    for number in range(50):
+        first.allocated("a/b", "a1", {f"name{number}": number + 1})
+        second.allocated("a/c", "a1", {f"name{49 - number}": 1})
+        totals.add_agent(f"agent{number}", {f"name{number}": 100})
+        assert first.share("a/b") == (number + 1) / 100
+        first._check()
+        second._check()
+    assert second.share("a") == 1 / 100
+    assert len(first.quantities()) == len(second.quantities()) == 50
+
+
+def test_the_compiled_sorter_is_final_and_not_pickled() -> None:
+    with pytest.raises(TypeError, match="not an acceptable base type"):
+        type("Sub", (DRFSorter,), {})
+    with pytest.raises(TypeError):
+        DRFSorter().__reduce__()
