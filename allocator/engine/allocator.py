@@ -15,6 +15,7 @@ from allocator.engine.agents import DEFAULT_CAPABILITIES, EMPTY, Agent
 from allocator.engine.constraints import read_constraints
 from allocator.engine.conversions import Operation, convert, read_operations
 from allocator.engine.cycle import Cycle, Rules
+from allocator.engine.explain import Explanation, explain
 from allocator.engine.filters import DEFAULT_REFUSE_SECONDS, filter_seconds
 from allocator.engine.fork import fork
 from allocator.engine.frameworks import Framework, Subscription
@@ -912,6 +913,50 @@ class Allocator:
     def role(self, path: str) -> RoleView:
         """Return a read-only view of a role that exists; raises `UnknownRole`."""
         return RoleView(self._state.tree, path)
+
+    def explain(
+        self, framework: str, role: str | None = None, agent: str | None = None
+    ) -> Explanation:
+        """Tell what the next cycle offers a framework, why not more, and what would lead to more.
+
+        Parameters
+        ----------
+        framework : str
+        role : str, optional
+            One of the roles it is subscribed to; all of them if not given.
+        agent : str, optional
+            All agents if not given.
+
+        Returns
+        -------
+        Explanation
+            For each role and agent what is offered or the reasons why not, a summary by reason,
+            and the smallest change that would lead to an offer. What it says is offered is exactly
+            what `allocate()` offers next; nothing changes.
+
+        Raises
+        ------
+        UnknownFramework, UnknownAgent, InvalidRole
+        UnknownRole
+            The framework is not subscribed to it.
+
+        Notes
+        -----
+        O(a fork and a full cycle), and a bounded number of times that again where nothing is
+        offered and changes are tried out.
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.add_agent("a1", "cpus:8")
+        >>> engine.add_framework("spark", suppressed=["*"])
+        >>> explanation = engine.explain("spark")
+        >>> print(explanation.cases[0])
+        * on a1: suppressed in role *
+        >>> print(explanation.change)
+        revive role * of framework spark → * on a1: cpus:8
+        """
+        return explain(self, framework, role, agent)
 
     def metrics(self) -> dict[str, float]:
         """Return counters, gauges and latencies by Mesos's names. O(roles × names).
