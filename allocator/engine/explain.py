@@ -63,12 +63,10 @@ class Explanation:
 
         Only cases without an offer count, and one counts for each of its reasons. O(reasons).
         """
-        counts = Counter(
-            label
-            for case in self.cases
-            if not case.offered
-            for label in {reason.label for reason in case.reasons}
-        )
+        counts: Counter[str] = Counter()
+        for case in self.cases:
+            if not case.offered:
+                counts.update({r.label for r in case.reasons if r.halts or not case.resources})
         return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def headline(self) -> str:
