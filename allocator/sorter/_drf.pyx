@@ -20,7 +20,7 @@ the next question (`sync`).
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
-from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from allocator.sorter._siblings cimport (
@@ -658,6 +658,7 @@ cdef class DRFSorter:
     cdef int withdraw(self, int32_t leaf) except -1:
         """Take what a leaf holds from its ancestors' sums. O(d k), and O(d) a shared entry."""
         cdef int32_t parent = self.nodes[leaf].parent
+        cdef Py_ssize_t column
         cdef dict shared = self.shared.get(leaf, {})
         cdef list changes = []
         for agent, resources in shared.items():
@@ -679,7 +680,7 @@ cdef class DRFSorter:
     ) except -1:
         """Change what a leaf holds on an agent, refusing before anything is changed."""
         cdef dict held = self.held[leaf]
-        cdef list changes = None
+        cdef list changes
         before = held.get(agent, NOTHING)
         after = before
         if lost is not NOTHING:
@@ -692,21 +693,20 @@ cdef class DRFSorter:
             self.fill_delta(gained.quantities().milli, 1)
             if lost is not NOTHING:
                 self.fill_delta(lost.quantities().milli, -1)
-            self.check_fit(self.delta, self.stride)
+            self.add_row(leaf, self.delta, self.stride, times)
         else:
             self.fill_delta(gained.nonshared().quantities().milli, 1)
             self.fill_delta(lost.nonshared().quantities().milli, -1)
             changes = self.shared_changes(leaf, agent, lost_shared, gained_shared)
             self.check_fit_shared(changes)
-        self.disturb(leaf)
+            self.disturb(leaf)
+            self.store_shared(changes)
+            self.add_to_path(leaf, self.delta, self.stride, times)
+            self.settle(leaf)
         if after:
             held[agent] = after
         else:
             held.pop(agent, None)
-        if changes is not None:
-            self.store_shared(changes)
-        self.add_to_path(leaf, self.delta, self.stride, times)
-        self.settle(leaf)
         return 0
 
     cdef list shared_changes(self, int32_t node, object agent, object lost, object gained):
@@ -722,7 +722,10 @@ cdef class DRFSorter:
         """Carry out `shared_changes`: each node counts an entry while it has a copy of it."""
         cdef int32_t node
         cdef Py_ssize_t column
+        cdef int64_t amount
+        cdef int64_t *row
         for node, agent, before, after in changes:
+            row = self.rows + node * self.stride
             if after:
                 self.shared.setdefault(node, {})[agent] = after
             else:
@@ -730,10 +733,12 @@ cdef class DRFSorter:
                 by_agent.pop(agent, None)
                 if not by_agent:
                     self.shared.pop(node, None)
-            for resources, sign in ((after, 1), (before, -1)):
-                for name, amount in resources.quantities().milli.items():
-                    column = self.totals.column(name)
-                    self.rows[node * self.stride + column] += <int64_t>sign * <int64_t>amount
+            for name, amount in after.quantities().milli.items():
+                column = self.totals.column(name)
+                row[column] = wrapping_sum(row[column], amount)
+            for name, amount in before.quantities().milli.items():
+                column = self.totals.column(name)
+                row[column] = wrapping_sum(row[column], -amount)
         return 0
 
     cdef int fill_delta(self, object amounts, int64_t sign) except -1:
@@ -780,7 +785,7 @@ cdef class DRFSorter:
         while node != NONE:
             sums = self.rows + node * self.stride
             for column in range(n_columns):
-                sums[column] += row[column]
+                sums[column] = wrapping_sum(sums[column], row[column])
             self.places[node].number += times
             node = self.nodes[node].parent
 
@@ -970,6 +975,11 @@ cdef class Walk:
         self.rest = rest
         self.sorter.walk = NULL
         return 0
+
+
+cdef inline int64_t wrapping_sum(int64_t a, int64_t b) noexcept nogil:
+    """Add; on the way to a sum that fits, the parts of one change may pass beyond int64."""
+    return <int64_t>(<uint64_t>a + <uint64_t>b)
 
 
 cdef object shared_of(object resources):
