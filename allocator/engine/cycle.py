@@ -12,7 +12,7 @@ from typing import NamedTuple
 from allocator.engine.agents import EMPTY, Agent
 from allocator.engine.filters import rejects
 from allocator.engine.frameworks import Minimum, Subscription, suffices
-from allocator.engine.order import FAIR_SHARE, GUARANTEES, place, stage_salt
+from allocator.engine.order import FAIR_SHARE, GUARANTEES, mix64, place, stage_salt
 from allocator.engine.roles import RoleNode
 from allocator.engine.state import State
 from allocator.resources import Resource, Resources
@@ -211,7 +211,7 @@ class Cycle:
             yield self._tree.nodes[path]
 
     def _leaves(self, node: RoleNode, key: int) -> Iterator[Subscription]:
-        for framework in _ordered(node.sorter, key ^ node.id_hash):
+        for framework in _ordered(node.sorter, key, node.id_hash):
             yield node.subscriptions[framework]
 
     def _misfit(self, agent: Agent, leaf: Subscription) -> str | None:
@@ -264,9 +264,10 @@ class Cycle:
             self._shown[agent] = self._shown.get(agent, EMPTY) + shared
 
 
-def _ordered(sorter: Sorter, key: int) -> Iterator[str]:
+def _ordered(sorter: Sorter, key: int, role_hash: int | None = None) -> Iterator[str]:
+    """Return a sorter's order; a random one draws from a stream of the agent's (and role's) own."""
     if isinstance(sorter, RandomSorter):
-        sorter.begin(key)
+        sorter.begin(key if role_hash is None else mix64(key ^ role_hash))
     return sorter.order()
 
 
