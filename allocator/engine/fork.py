@@ -112,6 +112,9 @@ class _Fork:
         twin.dirty = {id: self._agents[agent] for id, agent in state.dirty.items()}
         twin.fresh = {self._leaves[leaf]: None for leaf in state.fresh}
         twin.reopened = {
-            self._agents[agent]: {self._leaves[leaf]: None for leaf in leaves}
+            # A subscription that ended since its filter did is not worth a look any more.
+            self._agents[agent]: {
+                self._leaves[leaf]: None for leaf in leaves if leaf in self._leaves
+            }
             for agent, leaves in state.reopened.items()
         }
