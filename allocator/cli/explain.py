@@ -14,6 +14,7 @@ from typing import Any
 from allocator.clock import ManualClock
 from allocator.engine import Allocator
 from allocator.engine.explain import Explanation
+from allocator.engine.reasons import brief
 from allocator.engine.watch import Case
 from allocator.errors import SnapshotError
 
@@ -129,6 +130,6 @@ def print_explanation(explanation: Explanation, *, all_cases: bool) -> None:
 def lines(case: Case) -> list[tuple[str, str, str, str]]:
     """Return a case's lines of the table: one for each reason."""
     reasons = [str(reason) for reason in case.reasons if not reason.halts] or [""]
-    offered = str(case.resources) or "-"
+    offered = brief(case.resources) or "-"
     first = (case.role, case.agent, offered, reasons[0])
     return [first, *(("", "", "", reason) for reason in reasons[1:])]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from allocator.engine.reasons import Json, parts_to_json, write_seconds
+from allocator.engine.reasons import Json, brief, parts_to_json, write_seconds
 from allocator.resources import Quantities, Resources
 from allocator.resources.fixed import write_milli
 
@@ -288,7 +288,7 @@ class Free(Step):
     def __str__(self) -> str:
         held = "uses" if self.allocated else "is offered"
         return (
-            f"free {self.resources} on agent {self.agent}, "
+            f"free {brief(self.resources)} on agent {self.agent}, "
             f"which framework {self.framework} {held} in role {self.role}"
         )
 

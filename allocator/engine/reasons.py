@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from allocator.engine.agents import EMPTY
 from allocator.engine.order import FAIR_SHARE, GUARANTEES
-from allocator.resources import Quantities, Resources
+from allocator.resources import Quantities, Resource, Resources
 from allocator.resources.fixed import number_of, write_milli
 
 Json: TypeAlias = dict[str, Any]
@@ -142,7 +142,7 @@ class MissingCapability(Reason):
         return f"{'agent' if self.of_agent else 'framework'} lacks capability {self.capability}"
 
     def __str__(self) -> str:
-        return f"the {self.label}" + (f", needed for {self.hidden}" if self.hidden else "")
+        return f"the {self.label}" + (f", needed for {brief(self.hidden)}" if self.hidden else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Filtered(Reason):
     def __str__(self) -> str:
         return (
             f"filtered for {write_seconds(self.seconds)} more (until {self.until:.3f}): "
-            f"it refused {self.resources}"
+            f"it refused {brief(self.resources)}"
         )
 
 
@@ -200,10 +200,7 @@ class BelowMinimum(Reason):
         return "below min_allocatable"
 
     def __str__(self) -> str:
-        return (
-            f"{str(self.left) or 'nothing'} is below min_allocatable {self.nearest} "
-            f"by {self.lacking}"
-        )
+        return f"{brief(self.left)} is below min_allocatable {self.nearest} by {self.lacking}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +316,7 @@ class Served:
     def __str__(self) -> str:
         stage = " for a guarantee" if self.stage == GUARANTEES else ""
         return (
-            f"{self.framework} in role {self.role} took {self.resources}{stage} "
+            f"{self.framework} in role {self.role} took {brief(self.resources)}{stage} "
             f"(share of {self.ahead} {self.ahead_share:.4g}, of {self.behind} "
             f"{self.behind_share:.4g})"
         )
@@ -352,7 +349,7 @@ class NothingLeft(Reason):
 
     def __str__(self) -> str:
         held = [
-            f"{resources} {how}"
+            f"{brief(resources)} {how}"
             for resources, how in ((self.offered, "offered"), (self.allocated, "allocated"))
             if resources
         ]
@@ -369,7 +366,9 @@ class NothingVisible(Reason):
     reserved: Resources
 
     def __str__(self) -> str:
-        return f"nothing visible: what is available is reserved to other roles, {self.reserved}"
+        return (
+            f"nothing visible: what is available is reserved to other roles, {brief(self.reserved)}"
+        )
 
 
 def parts_to_json(record: Any) -> Json:
@@ -390,6 +389,38 @@ def _json(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_json(item) for item in value]
     return value.to_json() if hasattr(value, "to_json") else value
+
+
+def brief(resources: Resources) -> str:
+    """Return resources as people read them, though not all of it could be read back. O(n).
+
+    Examples
+    --------
+    >>> print(brief(Resources([
+    ...     {"name": "cpus", "type": "SCALAR", "scalar": {"value": 2}, "revocable": {}},
+    ...     {"name": "mem", "type": "SCALAR", "scalar": {"value": 64}, "role": "eng"},
+    ... ])))
+    mem(eng):64;cpus{revocable}:2
+    """
+    return ";".join(map(_brief_entry, resources))
+
+
+def _brief_entry(entry: Resource) -> str:
+    text = entry.name
+    if entry.role is not None:
+        text += f"({entry.role})"
+    if entry.persistence_id is not None:
+        text += f"[{entry.persistence_id}]"
+    elif entry.source is not None:
+        text += f"[{entry.source.type.lower()}]"
+    marks = [mark for mark in ("revocable", "shared") if getattr(entry, mark)]
+    text += "{" + ",".join(marks) + "}" if marks else ""
+    value = entry.value
+    if isinstance(value, int):
+        return f"{text}:{write_milli(value)}"
+    if isinstance(value, frozenset):
+        return f"{text}:{{{','.join(sorted(value))}}}"
+    return f"{text}:[{','.join(f'{begin}-{end}' for begin, end in value)}]"
 
 
 def write_seconds(seconds: float) -> str:

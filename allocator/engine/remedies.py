@@ -50,6 +50,7 @@ from allocator.engine.reasons import (
     Recovering,
     ServedEarlier,
     Suppressed,
+    brief,
 )
 from allocator.engine.watch import Case, Question, look
 from allocator.errors import AllocatorError
@@ -90,7 +91,7 @@ class Change:
         first = self.cases[0]
         more = f", and {len(self.cases) - 1} more" if len(self.cases) > 1 else ""
         steps = "; ".join(map(str, self.steps))
-        return f"{steps} → {first.role} on {first.agent}: {first.offered}{more}"
+        return f"{steps} → {first.role} on {first.agent}: {brief(first.offered)}{more}"
 
 
 def find_changes(

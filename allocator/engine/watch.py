@@ -39,6 +39,7 @@ from allocator.engine.reasons import (
     Served,
     ServedEarlier,
     Suppressed,
+    brief,
 )
 from allocator.engine.roles import RoleNode
 from allocator.engine.state import State, free_scalars
@@ -94,7 +95,7 @@ class Case:
         }
 
     def __str__(self) -> str:
-        said = [f"offered {self.offered}"] if self.offered else []
+        said = [f"offered {brief(self.offered)}"] if self.offered else []
         return f"{self.role} on {self.agent}: " + "; ".join([*said, *map(str, self.reasons)])
 
 
