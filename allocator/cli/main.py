@@ -13,7 +13,7 @@ from allocator.version import installed_version
 
 #: Each is a module of this package with `register(subparsers)`, which sets `func`, and
 #: `run(args) -> int`, the exit status.
-SUBCOMMANDS = ("simulate", "compare")
+SUBCOMMANDS = ("simulate", "compare", "explain")
 
 #: What to type for what only the command line needs: import name -> pip's name.
 EXTRAS = {"rich": "rich"}
@@ -23,6 +23,7 @@ examples:
   allocator simulate --workload mesos
   allocator simulate trace.swf.gz --machines trace.machines --json report.json
   allocator compare --agents 100,1000 --frameworks 10,100
+  allocator explain snapshot.json.gz spark --role eng/batch
 
 exit status:
   0  done
