@@ -5,6 +5,7 @@ A step is tried on a fork of the engine, through the calls that anybody would ma
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(ABC):
     """One thing to do, or to wait for."""
 
     #: The step's name in JSON.
     kind: ClassVar[str]
 
+    @abstractmethod
     def apply(self, engine: Allocator) -> None:
         """Do it to an engine; raises `AllocatorError` where that cannot be done."""
-        raise NotImplementedError
 
     def to_json(self) -> Json:
         """Return the step's name, its parts and its text. O(size)."""

@@ -190,16 +190,18 @@ class WatchedCycle(Cycle):
         return self._made.get((leaf, agent), EMPTY)
 
     def reasons(self, leaf: Subscription, agent: Agent) -> tuple[Reason, ...]:
-        """Return why nothing was offered, or no more; nothing if its turn never came. O(notes)."""
+        """Return why nothing was offered, or no more. O(notes).
+
+        Empty if all was offered, or if there was nothing for anybody when its turn came.
+        """
         last = self._notes.get((leaf, agent, FAIR_SHARE), [])
         if self.offered(leaf, agent):
             return tuple(last)
         notes = dict.fromkeys((*self._notes.get((leaf, agent, GUARANTEES), ()), *last))
         ahead = self._ahead.get((leaf, agent))
-        little_was_left = (leaf, agent) not in self._reached or not any(
-            isinstance(reason, Filtered | OverLimit | HeldBack) for reason in notes
-        )
-        if ahead and little_was_left:
+        enough_was_left = any(isinstance(r, Filtered | OverLimit | HeldBack) for r in notes)
+        too_little = any(isinstance(reason, BelowMinimum) for reason in notes)
+        if ahead and (too_little or not enough_was_left):
             return (*notes, ServedEarlier(tuple(ahead)))
         return tuple(notes)
 
