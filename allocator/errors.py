@@ -34,6 +34,10 @@ class SnapshotError(InvalidValue):
     """A snapshot that cannot be restored."""
 
 
+class AuditError(InvalidValue):
+    """An audit log that cannot be replayed: malformed, cut off, or of another version."""
+
+
 class NotAllowed(AllocatorError):
     """A call that the present state rules out, such as a recovery after agents came."""
 

@@ -13,7 +13,7 @@ from allocator.version import installed_version
 
 #: Each is a module of this package with `register(subparsers)`, which sets `func`, and
 #: `run(args) -> int`, the exit status.
-SUBCOMMANDS = ("simulate", "compare", "explain")
+SUBCOMMANDS = ("simulate", "compare", "explain", "replay")
 
 #: What to type for what only the command line needs: import name -> pip's name.
 EXTRAS = {"rich": "rich"}
@@ -24,6 +24,7 @@ examples:
   allocator simulate trace.swf.gz --machines trace.machines --json report.json
   allocator compare --agents 100,1000 --frameworks 10,100
   allocator explain snapshot.json.gz spark --role eng/batch
+  allocator replay run.jsonl
 
 exit status:
   0  done

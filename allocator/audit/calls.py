@@ -1,0 +1,118 @@
+"""Which calls are recorded, how a line of the log is written, and how a recorded call is made."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn, TypeAlias
+
+from allocator.audit.values import from_json, resources_to_json
+from allocator.engine import Allocator, Offer, Offers
+
+Json: TypeAlias = dict[str, Any]
+
+#: What the header says the file is.
+FORMAT: Final = "allocator-audit"
+#: Grows when the format changes; only this version is read.
+VERSION: Final = 1
+
+#: The calls that may change what the engine decides. Each is recorded.
+RECORDED: Final = (
+    "add_agent",
+    "update_agent",
+    "add_resources",
+    "remove_agent",
+    "activate_agent",
+    "deactivate_agent",
+    "add_framework",
+    "update_framework",
+    "remove_framework",
+    "activate_framework",
+    "deactivate_framework",
+    "suppress",
+    "revive",
+    "set_weight",
+    "set_quota",
+    "remove_quota",
+    "set_whitelist",
+    "allocate",
+    "skip_cycles",
+    "pause",
+    "resume",
+    "recover",
+    "accept",
+    "decline",
+    "rescind",
+    "release",
+    "recover_resources",
+    "apply",
+    "apply_available",
+    "set_unavailability",
+    "clear_unavailability",
+    "answer_inverse",
+)
+#: The calls that change nothing. They are passed on without a record.
+UNRECORDED: Final = (
+    "agent",
+    "framework",
+    "role",
+    "explain",
+    "metrics",
+    "now",
+    "next_due",
+    "snapshot",
+    "fork",
+)
+#: The last record of a log that was closed: a call that no engine has.
+CLOSE: Final = "close"
+
+SIGNATURES: Final = {
+    name: inspect.signature(getattr(Allocator, name)) for name in (*RECORDED, *UNRECORDED)
+}
+
+#: What a call came to → its type in JSON. What is empty is left out of a record.
+OUTCOME: Final[dict[str, type]] = {"error": str, "offer": dict, "offers": list, "inverse": list}
+
+
+def write_line(record: Json) -> str:
+    """Return a line of the log, its end included. O(size)."""
+    return json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def read_line(line: str) -> Any:
+    """Return what `write_line` wrote; raises `ValueError` if it is not JSON. O(size)."""
+    return json.loads(line, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a JSON number")
+
+
+def perform(
+    engine: Allocator, name: str, args: Mapping[str, Any]
+) -> tuple[Any, Exception | None, Json]:
+    """Make a call with arguments as a record has them.
+
+    Returns
+    -------
+    tuple
+        What it returned, what it raised, and what a record says of that: the fields of `OUTCOME`.
+        O(offers) beyond the call.
+    """
+    given = {argument: from_json(value) for argument, value in args.items()}
+    try:
+        returned = getattr(engine, name)(**given)
+    except Exception as error:  # a defect, too, is what came of the call, and shows in a replay
+        return None, error, {"error": type(error).__name__}
+    outcome: Json = {}
+    if isinstance(returned, Offer):
+        outcome["offer"] = _offer(returned)
+    elif isinstance(returned, Offers):
+        outcome["offers"] = [_offer(offer) for offer in returned]
+        outcome["inverse"] = [asked._asdict() for asked in returned.inverse]
+    return returned, None, {field: value for field, value in outcome.items() if value}
+
+
+def _offer(offer: Offer) -> Json:
+    return {**offer._asdict(), "resources": resources_to_json(offer.resources)}

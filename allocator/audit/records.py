@@ -1,0 +1,167 @@
+"""Reading a log: each line checked as far as that needs no engine."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+from allocator.audit.calls import (
+    CLOSE,
+    FORMAT,
+    OUTCOME,
+    RECORDED,
+    SIGNATURES,
+    VERSION,
+    Json,
+    read_line,
+)
+from allocator.audit.values import from_json
+from allocator.errors import AuditError, InvalidValue
+from allocator.resources.fixed import shown
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+
+_HEADER: Final = frozenset({"log", "version", "at", "snapshot"})
+_RECORD: Final = frozenset({"n", "at", "call", "args"})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One call: when, which, with what, and what came of it, as JSON."""
+
+    at: float
+    call: str
+    args: Json
+    outcome: Json
+
+
+class Records:
+    """The records of one log.
+
+    Parameters
+    ----------
+    name : str
+        What errors call the log.
+    file : binary stream
+        Its lines, gzip'ed or not.
+
+    Attributes
+    ----------
+    line : int
+        The line last read, counted from 1.
+    cut_off : int or None
+        The line at which the log breaks off; the call there was never answered (L2).
+    """
+
+    def __init__(self, name: str, file: IO[bytes]) -> None:
+        self.name = name
+        self.line = 0
+        self.cut_off: int | None = None
+        self._lines = _unpacked(file)
+
+    def header(self) -> tuple[Json, float]:
+        """Return the snapshot and when it was restored; raises `AuditError`."""
+        header = self._next()
+        if header is None:
+            raise self.error("there is no whole header")
+        if header.get("log") != FORMAT:
+            raise self.error(f"not an audit log, whose header has 'log': {FORMAT!r}")
+        if header.get("version") != VERSION:
+            version = shown(header.get("version"))
+            raise self.error(f"a log of version {version}; this release reads {VERSION}")
+        self._check_fields(header, _HEADER)
+        return self._read(header["snapshot"]), self._time(header)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield the records that follow the header; raises `AuditError`."""
+        n = 0
+        while (record := self._next()) is not None:
+            n += 1
+            self._check_fields(record, _RECORD, OUTCOME)
+            if record["n"] != n:
+                raise self.error(f"record {shown(record['n'])} where record {n} is due")
+            yield self._checked(record)
+
+    def error(self, what: str) -> AuditError:
+        """Return an error that names the line last read."""
+        return AuditError(f"{self.name}:{max(self.line, 1)}: {what}")
+
+    def _next(self) -> Json | None:
+        """Return the next line, or None at the end of the log."""
+        self.line += 1
+        try:
+            raw = self._lines.readline()
+        except EOFError:  # gzip without its end
+            self.cut_off = self.line
+            return None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise self.error(f"broken gzip: {error}") from None
+        if not raw:
+            self.line -= 1
+            return None
+        if not raw.endswith(b"\n"):
+            self.cut_off = self.line
+            return None
+        try:
+            record = read_line(raw.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise self.error(f"not a line of JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise self.error(f"{shown(record)} is not an object")
+        return record
+
+    def _checked(self, record: Json) -> Record:
+        call, args = record["call"], record["args"]
+        if not isinstance(args, dict):
+            raise self.error(f"'args' is an object, not {shown(args)}")
+        if call == CLOSE:
+            if args or len(record) > len(_RECORD):
+                raise self.error(f"{CLOSE!r} has neither arguments nor an outcome")
+        elif call in RECORDED:
+            self._read(args)
+            try:
+                SIGNATURES[call].bind(None, **args)
+            except TypeError as error:
+                raise self.error(f"{call}(): {error}") from None
+        else:
+            raise self.error(f"no call is named {shown(call)}")
+        outcome = {field: record[field] for field in OUTCOME if field in record}
+        for field, value in outcome.items():
+            if not isinstance(value, OUTCOME[field]) or not value:
+                raise self.error(f"{field!r} cannot be {shown(value)}")
+        return Record(self._time(record), call, args, outcome)
+
+    def _check_fields(
+        self, record: Json, needed: frozenset[str], optional: Iterable[str] = ()
+    ) -> None:
+        for name in sorted(needed - record.keys()):
+            raise self.error(f"the field {name!r} is missing")
+        for name in sorted(record.keys() - needed - set(optional)):
+            raise self.error(f"the field {name!r} is not known here")
+
+    def _time(self, record: Json) -> float:
+        at = record["at"]
+        if isinstance(at, float) and math.isfinite(at):
+            return at
+        raise self.error(f"'at' is a time in seconds, not {shown(at)}")
+
+    def _read(self, value: Any) -> Any:
+        try:
+            return from_json(value)
+        except (InvalidValue, ValueError, ArithmeticError, TypeError, RecursionError) as error:
+            raise self.error(f"an unreadable value: {error}") from None
+
+
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
+    """Return a stream of lines, unpacked if the content begins as gzip does."""
+    # A pipe cannot go back to its start, so the stream must be one that can look ahead.
+    ahead: Any = file if hasattr(file, "peek") else io.BufferedReader(file)
+    if ahead.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
+        ahead = gzip.GzipFile(fileobj=ahead)
+    lines: IO[bytes] = ahead
+    return lines
