@@ -26,11 +26,15 @@ from allocator.engine.inputs import (
     Used,
     read_attributes,
     read_capabilities,
+    read_count,
     read_default_minimum,
+    read_flag,
     read_id,
     read_minimum,
+    read_name,
     read_number,
     read_roles,
+    read_suppressed,
     read_used,
     read_words,
 )
@@ -171,7 +175,7 @@ class Allocator:
             seed=str(seed),
             minimum=read_default_minimum(min_allocatable),
             filter_gpus=bool(filter_gpus),
-            region=region,
+            region=read_name("region", region),
         )
         self._interval = read_number("allocation_interval", allocation_interval, least=0)
         timeout = read_number("recovery_timeout", recovery_timeout, least=0)
@@ -246,8 +250,8 @@ class Allocator:
             hostname=id if hostname is None else read_id("host", hostname),
             attributes=read_attributes(attributes),
             capabilities=read_capabilities("agent", capabilities, AGENT_CAPABILITIES),
-            region=region,
-            zone=zone,
+            region=read_name("region", region),
+            zone=read_name("zone", zone),
         )
         self._state.add_agent(agent)
         self._use(agent, in_use)
@@ -372,7 +376,7 @@ class Allocator:
         if id in self._state.frameworks:
             raise DuplicateFramework(f"there is a framework {id!r} already")
         subscribed = read_roles(roles)
-        quiet = _read_suppressed(id, suppressed, subscribed)
+        quiet = read_suppressed(id, suppressed, subscribed)
         framework = Framework(
             id,
             active=bool(active),
@@ -415,7 +419,7 @@ class Allocator:
             leaves = framework.subscriptions.items()
             quiet = tuple(r for r, leaf in leaves if leaf.suppressed and r in subscribed)
         else:
-            quiet = _read_suppressed(id, suppressed, subscribed)
+            quiet = read_suppressed(id, suppressed, subscribed)
         can, minimum = framework.capabilities, framework.minimum
         if capabilities is not UNSET:
             can = read_capabilities("framework", capabilities, FRAMEWORK_CAPABILITIES)
@@ -616,9 +620,7 @@ class Allocator:
         The order of agents depends on the cycle's number, so that a simulation that leaves such
         cycles out decides as if it had run them. Raises `InvalidValue` unless `n` ≥ 0. O(1).
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise InvalidValue(f"a number of cycles is a non-negative integer, not {n!r}")
-        self._n_cycles += n
+        self._n_cycles += read_count("a number of cycles", n)
 
     def next_due(self) -> float:
         """Return the time at which a cycle may next make an offer if nobody calls meanwhile.
@@ -673,13 +675,10 @@ class Allocator:
             raise NotAllowed(
                 f"recover() comes before any agent, and there are {len(self._state.agents)}"
             )
-        if isinstance(expected_agents, bool) or not isinstance(expected_agents, int):
-            raise InvalidValue(f"expected_agents is an integer, not {expected_agents!r}")
-        if expected_agents < 0:
-            raise InvalidValue(f"expected_agents is not negative: {expected_agents!r}")
+        expected = read_count("expected_agents", expected_agents)
         self._set_quotas(_read_quotas(quotas))
         if quotas:
-            self._recovery.begin(expected_agents, self._clock())
+            self._recovery.begin(expected, self._clock())
 
     # Answers.
 
@@ -1048,11 +1047,12 @@ class Allocator:
             engine = cls(**snapshot["options"], clock=clock)
             now = clock()
             restore_state(engine._state, snapshot, now)
-            engine._n_cycles = int(snapshot["cycle"])
-            engine._paused = bool(snapshot["paused"])
-            if snapshot["awaited_agents"]:
-                engine._recovery.awaited = int(snapshot["awaited_agents"])
-                engine._recovery.end = now + float(snapshot["recovery_seconds"])
+            engine._n_cycles = read_count("cycle", snapshot["cycle"])
+            engine._paused = read_flag("paused", snapshot["paused"])
+            engine._recovery.awaited = read_count("awaited_agents", snapshot["awaited_agents"])
+            if engine._recovery.awaited:
+                left = read_number("recovery_seconds", snapshot["recovery_seconds"], least=0)
+                engine._recovery.end = now + left
             engine.set_whitelist(snapshot["whitelist"])
             engine._maintenance = Maintenance.from_json(snapshot["maintenance"], now)
         except (AllocatorError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -1213,16 +1213,6 @@ def _offer_id(offer: Offer | str) -> str:
     if not isinstance(id, str):
         raise InvalidValue(f"{offer!r} is neither an offer nor the id of one")
     return id
-
-
-def _read_suppressed(
-    id: str, suppressed: Iterable[str], subscribed: tuple[str, ...]
-) -> tuple[str, ...]:
-    quiet = read_roles(suppressed)
-    for role in quiet:
-        if role not in subscribed:
-            raise UnknownRole(f"framework {id!r} suppresses role {role!r}, which it is not in")
-    return quiet
 
 
 def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from allocator.engine.frameworks import Minimum
-from allocator.errors import InvalidValue
+from allocator.errors import InvalidValue, UnknownRole
 from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
 from allocator.resources.fixed import shown
 from allocator.roles import validate_role
@@ -64,6 +64,27 @@ def read_number(what: str, value: object, *, least: float, open_end: bool = Fals
     return number
 
 
+def read_count(what: str, value: object) -> int:
+    """Return a non-negative integer; raises `InvalidValue` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidValue(f"{what} is a non-negative integer, not {shown(value)}")
+    return value
+
+
+def read_flag(what: str, value: object) -> bool:
+    """Return a truth value; raises `InvalidValue` for anything but True and False."""
+    if not isinstance(value, bool):
+        raise InvalidValue(f"{what} is True or False, not {shown(value)}")
+    return value
+
+
+def read_name(what: str, value: object) -> str | None:
+    """Return text or None; raises `InvalidValue` for anything else."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidValue(f"{what} is text or None, not {shown(value)}")
+    return value
+
+
 def read_words(what: str, words: Iterable[str]) -> tuple[str, ...]:
     """Return distinct texts in the order given; a single text is refused as a likely slip."""
     if isinstance(words, str) or not isinstance(words, Iterable):
@@ -80,6 +101,17 @@ def read_roles(roles: Iterable[str]) -> tuple[str, ...]:
     if isinstance(roles, str) or not isinstance(roles, Iterable):
         raise InvalidValue(f"roles is a collection of role paths, not {roles!r}")
     return tuple(dict.fromkeys(validate_role(role) for role in roles))
+
+
+def read_suppressed(
+    framework: str, suppressed: Iterable[str], subscribed: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return role paths, which must be among those subscribed to; raises `UnknownRole`."""
+    quiet = read_roles(suppressed)
+    for role in quiet:
+        if role not in subscribed:
+            raise UnknownRole(f"framework {framework!r} is not in role {role!r} to suppress it")
+    return quiet
 
 
 def read_capabilities(what: str, names: Iterable[str], known: frozenset[str]) -> frozenset[str]:

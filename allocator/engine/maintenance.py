@@ -246,7 +246,10 @@ class Maintenance:
             plan = restored._agents[agent]
             plan.outstanding.update(body["outstanding"])
             plan.statuses.update(body["statuses"])
-            plan.filters.update({name: now + left for name, left in body["filters"].items()})
+            if not set(plan.statuses.values()) <= set(ANSWERS):
+                raise InvalidValue(f"inverse offer statuses are {ANSWERS}, not {plan.statuses}")
+            for framework, left in body["filters"].items():
+                plan.filters[framework] = now + _finite("a filter's time", left)
         return restored
 
     def copy(self) -> Maintenance:

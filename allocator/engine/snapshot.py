@@ -12,12 +12,28 @@ from typing import Any, TypeAlias
 
 from allocator.engine.agents import Agent
 from allocator.engine.constraints import constraints_to_json, read_constraints
-from allocator.engine.frameworks import Framework, Minimum
-from allocator.engine.inputs import read_minimum
+from allocator.engine.frameworks import Framework, Minimum, Subscription
+from allocator.engine.inputs import (
+    AGENT_CAPABILITIES,
+    FRAMEWORK_CAPABILITIES,
+    read_attributes,
+    read_capabilities,
+    read_count,
+    read_flag,
+    read_id,
+    read_minimum,
+    read_name,
+    read_number,
+    read_roles,
+    read_suppressed,
+)
+from allocator.engine.quota import check_quota
 from allocator.engine.roles import Quota
 from allocator.engine.state import State
+from allocator.errors import SnapshotError
 from allocator.resources import Quantities, Resources, read_limits
 from allocator.resources.fixed import write_milli
+from allocator.roles import validate_role
 
 Json: TypeAlias = dict[str, Any]
 
@@ -119,13 +135,16 @@ def _amounts(milli: Mapping[str, int]) -> dict[str, str]:
 
 
 def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
-    """Fill an empty state with what `state_to_json` wrote. O(size of the state)."""
-    for path, role in body["roles"].items():
-        guarantee = Quantities(role["guarantee"]).milli
-        limit = read_limits(role["limit"])
-        if guarantee or limit:
-            state.tree.set_quota(path, Quota(guarantee, limit))
-        state.tree.set_weight(path, role["weight"])
+    """Fill an empty state with what `state_to_json` wrote. O(size of the state).
+
+    Raises
+    ------
+    AllocatorError, LookupError, TypeError, ValueError, AttributeError
+        If it is malformed; the state is then good for nothing.
+    """
+    # Parents first: a child's guarantee is checked against what stands above it.
+    for path in sorted(body["roles"], key=lambda path: path.count("/")):
+        _restore_policy(state, validate_role(path), body["roles"][path])
     for id, agent in body["agents"].items():
         state.add_agent(_restored_agent(id, agent))
     for id, framework in body["frameworks"].items():
@@ -134,58 +153,90 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
         _restore_holdings(state, state.agents[id], agent)
     for held in body["filters"]:
         leaf = state.frameworks[held["framework"]].subscriptions[held["role"]]
-        agent = state.agents[held["agent"]]
-        state.filters.add(leaf, agent, Resources(held["resources"]), now + held["seconds"])
+        seconds = read_number("a filter's time", held["seconds"], least=0, open_end=True)
+        agent, refused = state.agents[held["agent"]], Resources(held["resources"])
+        state.filters.add(leaf, agent, refused, now + seconds)
     for path, role in body["roles"].items():
         state.tree.nodes[path].sorter.set_times_allocated(role["times_allocated"])
     state.tree.sorter.set_times_allocated(body["times_allocated"])
-    state.n_offers_made = body["offers_made"]
+    state.n_offers_made = read_count("offers_made", body["offers_made"])
+    for offer in state.open_offers:
+        if not 0 < int(offer.removeprefix("O")) <= state.n_offers_made:
+            raise SnapshotError(f"offer {offer!r} is not one of {state.n_offers_made} made")
+
+
+def _restore_policy(state: State, path: str, body: Json) -> None:
+    quota = Quota(Quantities(body["guarantee"]).milli, read_limits(body["limit"]))
+    if quota.guarantee or quota.limit:
+        check_quota(state.tree, path, quota)
+        state.tree.set_quota(path, quota)
+    weight = read_number(f"the weight of role {path!r}", body["weight"], least=0, open_end=True)
+    state.tree.set_weight(path, weight)
 
 
 def _restored_agent(id: str, body: Json) -> Agent:
     agent = Agent(
-        id,
+        read_id("agent", id),
         Resources(body["resources"]),
-        hostname=body["hostname"],
-        attributes=dict(body["attributes"]),
-        capabilities=frozenset(body["capabilities"]),
-        region=body["region"],
-        zone=body["zone"],
+        hostname=read_id("host", body["hostname"]),
+        attributes=read_attributes(body["attributes"]),
+        capabilities=read_capabilities("agent", body["capabilities"], AGENT_CAPABILITIES),
+        region=read_name("region", body["region"]),
+        zone=read_name("zone", body["zone"]),
     )
-    agent.active = body["active"]
+    agent.active = read_flag("active", body["active"])
     return agent
 
 
 def _restore_framework(state: State, id: str, body: Json) -> None:
     framework = Framework(
-        id,
-        active=body["active"],
-        capabilities=frozenset(body["capabilities"]),
+        read_id("framework", id),
+        active=read_flag("active", body["active"]),
+        capabilities=read_capabilities("framework", body["capabilities"], FRAMEWORK_CAPABILITIES),
         minimum=read_minimum(body["min_allocatable"]),
         constraints=read_constraints(body["constraints"]),
     )
+    roles = read_roles(body["roles"])
     state.frameworks[id] = framework
-    state.subscribe(framework, body["roles"], body["suppressed"])
+    state.subscribe(framework, roles, read_suppressed(id, body["suppressed"], roles))
 
 
 def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
     """Hold again what was held, which may be more than the agent has now (A1)."""
     for held in body["holdings"]:
-        leaf = state.subscription(state.frameworks[held["framework"]], held["role"])
+        role = validate_role(held["role"])
+        leaf = state.subscription(state.frameworks[held["framework"]], role)
         allocated = Resources(held["allocated"])
-        offers = {offer: Resources(left) for offer, left in held["offers"].items()}
         if allocated:
             state.hold(leaf, agent, allocated, offered=False, taken=False)
             agent.allocated += allocated
-        for offer, left in offers.items():
-            holding = state.hold(leaf, agent, left, offered=True, taken=False)
-            holding.offers[offer] = left
-            state.open_offers[offer] = (leaf, agent)
-            agent.offered += left
+        for offer, left in held["offers"].items():
+            _restore_offer(state, leaf, agent, offer, Resources(left))
+        if agent.id not in leaf.holdings:
+            raise SnapshotError(
+                f"agent {agent.id!r}: a holding of nothing by {held['framework']!r}"
+            )
     for framework, by_role in body["expected"].items():
         for role, used in by_role.items():
-            resources = Resources(used)
-            agent.pending.setdefault(framework, {})[role] = resources
-            state.expected.setdefault(framework, {})[agent.id] = agent
-            agent.allocated += resources
+            _restore_expected(state, agent, read_id("framework", framework), role, Resources(used))
     agent.refresh()
+
+
+def _restore_offer(
+    state: State, leaf: Subscription, agent: Agent, offer: str, left: Resources
+) -> None:
+    if offer in state.open_offers or not left:
+        raise SnapshotError(f"offer {offer!r} is there twice, or empty")
+    state.hold(leaf, agent, left, offered=True, taken=False).offers[offer] = left
+    state.open_offers[offer] = (leaf, agent)
+    agent.offered += left
+
+
+def _restore_expected(
+    state: State, agent: Agent, framework: str, role: str, used: Resources
+) -> None:
+    if framework in state.frameworks or not used:
+        raise SnapshotError(f"framework {framework!r} is there already, or uses nothing")
+    agent.pending.setdefault(framework, {})[validate_role(role)] = used
+    state.expected.setdefault(framework, {})[agent.id] = agent
+    agent.allocated += used
