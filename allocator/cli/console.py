@@ -22,7 +22,7 @@ WIDTH = 1000
 
 def print_line(text: str = "") -> None:
     """Print one line of plain text to stdout."""
-    _stdout().print(text, markup=False)
+    _stdout().print(text)
 
 
 def print_table(
@@ -48,12 +48,14 @@ def print_table(
         table.add_row(*row)
     console = _stdout()
     console.print()
-    console.print(title, style="bold", markup=False)
-    console.print(table, markup=False)
+    console.print(title, style="bold")
+    console.print(table)
 
 
 def _stdout() -> Console:
-    return Console(file=sys.stdout, width=WIDTH, highlight=False, soft_wrap=True)
+    return Console(
+        file=sys.stdout, width=WIDTH, highlight=False, soft_wrap=True, markup=False, emoji=False
+    )
 
 
 @contextmanager
