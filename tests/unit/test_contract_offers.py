@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from allocator import Offer, Offers, OfferGone, ResourceError
+from allocator import Offer, OfferGone, Offers, ResourceError
 from tests.contract import R, amounts, check_conserved, served
 
 
