@@ -113,7 +113,7 @@ def replay(
     (4, 'offer 1 (resources)')
     """
     if not isinstance(log, str | os.PathLike):
-        return _replay(Records(str(getattr(log, "name", "<log>")), log), lambda: None)
+        return _replay(Records(_name(log), log), lambda: None)
     with open(log, "rb") as file:
         size = max(os.fstat(file.fileno()).st_size, 1)
         told = 0.0
@@ -184,6 +184,11 @@ def _where(logged: Any, replayed: Any) -> str:
         return ""
     names = (logged | replayed).keys()
     return f" ({', '.join(n for n in names if logged.get(n) != replayed.get(n))})"
+
+
+def _name(log: IO[bytes]) -> str:
+    name = str(getattr(log, "name", "log"))
+    return "stdin" if name == "<stdin>" else name
 
 
 def _text(side: Any) -> str:

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from allocator.audit import Replay, replay
@@ -20,7 +19,7 @@ each, and verify that every offer comes out the same and every refused call is r
 EPILOG = """\
 examples:
   allocator replay run.jsonl
-  allocator replay run.jsonl.gz --json result.json
+  allocator replay run.jsonl.gz --json
   zcat run.jsonl.gz | allocator replay -
   allocator replay --lenient crashed.jsonl
 
@@ -41,14 +40,14 @@ def register(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "log", metavar="LOG", help="what an AuditLog wrote; gzip is recognised; -: stdin"
+        "log", metavar="LOG", help="what an AuditLog wrote, plain or gzip; - is standard input"
     )
     parser.add_argument(
         "--lenient",
         action="store_true",
         help="accept a log whose last record was written only in part, as a crash can leave it",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a line")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
     parser.set_defaults(func=run)
 
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     # Here, not above: `allocator --help` works without rich.
     from allocator.cli.console import print_line, progress_bar
 
-    name = "<stdin>" if args.log == "-" else args.log
+    name = "stdin" if args.log == "-" else args.log
     with progress_bar("replaying", shown=not args.no_progress and args.log != "-") as advance:
         done = 0.0
 
@@ -68,26 +67,27 @@ def run(args: argparse.Namespace) -> int:
             done = part
 
         found = replay(sys.stdin.buffer if args.log == "-" else args.log, progress=progress)
-    if args.json is not None:
-        text = json.dumps(to_json(name, found), indent=2, allow_nan=False)
-        args.json.write_text(text + "\n", encoding="utf-8")
+    if args.json:
+        print(json.dumps(to_json(name, found), indent=2, allow_nan=False))
+    else:
+        print_line(f"{name}{found_in(found)}")
     if found.difference is not None:
-        print_line(f"{name}:{found.difference.line}: {found.difference}")
         return 1
     if found.cut_off is not None and not args.lenient:
         raise AuditError(
-            f"{name}:{found.cut_off}: the log is cut off here; before that, {found} came out as"
-            " logged (--lenient accepts this)"
+            f"{name}:{found.cut_off}: the log is cut off here (--lenient accepts this)"
         )
-    print_line(f"{name}: {found} came out as logged{end_of(found)}")
     return 0
 
 
-def end_of(found: Replay) -> str:
-    """Return what there is to say about a log that was not closed."""
+def found_in(found: Replay) -> str:
+    """Return what was found, as it follows the log's name in a line."""
+    if found.difference is not None:
+        return f":{found.difference.line}: {found.difference}"
+    came_out = f": {found} came out as logged"
     if found.cut_off is not None:
-        return f"; cut off at line {found.cut_off}"
-    return "" if found.closed else "; not closed, so later lines may be missing"
+        return f"{came_out}; cut off at line {found.cut_off}"
+    return came_out if found.closed else f"{came_out}; not closed, so later lines may be missing"
 
 
 def to_json(name: str, found: Replay) -> dict[str, Any]:

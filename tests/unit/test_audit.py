@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -55,14 +56,16 @@ RESERVED = {
 
 
 class TickingClock:
-    """A clock that, as a real one, never reads the same twice."""
+    """A clock that, as a real one, never reads the same twice, and moves by no fixed step."""
 
     def __init__(self) -> None:
-        self.readings = 0
+        self.readings: list[float] = []
+        self._steps = random.Random(1)
 
     def __call__(self) -> float:
-        self.readings += 1
-        return self.readings / 4
+        latest = self.readings[-1] if self.readings else 0.0
+        self.readings.append(latest + self._steps.choice([0.001, 0.1, 0.5, 1.0]))
+        return self.readings[-1]
 
 
 def replayed(text: str) -> Replay:
@@ -301,12 +304,12 @@ def test_the_clock_stands_still_during_a_call_only() -> None:
     engine = AuditLog(Allocator(seed=1, clock=clock), io.StringIO())
     engine.add_agent("a1", "cpus:4")
     engine.add_framework("f1")
-    before = clock.readings
+    before = len(clock.readings)
     offer = engine.allocate()[0]
     engine.decline(offer, refuse_seconds=3.0)
     assert len(engine.allocate()) == 0
-    assert clock.readings == before + 3
-    assert engine.next_due() == (before + 2) / 4 + 3.0
+    assert len(clock.readings) == before + 3
+    assert engine.next_due() == clock.readings[before + 1] + 3.0
     assert engine.now() < engine.now()
 
 
@@ -595,7 +598,7 @@ def test_a_removed_line_is_found() -> None:
     n = len(lines_of(*BUSY))
     for line in range(2, n):
         with pytest.raises(
-            AuditError, match=rf"^<log>:{line}: record {line} where record {line - 1} "
+            AuditError, match=rf"^log:{line}: record {line} where record {line - 1} "
         ):
             tampered(lambda records, line=line: records.pop(line - 1))  # type: ignore[misc]
     assert not tampered(lambda records: records.pop()).closed
@@ -646,7 +649,7 @@ def test_a_log_that_breaks_off_in_a_line_is_replayed_up_to_it(kept: int) -> None
 
 @pytest.mark.parametrize("text", ["", "{", recorded()[:-70].splitlines()[0]])
 def test_without_a_whole_header_there_is_nothing_to_replay(text: str) -> None:
-    with pytest.raises(AuditError, match=r"^<log>:1: there is no whole header"):
+    with pytest.raises(AuditError, match=r"^log:1: there is no whole header"):
         replayed(text)
 
 
@@ -696,7 +699,7 @@ def test_a_malformed_log_is_refused_with_its_line(
     for name in [name for name, value in change.items() if value is ...]:
         del record[name]
     named = len(records) if line == -2 else at
-    with pytest.raises(AuditError, match=rf"^<log>:{named}: .*{message}"):
+    with pytest.raises(AuditError, match=rf"^log:{named}: .*{message}"):
         replayed("".join(json.dumps(r) + "\n" for r in records))
 
 
@@ -715,7 +718,7 @@ def test_a_malformed_log_is_refused_with_its_line(
 )
 def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
     header = recorded().splitlines(keepends=True)[0].encode()
-    with pytest.raises(AuditError, match=r"^<log>:2: "):
+    with pytest.raises(AuditError, match=r"^log:2: "):
         replay(io.BytesIO(header + line))
 
 
@@ -821,17 +824,34 @@ def test_command_of_a_good_log(log: Path, capsys: pytest.CaptureFixture[str]) ->
     assert err == ""
 
 
-def test_command_of_a_changed_log(
-    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_of_a_changed_log(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log.write_text(log.read_text().replace('"O2"', '"O3"', 1))
-    assert run(log, "--json", tmp_path / "result.json") == 1
+    assert run(log) == 1
     line = line_of(lines_of(*BUSY), "allocate")
     expected = f"{log}:{line}: allocate(): offer 2 (id): logged {{"
     assert capsys.readouterr().out.startswith(expected)
-    result = json.loads((tmp_path / "result.json").read_text())
+
+
+def test_command_that_prints_json(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(log, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    found = replay(log)
+    assert result == {
+        "log": str(log),
+        "identical": True,
+        "calls": found.calls,
+        "cycles": 20,
+        "offers": found.offers,
+        "closed": True,
+        "cut_off": None,
+        "difference": None,
+    }
+    log.write_text(log.read_text().replace('"O2"', '"O3"', 1))
+    assert run(log, "--json") == 1
+    result = json.loads(capsys.readouterr().out)
     assert result["identical"] is False
-    assert result["difference"]["line"] == line
+    assert result["difference"]["logged"]["id"] == "O3"
+    assert result["difference"]["replayed"]["id"] == "O2"
 
 
 def test_command_of_a_cut_off_log(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -839,10 +859,10 @@ def test_command_of_a_cut_off_log(log: Path, capsys: pytest.CaptureFixture[str])
     log.write_text(log.read_text()[:-5])
     assert run(log) == 2
     out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith(f"allocator replay: {log}:{len(lines)}: the log is cut off here; ")
+    assert out.endswith(f" offers came out as logged; cut off at line {len(lines)}\n")
+    assert err.startswith(f"allocator replay: {log}:{len(lines)}: the log is cut off here ")
     assert run(log, "--lenient") == 0
-    assert capsys.readouterr().out.endswith(f"; cut off at line {len(lines)}\n")
+    assert capsys.readouterr() == (out, "")
 
 
 def test_command_of_a_log_that_was_not_closed(
@@ -903,7 +923,7 @@ def test_command_of_stdin_in_a_process_that_hashes_otherwise(
         check=False,
     )
     assert found.stderr == b""
-    assert found.stdout.decode() == f"<stdin>: {replay(log)} came out as logged\n"
+    assert found.stdout.decode() == f"stdin: {replay(log)} came out as logged\n"
     assert found.returncode == 0
 
 
