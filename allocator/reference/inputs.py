@@ -1,0 +1,265 @@
+"""Reading what callers pass in: all of it is checked before anything changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from allocator.errors import ConstraintError, InvalidValue
+from allocator.reference.state import Quota
+from allocator.reference.suitability import Constraint, Constraints, Minimum
+from allocator.resources import Quantities, QuantitiesLike, Resources, read_limits
+from allocator.roles import validate_role
+
+FRAMEWORK_CAPABILITIES = frozenset(
+    [
+        "GPU_RESOURCES",
+        "MULTI_ROLE",
+        "PARTITION_AWARE",
+        "REGION_AWARE",
+        "RESERVATION_REFINEMENT",
+        "REVOCABLE_RESOURCES",
+        "SHARED_RESOURCES",
+        "TASK_KILLING_STATE",
+    ]
+)
+AGENT_CAPABILITIES = frozenset(
+    [
+        "AGENT_OPERATION_FEEDBACK",
+        "HIERARCHICAL_ROLE",
+        "MULTI_ROLE",
+        "RESERVATION_REFINEMENT",
+        "RESIZE_VOLUME",
+        "RESOURCE_PROVIDER",
+        "TASK_RESOURCE_LIMITS",
+    ]
+)
+DEFAULT_AGENT_CAPABILITIES = frozenset(
+    {"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"}
+)
+
+_DEFAULT_REFUSE_SECONDS = 5.0
+_MAX_REFUSE_SECONDS = 365 * 86400.0
+
+_PREDICATES = {
+    "exists": None,
+    "not_exists": None,
+    "text_equals": "value",
+    "text_not_equals": "value",
+    "text_matches": "regex",
+    "text_not_matches": "regex",
+}
+
+
+def id_of(kind: str, value: object) -> str:
+    """Return an id, which is non-empty text."""
+    if not isinstance(value, str) or not value:
+        raise InvalidValue(f"{kind} id {value!r}: an id is non-empty text")
+    return value
+
+
+def number(what: str, value: object, at_least: float = 0.0) -> float:
+    """Return a finite number that is not below `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidValue(f"{what} is a number, not {value!r}")
+    if not (math.isfinite(value) and value >= at_least):
+        raise InvalidValue(f"{what} is finite and at least {at_least:g}, not {value!r}")
+    return float(value)
+
+
+def count(what: str, value: object) -> int:
+    """Return a non-negative integer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidValue(f"{what} is a non-negative integer, not {value!r}")
+    return value
+
+
+def words(what: str, given: object) -> tuple[str, ...]:
+    """Return distinct texts; a single text is refused rather than taken apart."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidValue(f"{what} is a collection of texts, not {given!r}")
+    found = tuple(dict.fromkeys(given))
+    for word in found:
+        if not isinstance(word, str):
+            raise InvalidValue(f"{what}: {word!r} is not text")
+    return found
+
+
+def role_paths(given: object) -> tuple[str, ...]:
+    """Return distinct role paths."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidValue(f"roles is a collection of role paths, not {given!r}")
+    return tuple(dict.fromkeys(validate_role(role) for role in given))
+
+
+def capabilities(what: str, given: object, known: frozenset[str]) -> frozenset[str]:
+    """Return capability names, all of them known."""
+    found = frozenset(words(f"{what} capabilities", given))
+    for name in sorted(found - known):
+        raise InvalidValue(f"{what} capability {name!r} is not known")
+    return found
+
+
+def used_by(given: object) -> list[tuple[str, str, Resources]]:
+    """Return (framework or agent, role, resources) of what is in use."""
+    if given is None:
+        return []
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"used maps ids to roles to resources; it is {given!r}")
+    found = []
+    for id, by_role in given.items():
+        id_of("user", id)
+        if not isinstance(by_role, Mapping):
+            raise InvalidValue(f"used: {id!r} maps roles to resources, not {by_role!r}")
+        for role, resources in by_role.items():
+            found.append((id, validate_role(role), Resources(resources)))
+    return [each for each in found if each[2]]
+
+
+def minimum(given: object) -> Minimum | dict[str, Minimum] | None:
+    """Return a least amount: none given, a list of alternatives, or one list by role."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {validate_role(role): alternatives(listed) for role, listed in given.items()}
+    return alternatives(given)
+
+
+def alternatives(given: object) -> Minimum:
+    """Return a list of quantities."""
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise InvalidValue(f"min_allocatable is a list of quantities, not {given!r}")
+    return tuple(Quantities(amounts) for amounts in given)
+
+
+def quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:
+    """Return a quota. In a limit, unlike in a guarantee, zero counts."""
+    return Quota(
+        {} if guarantee is None else dict(Quantities(guarantee).milli),
+        {} if limit is None else read_limits(limit),
+    )
+
+
+def quotas(given: object) -> dict[str, Quota]:
+    """Return role → quota from role → {"guarantee": …, "limit": …}."""
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"quotas map roles to guarantees and limits, not {given!r}")
+    found = {}
+    for role, body in given.items():
+        validate_role(role)
+        if not isinstance(body, Mapping) or not body.keys() <= {"guarantee", "limit"}:
+            raise InvalidValue(f"the quota of {role!r} has a guarantee and a limit, not {body!r}")
+        found[role] = quota(body.get("guarantee"), body.get("limit"))
+    return found
+
+
+def refusal(refuse_seconds: object) -> float | None:
+    """Return how long a refusal is asked to last, None for no filter (§6.6)."""
+    if refuse_seconds is None:
+        return None
+    if isinstance(refuse_seconds, bool) or not isinstance(refuse_seconds, (int, float)):
+        raise InvalidValue(f"refuse_seconds is a number of seconds or None, not {refuse_seconds!r}")
+    if refuse_seconds == 0:
+        return None
+    if math.isnan(refuse_seconds) or refuse_seconds < 0:
+        return _DEFAULT_REFUSE_SECONDS
+    return float(min(refuse_seconds, _MAX_REFUSE_SECONDS))
+
+
+def attributes(given: object) -> dict[str, object]:
+    """Return attributes by name, from a mapping or a list of v1 JSON attributes.
+
+    Text stands for a text attribute, everything else for one of another type.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, (list, tuple)):
+        pairs = [_attribute(body) for body in given]
+    else:
+        raise InvalidValue(f"attributes are a mapping of name to value, not {given!r}")
+    for name, _ in pairs:
+        if not isinstance(name, str) or not name:
+            raise InvalidValue(f"attribute name {name!r}: a name is non-empty text")
+    return dict(pairs)
+
+
+def _attribute(body: object) -> tuple[object, object]:
+    if isinstance(body, Mapping) and "name" in body:
+        for kind in ("text", "scalar", "ranges", "set"):
+            value = body.get(kind)
+            if isinstance(value, Mapping):
+                return body["name"], value.get("value", dict(value))
+    raise InvalidValue(f"attribute {body!r} has no name or no value")
+
+
+def constraints(given: object) -> Constraints:
+    """Return v1 `OfferConstraints`, with or without its outer `role_constraints`, by role."""
+    if given is None:
+        return {}
+    by_role = _message("constraints", given)
+    if by_role.keys() == {"role_constraints"}:
+        by_role = _message("role_constraints", by_role["role_constraints"])
+    return {validate_role(role): tuple(_groups(role, body)) for role, body in by_role.items()}
+
+
+def _groups(role: str, body: object) -> Iterator[tuple[Constraint, ...]]:
+    where = f"constraints of role {role!r}"
+    for group in _listed(where, body, "groups"):
+        yield tuple(_constraint(where, c) for c in _listed(where, group, "attribute_constraints"))
+
+
+def _constraint(where: str, body: object) -> Constraint:
+    constraint = _message(where, body)
+    selector = _message(where, constraint.get("selector"))
+    if len(selector) != 1:
+        raise ConstraintError(f"{where}: a selector names one attribute, not {selector!r}")
+    ((kind, name),) = selector.items()
+    pseudo = kind == "pseudoattribute_type"
+    if not isinstance(name, str) or kind not in ("pseudoattribute_type", "attribute_name"):
+        raise ConstraintError(f"{where}: {selector!r} selects no attribute")
+    if pseudo and name not in ("HOSTNAME", "REGION", "ZONE"):
+        raise ConstraintError(f"{where}: {name!r} is not HOSTNAME, REGION or ZONE")
+    return Constraint(pseudo, name, *_predicate(where, constraint.get("predicate")))
+
+
+def _predicate(where: str, body: object) -> tuple[str, str]:
+    predicate = _message(where, body)
+    if len(predicate) != 1 or not predicate.keys() <= _PREDICATES.keys():
+        raise ConstraintError(f"{where}: {predicate!r} is not one known predicate")
+    ((kind, arguments),) = predicate.items()
+    operand = _PREDICATES[kind]
+    if operand is None:
+        return kind, ""
+    text = _message(where, arguments).get(operand)
+    if not isinstance(text, str):
+        raise ConstraintError(f"{where}: {kind} has a text {operand!r}, not {text!r}")
+    if operand == "regex":
+        _check_regex(where, text)
+    return kind, text
+
+
+def _check_regex(where: str, regex: str) -> None:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(regex, options)
+    except re2.error as error:
+        raise ConstraintError(f"{where}: {regex!r} is not an RE2 expression: {error}") from None
+
+
+def _message(where: str, body: object) -> Mapping[str, Any]:
+    if not isinstance(body, Mapping):
+        raise ConstraintError(f"{where}: {body!r} is not a JSON object")
+    return body
+
+
+def _listed(where: str, body: object, field: str) -> list[Any] | tuple[Any, ...]:
+    listed = _message(where, body).get(field)
+    if not isinstance(listed, (list, tuple)) or not listed:
+        raise ConstraintError(f"{where}: {field!r} is a list that is not empty, not {listed!r}")
+    return listed

@@ -1,0 +1,173 @@
+"""Who is next: dominant shares and the orders that follow from them (contract §4, §6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from hashlib import blake2b
+from typing import TypeAlias
+
+from allocator.reference.state import Amounts, Held, State, total, tree_nodes
+from allocator.resources import Resources
+from allocator.roles import is_at_or_below, parent_of
+from allocator.sorter import RandomSorter
+
+#: (state, role or None for the roles themselves, agent's key) → those who want offers, in order.
+#: The key sets the stream that a random order is drawn from.
+Order: TypeAlias = Callable[[State, int], list[str]]
+
+
+class Ordering:
+    """How roles and frameworks are put in order.
+
+    Parameters
+    ----------
+    exclude : collection of str
+        Resource names left out of the dominant share, at both levels.
+    role_sorter, framework_sorter : str
+        "random" for a weighted chance; all others stand for dominant resource fairness.
+    """
+
+    def __init__(self, exclude: Collection[str], role_sorter: str, framework_sorter: str) -> None:
+        self._exclude = frozenset(exclude)
+        self._random_roles = role_sorter == "random"
+        self._random_frameworks = framework_sorter == "random"
+
+    def roles(self, state: State, key: int) -> list[str]:
+        """Return the roles in which somebody wants offers, the neediest first."""
+        active = {role for role, _ in state.active_members()}
+        if self._random_roles:
+            clients = {role for role, _ in state.members()}
+            return drawn_order(clients, active, key, state.weights, flat=False)
+        return [role for role in self._preorder(state) if role in active]
+
+    def frameworks(self, state: State, role: str, key: int) -> list[str]:
+        """Return the frameworks that want offers in `role`, the neediest first."""
+        members = {framework for in_role, framework in state.members() if in_role == role}
+        active = {framework for in_role, framework in state.active_members() if in_role == role}
+        if self._random_frameworks:
+            stream = mix64(key ^ hash64(role))
+            return drawn_order(members, active, stream, {}, flat=True)
+        return sorted(
+            active,
+            key=lambda framework: (
+                self.framework_share(state, role, framework),
+                state.framework_times[role, framework],
+                framework,
+            ),
+        )
+
+    def role_share(self, state: State, node: str) -> float:
+        """Return the share of a node of the role tree, divided by its weight.
+
+        The implicit leaf's own weight is 1: weights belong to paths (§4).
+        """
+        client = node.removesuffix("/.")
+        held = gathered(
+            (place.agent, resources)
+            for place, resources in state.holdings()
+            if (place.role == client if node != client else is_at_or_below(place.role, node))
+        )
+        return self._share(state, held) / state.weights.get(node, 1.0)
+
+    def framework_share(self, state: State, role: str, framework: str) -> float:
+        """Return the share of what a framework holds in one role; frameworks have no weights."""
+        held = gathered(
+            (place.agent, resources)
+            for place, resources in state.holdings()
+            if place.role == role and place.framework == framework
+        )
+        return self._share(state, held)
+
+    def _share(self, state: State, held: Held) -> float:
+        """Return the largest part of a cluster's scalar that is held, before weights.
+
+        Agents count in the totals while they are there, active or not.
+        """
+        have = amounts_in(held)
+        totals = amounts_in({agent.id: agent.total for agent in state.agents.values()})
+        return max(
+            (
+                float(have.get(name, 0)) / float(amount)
+                for name, amount in totals.items()
+                if name not in self._exclude
+            ),
+            default=0.0,
+        )
+
+    def _preorder(self, state: State) -> Iterator[str]:
+        """Yield all clients: siblings by share, number of allocations and path; depth first."""
+        nodes = tree_nodes({role for role, _ in state.members()})
+
+        def place(node: str) -> tuple[float, int, str]:
+            return self.role_share(state, node), state.role_times[node], node
+
+        def visit(parent: str | None) -> Iterator[str]:
+            for node in sorted((n for n in nodes if parent_of(n) == parent), key=place):
+                if any(parent_of(n) == node for n in nodes):
+                    yield from visit(node)
+                else:
+                    yield node.removesuffix("/.")
+
+        return visit(None)
+
+
+def gathered(parts: Iterable[tuple[str, Resources]]) -> Held:
+    """Return what is held on each agent."""
+    by_agent: dict[str, list[Resources]] = {}
+    for agent, resources in parts:
+        by_agent.setdefault(agent, []).append(resources)
+    return {agent: total(listed) for agent, listed in by_agent.items()}
+
+
+def amounts_in(held: Held) -> Amounts:
+    """Return the scalars held, a shared entry once on each agent however many copies (§4)."""
+    amounts: dict[str, int] = {}
+    for resources in held.values():
+        for name, milli in resources.quantities().milli.items():
+            amounts[name] = amounts.get(name, 0) + milli
+    return amounts
+
+
+def drawn_order(
+    clients: Collection[str],
+    active: Collection[str],
+    key: int,
+    weights: dict[str, float],
+    flat: bool,
+) -> list[str]:
+    """Return the active clients in the order that the random sorter draws from a stream."""
+    sorter = RandomSorter(flat=flat)
+    for path, weight in sorted(weights.items()):
+        sorter.update_weight(path, weight)
+    for client in sorted(clients):
+        sorter.add(client)
+        if client in active:
+            sorter.activate(client)
+    sorter.begin(key)
+    return sorter.sort()
+
+
+# The order of agents (§6.1): from the seed, the cycle, the stage and the agent's id alone.
+
+_MASK = (1 << 64) - 1
+
+
+def agent_keys(ids: Iterable[str], seed: str, cycle: int, stage: int) -> list[tuple[int, str]]:
+    """Return (key, agent id) in the order of one stage, 1 or 2, of one cycle."""
+    salt = hash64(f"{seed}/{cycle}/{stage}")
+    return sorted((mix64(hash64(id) ^ salt), id) for id in ids)
+
+
+def hash64(text: str) -> int:
+    """Return 64 bits of BLAKE2b."""
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def mix64(x: int) -> int:
+    """Return the finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    x ^= x >> 30
+    x = x * 0xBF58476D1CE4E5B9 & _MASK
+    x ^= x >> 27
+    x = x * 0x94D049BB133111EB & _MASK
+    return x ^ x >> 31

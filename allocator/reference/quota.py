@@ -1,0 +1,215 @@
+"""Guarantees, limits and headroom (contract §6.2, §6.3, §6.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from allocator.errors import QuotaError
+from allocator.reference.order import amounts_in, gathered
+from allocator.reference.state import Amounts, Quota, State
+from allocator.resources import Resources
+from allocator.roles import ancestry, is_at_or_below, parent_of
+
+#: Role → what counts against its quota, for all roles with one.
+Consumption: TypeAlias = Mapping[str, Amounts]
+
+Quotas: TypeAlias = Mapping[str, Quota]
+
+
+def plain_scalars(resources: Resources) -> Resources:
+    """Return what limits and headroom bind: unreserved, non-revocable scalars."""
+    return resources.unreserved().nonrevocable().scalars()
+
+
+def reserved(state: State, role: str) -> Amounts:
+    """Return what is reserved to a role and all below it, in use or not."""
+    return amounts_in(
+        gathered(
+            (
+                agent.id,
+                Resources([e for e in agent.total if e.role and is_at_or_below(e.role, role)]),
+            )
+            for agent in state.agents.values()
+        )
+    )
+
+
+def consumed(state: State, role: str) -> Amounts:
+    """Return reservations, allocated or not, plus unreserved, non-revocable scalars held.
+
+    Both of the role and of all below it. A shared entry is charged once on each agent.
+    """
+    held = gathered(
+        (place.agent, plain_scalars(resources))
+        for place, resources in state.holdings()
+        if is_at_or_below(place.role, role)
+    )
+    return plus(reserved(state, role), amounts_in(held))
+
+
+def consumption(state: State) -> Consumption:
+    """Return what all roles with a quota consume."""
+    return {role: consumed(state, role) for role in state.quotas}
+
+
+def consumption_with(before: Consumption, role: str, amounts: Amounts) -> Consumption:
+    """Return the consumption once `role` consumes `amounts` more."""
+    return {
+        path: plus(used, amounts) if is_at_or_below(role, path) else used
+        for path, used in before.items()
+    }
+
+
+def need(quotas: Quotas, used: Consumption, role: str) -> Amounts:
+    """Return the larger, per resource, of the role's own need and its children's together."""
+    own = unmet(quotas, used, role)
+    below = plus(*(need(quotas, used, child) for child in children(quotas, role)))
+    return {name: max(own.get(name, 0), below.get(name, 0)) for name in own.keys() | below.keys()}
+
+
+def unmet(quotas: Quotas, used: Consumption, role: str) -> Amounts:
+    """Return guarantee − consumed of one role, never below zero."""
+    if role not in quotas:
+        return {}
+    return {
+        name: max(milli - used[role].get(name, 0), 0)
+        for name, milli in quotas[role].guarantee.items()
+    }
+
+
+def children(quotas: Quotas, parent: str | None) -> set[str]:
+    """Return the roles one level below that have a quota or lie above one."""
+    paths = {ancestor for role in quotas for ancestor in ancestry(role)}
+    return {path for path in paths if parent_of(path) == parent}
+
+
+def required_headroom(quotas: Quotas, used: Consumption) -> Amounts:
+    """Return the needs of the top-level roles together."""
+    return plus(*(need(quotas, used, role) for role in children(quotas, None)))
+
+
+def available_headroom(state: State) -> Amounts:
+    """Return total − offered or allocated − unallocated reservations − available revocables.
+
+    That is the unreserved, non-revocable part of the totals less the same part of what is held.
+    Summed over the cluster with signs: an agent that shrank below what is in use there takes from
+    the others' (§6.3 is silent; so do Mesos' sums). What frameworks that were not added yet use is
+    not yet taken off (§5).
+    """
+    totals = {agent.id: plain_scalars(agent.total) for agent in state.agents.values()}
+    held = gathered((place.agent, plain_scalars(r)) for place, r in state.holdings())
+    return minus(amounts_in(totals), amounts_in(held))
+
+
+def surplus(state: State, used: Consumption, taken: Amounts) -> Amounts:
+    """Return available − required headroom, per resource where something is required.
+
+    `used` is the consumption with `taken` in it, an amount that `state` does not know of yet.
+    """
+    required = {n: milli for n, milli in required_headroom(state.quotas, used).items() if milli}
+    if not required:
+        return {}
+    available = minus(available_headroom(state), taken)
+    return {name: available.get(name, 0) - milli for name, milli in required.items()}
+
+
+def room(quotas: Quotas, used: Consumption, role: str) -> Amounts:
+    """Return what every limit on the path still allows, for the names that are limited."""
+    return least(
+        {name: milli - used[path].get(name, 0) for name, milli in quotas[path].limit.items()}
+        for path in ancestry(role)
+        if path in quotas
+    )
+
+
+def serving(quotas: Quotas, used: Consumption, role: str) -> Amounts:
+    """Return how much of each resource, given to `role`, serves a guarantee on its path.
+
+    Per resource the largest on the path; a guarantee serves its unmet amount less the needs of all
+    subtrees below it that branch off the path, also right below `role` itself (§6.2).
+    """
+    path = list(ancestry(role))
+    serves: dict[str, int] = {}
+    for depth, guarantor in enumerate(path):
+        branches = [
+            need(quotas, used, child)
+            for node in path[: depth + 1]
+            for child in children(quotas, node)
+            if child not in path
+        ]
+        for name, milli in minus(unmet(quotas, used, guarantor), plus(*branches)).items():
+            serves[name] = max(serves.get(name, 0), milli)
+    return serves
+
+
+def fitting(scalars: Resources, bounds: Amounts, *, unbound: bool) -> Resources:
+    """Chop scalars to bounds; names without a bound are taken whole if `unbound`, else left.
+
+    Entries of one name go in the order of their canonical text, in which `Resources` iterates. One
+    that cannot be split is taken whole or left out (§6.3).
+    """
+    left = dict(bounds)
+    taken = []
+    for entry in scalars:
+        assert isinstance(entry.value, int)
+        milli = min(entry.value, max(left.get(entry.name, entry.value if unbound else 0), 0))
+        if not entry.splittable and milli < entry.value:
+            continue
+        if entry.name in left:
+            left[entry.name] -= milli
+        taken.append(entry.replace(value=milli))
+    return Resources(taken)
+
+
+def check_quotas(quotas: Quotas) -> None:
+    """Refuse quotas that contradict one another (§6.7).
+
+    Raises
+    ------
+    QuotaError
+        A guarantee exceeds a limit on its path, or what children are guaranteed does not fit in
+        what their parent is.
+    """
+    for role, quota in quotas.items():
+        for name, milli in quota.guarantee.items():
+            for path in ancestry(role):
+                limit = quotas[path].limit.get(name) if path in quotas else None
+                if limit is not None and milli > limit:
+                    raise QuotaError(
+                        f"role {role!r}: the guarantee of {name} exceeds the limit of {path!r}"
+                    )
+            below = plus(*(guaranteed(quotas, child) for child in children(quotas, role)))
+            if below.get(name, 0) > milli:
+                raise QuotaError(
+                    f"role {role!r}: the guarantee of {name} is below its children's together"
+                )
+
+
+def guaranteed(quotas: Quotas, role: str) -> Amounts:
+    """Return a role's guarantee; its children's together for names that it does not guarantee."""
+    own = quotas[role].guarantee if role in quotas else {}
+    below = plus(*(guaranteed(quotas, child) for child in children(quotas, role)))
+    return {**below, **own}
+
+
+# Arithmetic by name; an absent name is zero, except in bounds, where it is no bound.
+
+
+def plus(*parts: Amounts) -> Amounts:
+    """Return the sum."""
+    return {name: sum(p.get(name, 0) for p in parts) for name in {n for p in parts for n in p}}
+
+
+def minus(left: Amounts, right: Amounts) -> Amounts:
+    """Return the difference, which may be negative."""
+    return {n: left.get(n, 0) - right.get(n, 0) for n in left.keys() | right.keys()}
+
+
+def least(bounds: Iterable[Amounts]) -> Amounts:
+    """Return the smallest bound of each name that has any."""
+    smallest: dict[str, int] = {}
+    for each in bounds:
+        for name, milli in each.items():
+            smallest[name] = min(milli, smallest.get(name, milli))
+    return smallest
