@@ -786,7 +786,6 @@ def test_where_quantities_are_wanted_resources_are_still_taken() -> None:
         (Offer("O1", "f1", "eng", "a1", Resources()), "O1"),
         (Quantities("mem:1;cpus:2"), "cpus:2;mem:1"),
     ],
-    ids=str,
 )
 def test_values_are_written_as_the_engine_takes_them(value: object, written: object) -> None:
     result = to_json(value)
