@@ -20,7 +20,7 @@ looked at; the orderings take turns. The offers of all must be identical.
 EPILOG = """\
 examples:
   allocator compare
-  allocator compare --agents 10000 --frameworks 1000 --naive-limit 1e6 --repeat 5
+  allocator compare --agents 10000 --frameworks 1000 --naive-limit 1e7 --repeat 5
 
 exit status: 0 all offers identical, 1 some differ, 2 a wrong argument
 """
@@ -77,7 +77,8 @@ def register(subparsers: Any) -> None:
         type=float,
         default=math.inf,
         metavar="N",
-        help="leave the naive ordering out where agents × frameworks exceeds N; 0: always",
+        help="leave the naive ordering out where agents × (agents / 2 + frameworks), which its time "
+        "grows with, exceeds N; 0: always (default: never)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the results; times under `timing`"
