@@ -6,9 +6,21 @@ an `AllocatorError`.
 """
 
 from allocator.clock import ManualClock
-from allocator.engine import Allocator, InverseOffer, Offer, Offers
+from allocator.engine import (
+    Allocator,
+    Create,
+    Destroy,
+    GrowVolume,
+    InverseOffer,
+    Offer,
+    Offers,
+    Reserve,
+    ShrinkVolume,
+    Unreserve,
+)
 from allocator.errors import (
     AllocatorError,
+    AuditError,
     ConstraintError,
     DuplicateAgent,
     DuplicateClient,
@@ -35,10 +47,14 @@ __all__ = [
     "AllocationLoop",
     "Allocator",
     "AllocatorError",
+    "AuditError",
     "ConstraintError",
+    "Create",
+    "Destroy",
     "DuplicateAgent",
     "DuplicateClient",
     "DuplicateFramework",
+    "GrowVolume",
     "InvalidRole",
     "InvalidValue",
     "InverseOffer",
@@ -49,12 +65,15 @@ __all__ = [
     "Offers",
     "Quantities",
     "QuotaError",
+    "Reserve",
     "Resource",
     "ResourceError",
     "Resources",
+    "ShrinkVolume",
     "SnapshotError",
     "UnknownAgent",
     "UnknownClient",
     "UnknownFramework",
     "UnknownRole",
+    "Unreserve",
 ]

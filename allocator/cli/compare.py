@@ -77,8 +77,8 @@ def register(subparsers: Any) -> None:
         type=float,
         default=math.inf,
         metavar="N",
-        help="leave the naive ordering out where agents × (agents / 2 + frameworks), which its time "
-        "grows with, exceeds N; 0: always (default: never)",
+        help="leave the naive ordering out where agents × (agents / 2 + frameworks), which its "
+        "time grows with, exceeds N; 0: always (default: never)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the results; times under `timing`"

@@ -43,6 +43,14 @@ def test_doctests_of_compiled_modules_are_found() -> None:
     assert examples
 
 
+def test_the_package_exports_every_error_and_all_that_it_names() -> None:
+    from allocator import errors
+
+    named = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert named <= set(allocator.__all__)
+    assert all(hasattr(allocator, name) for name in allocator.__all__)
+
+
 def python_blocks(page: Path) -> list[tuple[str, str | None]]:
     return [(m["code"], m["output"]) for m in PYTHON_BLOCK.finditer(page.read_text("utf-8"))]
 
