@@ -49,6 +49,7 @@ class _Fork:
 
     def _tree(self, tree: RoleTree) -> RoleTree:
         twin = copy(tree)
+        twin.totals = self.twin.totals
         twin.sorter = tree.sorter.copy(self.twin.totals)
         twin.required = Tally(tree.required)
         self._nodes: dict[RoleNode, RoleNode] = {}

@@ -22,7 +22,7 @@ from allocator.engine.tally import Tally
 from allocator.errors import UnknownClient
 from allocator.resources import Quantities
 from allocator.roles import parent_of
-from allocator.sorter import Sorter
+from allocator.sorter import Sorter, Totals
 
 if TYPE_CHECKING:
     from allocator.engine.frameworks import Subscription
@@ -138,14 +138,22 @@ class RoleTree:
 
     Parameters
     ----------
-    sorter : Sorter
-        The hierarchical sorter whose clients are role paths.
-    framework_sorter : callable
-        Makes the flat sorter of one role's frameworks.
+    totals : Totals
+        What shares are measured against, shared by all sorters, so that an agent costs the same
+        however many roles there are.
+    role_sorter, framework_sorter : callable
+        Make, on these totals, the hierarchical sorter whose clients are role paths, and the flat
+        sorter of one role's frameworks.
     """
 
-    def __init__(self, sorter: Sorter, framework_sorter: Callable[[], Sorter]) -> None:
-        self.sorter = sorter
+    def __init__(
+        self,
+        totals: Totals,
+        role_sorter: Callable[[Totals], Sorter],
+        framework_sorter: Callable[[Totals], Sorter],
+    ) -> None:
+        self.totals = totals
+        self.sorter = role_sorter(totals)
         self._framework_sorter = framework_sorter
         #: Path → node, in the order in which they came to be.
         self.nodes: dict[str, RoleNode] = {}
@@ -164,7 +172,7 @@ class RoleTree:
         if node is None:
             parent_path = parent_of(path)
             parent = self.ensure(parent_path) if parent_path is not None else None
-            node = self.nodes[path] = RoleNode(path, parent, self._framework_sorter())
+            node = self.nodes[path] = RoleNode(path, parent, self._framework_sorter(self.totals))
             if parent is not None:
                 parent.children[path] = node
         return node

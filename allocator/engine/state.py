@@ -56,9 +56,8 @@ class State:
         role_sorter: Callable[[Totals], Sorter],
         framework_sorter: Callable[[Totals], Sorter],
     ) -> None:
-        #: Shared by all sorters, so that an agent costs the same however many roles there are.
         self.totals = Totals()
-        self.tree = RoleTree(role_sorter(self.totals), lambda: framework_sorter(self.totals))
+        self.tree = RoleTree(self.totals, role_sorter, framework_sorter)
         self.agents: dict[str, Agent] = {}
         self.frameworks: dict[str, Framework] = {}
         self.filters = Filters()
