@@ -14,8 +14,8 @@ from typing import Any
 from allocator.clock import ManualClock
 from allocator.engine import Allocator
 from allocator.engine.explain import Explanation
-from allocator.engine.reasons import brief
-from allocator.engine.watch import Case
+from allocator.engine.explain.reasons import brief
+from allocator.engine.explain.watch import Case
 from allocator.errors import SnapshotError
 
 DESCRIPTION = """\

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from allocator import Allocator, AllocatorError, ManualClock, Resources
 from allocator.engine.explain import Explanation
-from allocator.engine.reasons import HeldBack, NothingLeft
+from allocator.engine.explain.reasons import HeldBack, NothingLeft
 from tests.contract import dynamic, mount_disk, reserved, revocable, volume
 
 AGENTS = ("a1", "a2", "a3", "a4")

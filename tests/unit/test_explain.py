@@ -22,9 +22,9 @@ from allocator import (
     UnknownRole,
 )
 from allocator.cli import main as cli
-from allocator.engine import changes, reasons
-from allocator.engine.reasons import Reason
-from allocator.engine.watch import Case
+from allocator.engine.explain import changes, reasons
+from allocator.engine.explain.reasons import Reason
+from allocator.engine.explain.watch import Case
 from tests.contract import dynamic, reserved, revocable, volume
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from allocator.engine.agents import Agent
-from allocator.engine.changes import (
+from allocator.engine.explain.changes import (
     LEAST_FIRST,
     ActivateAgent,
     ActivateFramework,
@@ -33,8 +33,7 @@ from allocator.engine.changes import (
     Wait,
     Whitelist,
 )
-from allocator.engine.order import FAIR_SHARE
-from allocator.engine.reasons import (
+from allocator.engine.explain.reasons import (
     AgentInactive,
     BelowMinimum,
     ConstraintUnmet,
@@ -52,7 +51,8 @@ from allocator.engine.reasons import (
     Suppressed,
     brief,
 )
-from allocator.engine.watch import Case, Question, look
+from allocator.engine.explain.watch import Case, Question, look
+from allocator.engine.order import FAIR_SHARE
 from allocator.errors import AllocatorError
 from allocator.resources import Quantities, Resources
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from allocator.engine.reasons import Json, brief, parts_to_json, write_seconds
+from allocator.engine.explain.reasons import Json, brief, parts_to_json, write_seconds
 from allocator.resources import Quantities, Resources
 from allocator.resources.fixed import write_milli
 

@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from allocator.engine.agents import EMPTY, Agent
 from allocator.engine.constraints import AttributeConstraint
 from allocator.engine.cycle import CONSTRAINTS, Cycle, Rules
-from allocator.engine.frameworks import Minimum, Subscription, suffices
-from allocator.engine.inputs import AGENT_CAPABILITIES
-from allocator.engine.order import FAIR_SHARE, GUARANTEES
-from allocator.engine.reasons import (
+from allocator.engine.explain.reasons import (
     AgentInactive,
     BelowMinimum,
     ConstraintUnmet,
@@ -41,6 +38,9 @@ from allocator.engine.reasons import (
     Suppressed,
     brief,
 )
+from allocator.engine.frameworks import Minimum, Subscription, suffices
+from allocator.engine.inputs import AGENT_CAPABILITIES
+from allocator.engine.order import FAIR_SHARE, GUARANTEES
 from allocator.engine.roles import RoleNode
 from allocator.engine.state import State, free_scalars
 from allocator.resources import Resources

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from allocator.engine.reasons import Json, Reason
-from allocator.engine.remedies import Change, find_changes
-from allocator.engine.watch import Case, Question, look
+from allocator.engine.explain.reasons import Json, Reason
+from allocator.engine.explain.remedies import Change, find_changes
+from allocator.engine.explain.watch import Case, Question, look
 
 if TYPE_CHECKING:
     from allocator.engine.allocator import Allocator
