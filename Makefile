@@ -26,10 +26,11 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes >/dev/null
 	ALLOCATOR_BENCH_GRID=$${ALLOCATOR_BENCH_GRID:-smoke} $(BIN)/asv run -E existing --quick --dry-run --show-stderr
 
-# Editable: Python files are used in place; a change of a compiled one installs again.
+# Editable: Python files are used in place; a change of a compiled one installs again. `dev` has all
+# of `cli`, so either stamp stands for `cli`.
 $(VENV)/.installed-%: $(VENV)/bin/python pyproject.toml setup.py $(COMPILED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	touch $@
+	@touch $@ $(VENV)/.installed-cli
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
