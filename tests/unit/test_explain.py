@@ -545,7 +545,7 @@ def test_the_command_reads_stdin_and_gzip_and_prints_json(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     content = snapshot.read_bytes()
-    piped = io.TextIOWrapper(io.BytesIO(gzip.compress(content) if packed else content))
+    piped = io.TextIOWrapper(io.BytesIO(gzip.compress(content, mtime=0) if packed else content))
     monkeypatch.setattr(sys, "stdin", piped)
     assert cli.main(["explain", "-", "f", "--agent", "a1", "--role", "eng", "--json"]) == 0
     engine = Allocator.restore(json.loads(content), clock=ManualClock())
@@ -563,7 +563,7 @@ def test_the_command_reads_stdin_and_gzip_and_prints_json(
         (b"[]", "a snapshot is a JSON object, not list"),
         (b"{}", "a snapshot of version None"),
         (b'{"version": 1}', "malformed snapshot"),
-        (gzip.compress(b"{}")[:-9], "damaged gzip"),
+        (gzip.compress(b"{}", mtime=0)[:-9], "damaged gzip"),
     ],
 )
 def test_the_command_refuses_what_is_no_snapshot(
