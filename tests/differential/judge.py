@@ -1,0 +1,262 @@
+"""The judge: runs the same calls on the reference and on engines, and compares after each.
+
+It knows nothing of how calls are chosen. What it holds engines to: the reference's offers, errors
+and views, and what must never break (contract §8), which it checks on its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from allocator import Allocator, AllocatorError, ManualClock, Resources, reference
+from allocator.roles import ancestry
+from tests.differential.history import Call, History, shortest
+
+#: An engine of either kind.
+Engine = Any
+
+AGENT_FIELDS = [
+    "hostname",
+    "active",
+    "attributes",
+    "capabilities",
+    "region",
+    "zone",
+    "total",
+    "available",
+    "offered",
+    "allocated",
+    "reserved",
+]
+FRAMEWORK_FIELDS = ["active", "roles", "suppressed", "capabilities", "offered", "allocated"]
+ROLE_FIELDS = ["weight", "share", "consumed", "offered", "allocated", "reserved", "frameworks"]
+
+
+class Disagreement(AssertionError):
+    """An engine does not do what the reference does, or breaks an invariant."""
+
+
+class Judge:
+    """The reference and engines with other sorters, on one clock.
+
+    Parameters
+    ----------
+    options : mapping
+        Of all of them.
+    sorters : iterable of str
+        One engine with each; they must decide the same.
+    every : int
+        Views are compared after so many calls, and at the end.
+    """
+
+    def __init__(
+        self, options: Mapping[str, Any], sorters: Iterable[str] = (), every: int = 1
+    ) -> None:
+        self.clock = ManualClock()
+        self.options = dict(options)
+        variants = [{**options, "sorter": sorter} for sorter in sorters] or [self.options]
+        self.reference: Engine = reference.Allocator(**variants[0], clock=self.clock)
+        self._engines: list[Engine] = [
+            Allocator(**variant, clock=self.clock) for variant in variants
+        ]
+        self._every = every
+        self._names = Names()
+        self._paused = False
+        self.calls: list[Call] = []
+
+    def do(self, made: Call) -> Any:
+        """Make a call on all; return what the reference returned, or the error it raised."""
+        self.calls.append(made)
+        if made.method == "advance":
+            return self.clock.advance(*made.args)
+        self._names.note(made)
+        before = self._limited()
+        expected = outcome(self.reference, made)
+        for index, engine in enumerate(self._engines):
+            if made.method in ("restore", "fork"):
+                self._engines[index] = self._continued(engine, made)
+                continue
+            same(f"{made}", plain(expected), plain(outcome(engine, made)))
+        if made.method in ("pause", "resume"):
+            self._paused = made.method == "pause"
+        if made.method == "allocate" and not isinstance(expected, Exception):
+            self._check_offers(expected, before)
+        if len(self.calls) % self._every == 0:
+            self.compare()
+        return expected
+
+    def compare(self) -> None:
+        """Compare all views, and check that nothing was lost or made."""
+        for kind, names, fields in (
+            ("agent", self._names.agents, AGENT_FIELDS),
+            ("framework", self._names.frameworks, FRAMEWORK_FIELDS),
+            ("role", self._names.roles, ROLE_FIELDS),
+        ):
+            for name in sorted(names):
+                expected = picture(self.reference, kind, name, fields)
+                for engine in self._engines:
+                    same(f"{kind}({name!r})", expected, picture(engine, kind, name, fields))
+        for engine in self._engines:
+            for name in sorted(self._names.agents):
+                check_conserved(engine, name)
+
+    def _continued(self, engine: Engine, made: Call) -> Engine:
+        if made.method == "fork":
+            return engine.fork()
+        return Allocator.restore(json.loads(json.dumps(engine.snapshot())), clock=self.clock)
+
+    def _limited(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Return (role, resource) → what is consumed and the limit, for all limits."""
+        found = {}
+        for name in self._names.roles:
+            role = look(self._engines[0], "role", name)
+            if not isinstance(role, Exception):
+                for resource, limit in role.quota.limit.items():
+                    found[name, resource] = (role.consumed[resource], limit)
+        return found
+
+    def _check_offers(
+        self, offers: Any, before: Mapping[tuple[str, str], tuple[float, float]]
+    ) -> None:
+        """Check what holds of any cycle's offers (§5, §6.7, §8)."""
+        engine = self._engines[0]
+        places = [(offer.framework, offer.role, offer.agent) for offer in offers]
+        hold(len(set(places)) == len(places), "two offers for one framework, role and agent")
+        hold(not (self._paused and places), "offers while paused")
+        for framework, role, agent in places:
+            taker = engine.framework(framework)
+            wanted = taker.active and role in taker.roles and role not in taker.suppressed
+            hold(wanted, f"{framework} was offered something in {role} that it does not want")
+            hold(engine.agent(agent).active, f"{agent} is not active and was offered")
+        for (role, resource), (consumed, limit) in before.items():
+            after = engine.role(role).consumed[resource]
+            hold(after <= max(consumed, limit), f"{role} consumes {after} {resource} over {limit}")
+
+
+class Names:
+    """The agents, frameworks and roles that calls were about."""
+
+    def __init__(self) -> None:
+        self.agents: set[str] = set()
+        self.frameworks: set[str] = set()
+        self.roles: set[str] = {"*"}
+
+    def note(self, made: Call) -> None:
+        """Take in the names that a call brings."""
+        if made.method == "add_agent":
+            self.agents.add(made.args[0])
+        if made.method == "add_framework":
+            self.frameworks.add(made.args[0])
+        self._note_roles([made.args, made.kwargs])
+
+    def _note_roles(self, value: Any) -> None:
+        """Take in whatever may be a role: to look up one that is none does no harm."""
+        if isinstance(value, str):
+            for part in value.split(";"):
+                word = part.split("(")[-1].split(")")[0]
+                if word.replace("/", "").isalnum():
+                    self.roles.update(ancestry(word))
+        elif isinstance(value, Mapping):
+            self._note_roles([*value.keys(), *value.values()])
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                self._note_roles(part)
+
+
+def outcome(engine: Engine, made: Call) -> Any:
+    """Return what a call returns, or the refusal that it raises."""
+    if made.method in ("restore", "fork"):
+        return None
+    try:
+        return getattr(engine, made.method)(*made.args, **made.kwargs)
+    except AllocatorError as refusal:
+        return refusal
+
+
+def plain(result: Any) -> Any:
+    """Return what must be equal of a result: an error's class, the fields of offers."""
+    if isinstance(result, AllocatorError):
+        return type(result).__name__
+    if isinstance(result, (Allocator, reference.Allocator)) or result is None:
+        return None
+    if hasattr(result, "inverse"):
+        return [tuple(offer) for offer in result], [tuple(offer) for offer in result.inverse]
+    return tuple(result)
+
+
+def look(engine: Engine, kind: str, name: str) -> Any:
+    """Return a view, or the refusal to give one."""
+    return outcome(engine, Call(kind, (name,)))
+
+
+def picture(engine: Engine, kind: str, name: str, fields: Iterable[str]) -> Any:
+    """Return what must be equal of a view."""
+    view = look(engine, kind, name)
+    if isinstance(view, AllocatorError):
+        return type(view).__name__
+    found = {field: getattr(view, field) for field in fields}
+    if kind == "framework":
+        roles = sorted({*view.roles, *(r for held in view.offered.values() for r in held)})
+        found["share"] = {role: view.share(role) for role in roles}
+    if kind == "role":
+        found["guarantee"] = dict(view.quota.guarantee)
+        found["limit"] = dict(view.quota.limit)
+    return found
+
+
+def check_conserved(engine: Engine, name: str) -> None:
+    """Check that all of an agent is somewhere, once, and that nothing is negative (§8)."""
+    agent = look(engine, "agent", name)
+    if isinstance(agent, AllocatorError):
+        return
+    total, in_use = agent.total.nonshared(), (agent.offered + agent.allocated).nonshared()
+    available = agent.available.nonshared()
+    if total >= in_use:
+        hold(available + in_use == total, f"{name}: {available} and {in_use} are not {total}")
+    else:
+        hold(available == total.minus_floor(in_use), f"{name} shrank: {available} of {total}")
+    hold(agent.available.shared() == agent.total.shared(), f"{name}: shared entries are not free")
+    for resources in (agent.total, agent.available, agent.offered, agent.allocated):
+        hold(all(entry for entry in resources), f"{name}: an empty entry in {resources}")
+    rebuilt = Resources(str(agent.available))
+    hold(rebuilt == agent.available, f"{name}: {agent.available} does not read back")
+
+
+def same(what: str, expected: Any, found: Any) -> None:
+    """Refuse a difference, saying where it is."""
+    if expected == found:
+        return
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in expected:
+            same(f"{what}.{key}", expected[key], found.get(key))
+    raise Disagreement(f"{what}:\n  the reference: {expected!r}\n  the engine:    {found!r}")
+
+
+def hold(condition: bool, message: str) -> None:
+    """Refuse what must never be."""
+    if not condition:
+        raise Disagreement(message)
+
+
+def run(history: History, sorters: Iterable[str] = (), every: int = 1) -> None:
+    """Run a history; raises `Disagreement`."""
+    judge = Judge(history.options, sorters, every)
+    for made in history.calls:
+        judge.do(made)
+    judge.compare()
+
+
+def explained(history: History, sorters: tuple[str, ...], cause: Exception) -> str:
+    """Return a failing history as short as it can be made, as Python, with what goes wrong."""
+
+    def failure(part: History) -> Exception | None:
+        try:
+            run(part, sorters)
+        except Exception as error:  # any way to fail counts, also an assertion inside
+            return error
+        return None
+
+    short = shortest(history, lambda part: type(failure(part)) is type(cause))
+    return f"{failure(short) or cause!r}\n\nwith sorters {sorters or 'as given'}:\n\n{short}"
