@@ -14,7 +14,6 @@ from allocator.engine.filters import Filter, Filters
 from allocator.engine.frameworks import Framework, Subscription
 from allocator.engine.roles import RoleNode, RoleTree
 from allocator.engine.state import State
-from allocator.engine.tally import Tally
 
 Record = TypeVar("Record", Agent, Framework, RoleNode, Subscription)
 
@@ -62,7 +61,7 @@ class _Fork:
         twin = copy(tree)
         twin.totals = self.twin.totals
         twin.sorter = tree.sorter.copy(self.twin.totals)
-        twin.required = Tally(tree.required)
+        twin.required = tree.required.copy()
         self._nodes: dict[RoleNode, RoleNode] = {}
         for node in tree.nodes.values():
             # A parent comes to be before its children, and so stands before them.
@@ -77,7 +76,7 @@ class _Fork:
         twin.parent = None if node.parent is None else self._nodes[node.parent]
         twin.sorter = node.sorter.copy(self.twin.totals)
         for sums in RoleNode.SUMS:
-            setattr(twin, sums, Tally(getattr(node, sums)))
+            setattr(twin, sums, getattr(node, sums).copy())
         return twin
 
     def _framework(self, framework: Framework, twin: Framework) -> None:
@@ -119,8 +118,8 @@ class _Fork:
             framework: {id: self._agents[agent] for id, agent in agents.items()}
             for framework, agents in state.expected.items()
         }
-        twin.total, twin.in_use = Tally(state.total), Tally(state.in_use)
-        twin.headroom = Tally(state.headroom)
+        for sums in State.SUMS:
+            setattr(twin, sums, getattr(state, sums).copy())
         twin.dirty = {id: self._agents[agent] for id, agent in state.dirty.items()}
         twin.fresh = {self._leaves[leaf]: None for leaf in state.fresh}
         twin.reopened = {

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from allocator.engine.order import hash64
-from allocator.engine.tally import Tally
+from allocator.engine.tally import HeldTally, Portion, Tally
 from allocator.errors import UnknownClient
 from allocator.resources import Quantities
 from allocator.roles import parent_of
@@ -101,9 +101,9 @@ class RoleNode:
         #: Number of agents with anything, scalar or not, reserved to exactly this role (R1).
         self.n_reserving = 0
         self.reserved = Tally()
-        self.offered = Tally()
-        self.allocated = Tally()
-        self.consumed = Tally()
+        self.offered = HeldTally()
+        self.allocated = HeldTally()
+        self.consumed = HeldTally()
         #: Σ what the children are guaranteed, each by itself or, where it is not, by its children.
         self.children_guarantee = Tally()
         self.need = Tally()
@@ -257,58 +257,44 @@ class RoleTree:
         """Count what an agent has reserved to `path`, in thousandths by name. O(depth)."""
         node = self.ensure(path)
         node.n_reserving += 1
-        for ancestor in node.upward():
-            ancestor.reserved.add(amounts)
-        self.charge(node, amounts)
+        for role in node.upward():
+            role.reserved.add(amounts)
+            role.consumed.add(amounts)
+            if self.n_quotas:
+                self._refresh_need(role, amounts)
 
     def unreserve(self, path: str, amounts: Mapping[str, int]) -> None:
         """Undo `reserve`. O(depth)."""
         node = self.nodes[path]
         node.n_reserving -= 1
-        for ancestor in node.upward():
-            ancestor.reserved.subtract(amounts)
-        self.discharge(node, amounts)
+        for role in node.upward():
+            role.reserved.subtract(amounts)
+            role.consumed.subtract(amounts)
+            if self.n_quotas:
+                self._refresh_need(role, amounts)
         self.prune(node)
 
-    def hold(
-        self,
-        node: RoleNode,
-        amounts: Mapping[str, int],
-        charged: Mapping[str, int],
-        *,
-        offered: bool,
-    ) -> None:
+    def hold(self, node: RoleNode, whole: Portion, charged: Portion, *, offered: bool) -> None:
         """Count what `node` was given, of which `charged` is consumed quota. O(depth × names)."""
         for role in node.upward():
-            (role.offered if offered else role.allocated).add(amounts)
-        self.charge(node, charged)
+            (role.offered if offered else role.allocated).hold(whole)
+            role.consumed.hold(charged)
+            if self.n_quotas:
+                self._refresh_need(role, charged.names)
 
-    def free(
-        self,
-        node: RoleNode,
-        amounts: Mapping[str, int],
-        charged: Mapping[str, int],
-        *,
-        offered: bool,
-    ) -> None:
+    def free(self, node: RoleNode, whole: Portion, charged: Portion, *, offered: bool) -> None:
         """Undo `hold`. O(depth × names)."""
         for role in node.upward():
-            (role.offered if offered else role.allocated).subtract(amounts)
-        self.discharge(node, charged)
-
-    def charge(self, node: RoleNode, amounts: Mapping[str, int]) -> None:
-        """Count `amounts` as consumed by `node` and all above it. O(depth × names)."""
-        for ancestor in node.upward():
-            ancestor.consumed.add(amounts)
+            (role.offered if offered else role.allocated).free(whole)
+            role.consumed.free(charged)
             if self.n_quotas:
-                self._refresh_need(ancestor, amounts)
+                self._refresh_need(role, charged.names)
 
-    def discharge(self, node: RoleNode, amounts: Mapping[str, int]) -> None:
-        """Undo `charge`. O(depth × names)."""
-        for ancestor in node.upward():
-            ancestor.consumed.subtract(amounts)
-            if self.n_quotas:
-                self._refresh_need(ancestor, amounts)
+    def keep(self, node: RoleNode, whole: Portion) -> None:
+        """Count as allocated what was counted as offered. O(depth × names)."""
+        for role in node.upward():
+            role.offered.free(whole)
+            role.allocated.hold(whole)
 
     def _refresh_need(self, node: RoleNode, names: Iterable[str]) -> None:
         """Restore R4 at `node`, whose children are right already."""

@@ -22,18 +22,17 @@ from collections.abc import Callable, Iterable, Mapping
 from allocator.engine.agents import Agent, Holding
 from allocator.engine.filters import Filters
 from allocator.engine.frameworks import Framework, Subscription
-from allocator.engine.roles import RoleTree
-from allocator.engine.tally import Tally
+from allocator.engine.roles import RoleNode, RoleTree
+from allocator.engine.tally import HeldTally, Portion, Tally
 from allocator.resources import Resources
 from allocator.sorter import Sorter, Totals
 
 
-def free_scalars(resources: Resources) -> Mapping[str, int]:
-    """Return the unreserved, non-revocable scalars in thousandths: what quota is charged for."""
-    special = resources.special()
-    if not special:
-        return resources.plain_milli
-    return resources.unreserved().nonrevocable().quantities().milli
+def free_part(resources: Resources) -> Resources:
+    """Return the unreserved, non-revocable entries, whose scalars quota is charged for. O(n)."""
+    if not resources.special():
+        return resources
+    return resources.unreserved().nonrevocable()
 
 
 def reservations(resources: Resources) -> dict[str, Mapping[str, int]]:
@@ -51,6 +50,9 @@ class State:
         Make a hierarchical and a flat sorter on the totals given to them.
     """
 
+    #: The sums, each a `Tally` in thousandths by name.
+    SUMS = ("total", "in_use", "headroom", "_charged")
+
     def __init__(
         self,
         role_sorter: Callable[[Totals], Sorter],
@@ -67,8 +69,10 @@ class State:
         #: framework not yet added → agents on which it uses something already.
         self.expected: dict[str, dict[str, Agent]] = {}
         self.total = Tally()
-        self.in_use = Tally()
+        self.in_use = HeldTally()
         self.headroom = Tally()
+        #: What `headroom` has been lessened by.
+        self._charged = HeldTally()
         self.dirty: dict[str, Agent] = {}
         self.fresh: dict[Subscription, None] = {}
         self.reopened: dict[Agent, dict[Subscription, None]] = {}
@@ -145,15 +149,33 @@ class State:
         self.reopened.pop(agent, None)
         self.changed = True
 
+    def _count(self, node: RoleNode, agent: Agent, resources: Resources, *, offered: bool) -> None:
+        """Add to all sums what is held of `agent`."""
+        whole = Portion.of(agent.id, resources)
+        charged = Portion.of(agent.id, free_part(resources))
+        self.tree.hold(node, whole, charged, offered=offered)
+        self.in_use.hold(whole)
+        self.headroom.subtract(self._charged.hold(charged))
+
+    def _discount(
+        self, node: RoleNode, agent: Agent, resources: Resources, *, offered: bool
+    ) -> None:
+        """Undo `_count`."""
+        whole = Portion.of(agent.id, resources)
+        charged = Portion.of(agent.id, free_part(resources))
+        self.tree.free(node, whole, charged, offered=offered)
+        self.in_use.free(whole)
+        self.headroom.add(self._charged.free(charged))
+
     def _count_total(self, resources: Resources) -> None:
         self.total.add(resources.quantities().milli)
-        self.headroom.add(free_scalars(resources))
+        self.headroom.add(free_part(resources).quantities().milli)
         for role, amounts in reservations(resources).items():
             self.tree.reserve(role, amounts)
 
     def _discount_total(self, resources: Resources) -> None:
         self.total.subtract(resources.quantities().milli)
-        self.headroom.subtract(free_scalars(resources))
+        self.headroom.subtract(free_part(resources).quantities().milli)
         for role, amounts in reservations(resources).items():
             self.tree.unreserve(role, amounts)
 
@@ -178,17 +200,13 @@ class State:
             holding = agent.holdings[subscription] = Holding()
             subscription.holdings[agent.id] = holding
         node = subscription.node
-        amounts = resources.quantities().milli
         if offered:
             holding.offered += resources
         else:
             holding.allocated += resources
         if taken:
             agent.take(resources, offered=offered)
-        charged = free_scalars(resources)
-        self.tree.hold(node, amounts, charged, offered=offered)
-        self.in_use.add(amounts)
-        self.headroom.subtract(charged)
+        self._count(node, agent, resources, offered=offered)
         self.tree.sorter.allocated(node.path, agent.id, resources)
         node.sorter.allocated(subscription.framework.id, agent.id, resources)
         return holding
@@ -205,16 +223,12 @@ class State:
         self.changed = True
         holding = agent.holdings[subscription]
         node = subscription.node
-        amounts = resources.quantities().milli
         if offered:
             holding.offered -= resources
         else:
             holding.allocated -= resources
         agent.give_back(resources, offered=offered)
-        charged = free_scalars(resources)
-        self.tree.free(node, amounts, charged, offered=offered)
-        self.in_use.subtract(amounts)
-        self.headroom.add(charged)
+        self._discount(node, agent, resources, offered=offered)
         self.tree.sorter.unallocated(node.path, agent.id, resources)
         node.sorter.unallocated(subscription.framework.id, agent.id, resources)
         if not holding.offered and not holding.allocated:
@@ -227,10 +241,7 @@ class State:
         holding.allocated += resources
         agent.offered -= resources
         agent.allocated += resources
-        amounts = resources.quantities().milli
-        for role in subscription.node.upward():
-            role.offered.subtract(amounts)
-            role.allocated.add(amounts)
+        self.tree.keep(subscription.node, Portion.of(agent.id, resources))
 
     def _drop_holding(self, subscription: Subscription, agent: Agent, holding: Holding) -> None:
         for offer_id in holding.offers:
@@ -258,11 +269,9 @@ class State:
         agent.offered = offered
         self.tree.sorter.update(node.path, agent.id, before, converted)
         node.sorter.update(framework, agent.id, before, converted)
-        uncharged, charged = free_scalars(before), free_scalars(converted)
-        self.headroom.add(uncharged)
-        self.headroom.subtract(charged)
-        self.tree.charge(node, charged)
-        self.tree.discharge(node, uncharged)
+        # The new before the old, so that nothing is counted as gone in between.
+        self._count(node, agent, converted, offered=True)
+        self._discount(node, agent, before, offered=True)
         self.change_total(agent, total)
 
     # Offers.

@@ -42,7 +42,7 @@ from allocator.engine.frameworks import Minimum, Subscription, suffices
 from allocator.engine.inputs import AGENT_CAPABILITIES
 from allocator.engine.order import FAIR_SHARE, GUARANTEES
 from allocator.engine.roles import RoleNode
-from allocator.engine.state import State, free_scalars
+from allocator.engine.state import State, free_part
 from allocator.resources import Resources
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class WatchedCycle(Cycle):
     def _chopped(self, leaf: Subscription, visible: Resources) -> Iterator[Reason]:
         """Yield the limits and guarantees that do not allow all of `visible`."""
         tree, headroom = self._tree, self._state.headroom
-        wanted = free_scalars(visible)
+        wanted = free_part(visible).quantities().milli
         for role in leaf.node.upward():
             for name in sorted(role.quota.limit.keys() & wanted.keys()):
                 limit, consumed = role.quota.limit[name], role.consumed[name]
