@@ -35,6 +35,13 @@ def free_part(resources: Resources) -> Resources:
     return resources.unreserved().nonrevocable()
 
 
+def _portions(agent: str, resources: Resources) -> tuple[Portion, Portion]:
+    """Return what `resources` are in a sum of all that is held, and in one of what is charged."""
+    whole = Portion.of(agent, resources)
+    free = free_part(resources)
+    return whole, whole if free is resources else Portion.of(agent, free)
+
+
 def reservations(resources: Resources) -> dict[str, Mapping[str, int]]:
     """Return role → scalars reserved to exactly that role, in thousandths."""
     roles = {e.reservations[-1].role for e in resources.special() if e.reservations}
@@ -151,8 +158,7 @@ class State:
 
     def _count(self, node: RoleNode, agent: Agent, resources: Resources, *, offered: bool) -> None:
         """Add to all sums what is held of `agent`."""
-        whole = Portion.of(agent.id, resources)
-        charged = Portion.of(agent.id, free_part(resources))
+        whole, charged = _portions(agent.id, resources)
         self.tree.hold(node, whole, charged, offered=offered)
         self.in_use.hold(whole)
         self.headroom.subtract(self._charged.hold(charged))
@@ -161,8 +167,7 @@ class State:
         self, node: RoleNode, agent: Agent, resources: Resources, *, offered: bool
     ) -> None:
         """Undo `_count`."""
-        whole = Portion.of(agent.id, resources)
-        charged = Portion.of(agent.id, free_part(resources))
+        whole, charged = _portions(agent.id, resources)
         self.tree.free(node, whole, charged, offered=offered)
         self.in_use.free(whole)
         self.headroom.add(self._charged.free(charged))
