@@ -415,11 +415,10 @@ class Allocator:
         """
         framework = self._framework(id)
         subscribed = framework.roles if roles is UNSET else read_roles(roles)
-        if suppressed is UNSET:
-            leaves = framework.subscriptions.items()
-            quiet = tuple(r for r, leaf in leaves if leaf.suppressed and r in subscribed)
-        else:
-            quiet = read_suppressed(id, suppressed, subscribed)
+        before = {role for role, leaf in framework.subscriptions.items() if leaf.suppressed}
+        quiet = before.intersection(subscribed)
+        if suppressed is not UNSET:
+            quiet = set(read_suppressed(id, suppressed, subscribed))
         can, minimum = framework.capabilities, framework.minimum
         if capabilities is not UNSET:
             can = read_capabilities("framework", capabilities, FRAMEWORK_CAPABILITIES)
@@ -428,6 +427,8 @@ class Allocator:
         if constraints is not UNSET:
             framework.constraints = read_constraints(constraints)
         framework.capabilities, framework.minimum = can, minimum
+        if before.intersection(subscribed) - quiet:
+            self._maintenance.drop_filters(id)
         self._state.subscribe(framework, subscribed, quiet)
         self._look_again(framework)
 
@@ -676,8 +677,9 @@ class Allocator:
                 f"recover() comes before any agent, and there are {len(self._state.agents)}"
             )
         expected = read_count("expected_agents", expected_agents)
-        self._set_quotas(_read_quotas(quotas))
-        if quotas:
+        read = _read_quotas(quotas)
+        self._set_quotas(read)
+        if any(quota is not NO_QUOTA for quota in read.values()):
             self._recovery.begin(expected, self._clock())
 
     # Answers.
@@ -1182,22 +1184,27 @@ class Allocator:
             more.append((agent, role, beyond))
         return more
 
-    def _set_quotas(self, quotas: dict[str, Quota]) -> None:
-        """Set all of these quotas, or none if they do not fit together."""
+    def _set_quotas(self, quotas: Mapping[str, Quota]) -> None:
+        """Set all of these quotas, or none if they do not fit together and with the others."""
         tree = self._state.tree
-        before: dict[str, Quota] = {}
+        nodes = {role: tree.get(role) for role in quotas}
+        before = {role: NO_QUOTA if node is None else node.quota for role, node in nodes.items()}
         try:
-            # Parents first: a child is then checked against what will stand above it.
-            for role in sorted(quotas, key=lambda path: path.count("/")):
-                check_quota(tree, role, quotas[role])
-                node = tree.get(role)
-                before[role] = NO_QUOTA if node is None else node.quota
-                tree.set_quota(role, quotas[role])
+            self._replace_quotas(quotas)
         except InvalidValue:
-            for role, quota in before.items():
-                tree.set_quota(role, quota)
+            self._replace_quotas(before)
             raise
         self._state.touch_all()
+
+    def _replace_quotas(self, quotas: Mapping[str, Quota]) -> None:
+        """Set these quotas, judged by how all fit together in the end, not on the way there."""
+        tree = self._state.tree
+        for role in quotas:
+            tree.set_quota(role, NO_QUOTA)
+        # Parents first: a child is then checked against what stands above it.
+        for role in sorted(quotas, key=lambda path: path.count("/")):
+            check_quota(tree, role, quotas[role])
+            tree.set_quota(role, quotas[role])
 
 
 def _sorter_factory(name: str, exclude: Iterable[str], *, flat: bool) -> Callable[[Totals], Sorter]:
