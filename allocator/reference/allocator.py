@@ -732,7 +732,3 @@ def _below(path: str, holdings: Iterable[tuple[Place, Resources]]) -> Quantities
     """Return what is held in a role's subtree, a shared entry once on each agent."""
     held = gathered((p.agent, r) for p, r in holdings if is_at_or_below(p.role, path))
     return Quantities.from_milli(amounts_in(held))
-
-
-def _places(agent: str, used: list[tuple[str, str, Resources]]) -> dict[Place, Resources]:
-    return {Place(agent, framework, role): resources for framework, role, resources in used}

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
-from typing import TypeAlias
 
 from allocator.reference.state import Amounts, Held, State, total, tree_nodes
 from allocator.resources import Resources
 from allocator.roles import is_at_or_below, parent_of
 from allocator.sorter import RandomSorter
-
-#: (state, role or None for the roles themselves, agent's key) → those who want offers, in order.
-#: The key sets the stream that a random order is drawn from.
-Order: TypeAlias = Callable[[State, int], list[str]]
 
 
 class Ordering:

@@ -6,7 +6,6 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from allocator.sim.errors import TraceError
 
@@ -125,8 +124,3 @@ def rows(lines: Lines, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
             lines.reject(f"{len(values)} values instead of {len(header)}")
         else:
             yield dict(zip(header, values, strict=True))
-
-
-def name_of(path: str) -> str:
-    """Return the file's name without its folder, as reports show it."""
-    return Path(path).name
