@@ -89,6 +89,7 @@ class Judge:
 
     def compare(self) -> None:
         """Compare all views, and check that nothing was lost or made."""
+        self._names.roles |= self.reference._state.roles()
         for kind, names, fields in (
             ("agent", self._names.agents, AGENT_FIELDS),
             ("framework", self._names.frameworks, FRAMEWORK_FIELDS),
@@ -136,7 +137,7 @@ class Judge:
 
 
 class Names:
-    """The agents, frameworks and roles that calls were about."""
+    """The agents, frameworks and roles that calls were about, refused ones too."""
 
     def __init__(self) -> None:
         self.agents: set[str] = set()
@@ -144,25 +145,18 @@ class Names:
         self.roles: set[str] = {"*"}
 
     def note(self, made: Call) -> None:
-        """Take in the names that a call brings."""
+        """Take in the names that a call brings; roles that reservations name come otherwise."""
+        roles: list[str] = []
         if made.method == "add_agent":
             self.agents.add(made.args[0])
         if made.method == "add_framework":
             self.frameworks.add(made.args[0])
-        self._note_roles([made.args, made.kwargs])
-
-    def _note_roles(self, value: Any) -> None:
-        """Take in whatever may be a role: to look up one that is none does no harm."""
-        if isinstance(value, str):
-            for part in value.split(";"):
-                word = part.split("(")[-1].split(")")[0]
-                if word.replace("/", "").isalnum():
-                    self.roles.update(ancestry(word))
-        elif isinstance(value, Mapping):
-            self._note_roles([*value.keys(), *value.values()])
-        elif isinstance(value, (list, tuple)):
-            for part in value:
-                self._note_roles(part)
+            roles += made.args[1]
+        if made.method in ("set_weight", "set_quota"):
+            roles.append(made.args[0])
+        roles += made.kwargs.get("roles", ())
+        roles += [role for used in (made.kwargs.get("used") or {}).values() for role in used]
+        self.roles.update(path for role in roles for path in ancestry(role))
 
 
 def outcome(engine: Engine, made: Call) -> Any:
