@@ -151,7 +151,7 @@ class Names:
             self.agents.add(made.args[0])
         if made.method == "add_framework":
             self.frameworks.add(made.args[0])
-            roles += made.args[1]
+            roles += [role for given in made.args[1:2] for role in given]
         if made.method in ("set_weight", "set_quota"):
             roles.append(made.args[0])
         roles += made.kwargs.get("roles", ())
