@@ -83,12 +83,15 @@ class Judge:
             self._paused = made.method == "pause"
         if made.method == "allocate" and not isinstance(expected, Exception):
             self._check_offers(expected, before)
+        for engine in self._engines:
+            for name in sorted(self._names.agents):
+                check_conserved(engine, name)
         if len(self.calls) % self._every == 0:
             self.compare()
         return expected
 
     def compare(self) -> None:
-        """Compare all views, and check that nothing was lost or made."""
+        """Compare all views."""
         self._names.roles |= self.reference._state.roles()
         for kind, names, fields in (
             ("agent", self._names.agents, AGENT_FIELDS),
@@ -99,9 +102,6 @@ class Judge:
                 expected = picture(self.reference, kind, name, fields)
                 for engine in self._engines:
                     same(f"{kind}({name!r})", expected, picture(engine, kind, name, fields))
-        for engine in self._engines:
-            for name in sorted(self._names.agents):
-                check_conserved(engine, name)
 
     def _continued(self, engine: Engine, made: Call) -> Engine:
         if made.method == "fork":

@@ -127,7 +127,7 @@ def test_a_loss_is_found(monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
         call("allocate"),
     ):
         judge.do(made)
-    with pytest.raises(Disagreement, match="allocated"):
+    with pytest.raises(Disagreement, match="are not"):
         judge.do(call("accept", "O1"))
 
 
