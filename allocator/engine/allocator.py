@@ -913,7 +913,7 @@ class Allocator:
 
     def role(self, path: str) -> RoleView:
         """Return a read-only view of a role that exists; raises `UnknownRole`."""
-        return RoleView(self._state.tree, path)
+        return RoleView(self._state.tree, path, self._clock)
 
     def explain(
         self, framework: str, role: str | None = None, agent: str | None = None
@@ -964,6 +964,7 @@ class Allocator:
 
         Resources are in their own units, times in milliseconds.
         """
+        self._state.expire_filters(self._clock())
         return {
             f"{PREFIX}/allocation_runs": self._run.count,
             **dict(self._run.statistics(f"{PREFIX}/allocation_run_ms")),

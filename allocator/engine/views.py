@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from allocator.clock import Clock
 from allocator.engine.agents import Agent
 from allocator.engine.frameworks import Framework
 from allocator.engine.roles import Quota, RoleNode, RoleTree, quantities
@@ -30,7 +31,7 @@ class AgentView:
     def _agent(self) -> Agent:
         try:
             return self._state.agents[self._id]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UnknownAgent(f"there is no agent {self._id!r}") from None
 
     @property
@@ -111,7 +112,7 @@ class FrameworkView:
     def _framework(self) -> Framework:
         try:
             return self._state.frameworks[self._id]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UnknownFramework(f"there is no framework {self._id!r}") from None
 
     @property
@@ -195,16 +196,17 @@ class QuotaView:
 class RoleView:
     """One role: its weight, quota and share, and the sums over its subtree."""
 
-    __slots__ = ("_path", "_tree")
+    __slots__ = ("_clock", "_path", "_tree")
 
-    def __init__(self, tree: RoleTree, path: str) -> None:
+    def __init__(self, tree: RoleTree, path: str, clock: Clock) -> None:
         self._tree = tree
         self._path = path
+        self._clock = clock
         _ = self._node
 
     @property
     def _node(self) -> RoleNode:
-        node = self._tree.get(self._path)
+        node = self._tree.get(self._path) if isinstance(self._path, str) else None
         if node is None:
             raise UnknownRole(f"there is no role {self._path!r}")
         return node
@@ -257,11 +259,13 @@ class RoleView:
 
     @property
     def filters(self) -> int:
-        """How many filters hold in this very role."""
+        """How many filters hold in this very role now."""
+        now = self._clock()
         return sum(
-            len(on_agent)
+            held.end > now
             for leaf in self._node.subscriptions.values()
             for on_agent in leaf.filters.values()
+            for held in on_agent
         )
 
     def __repr__(self) -> str:

@@ -291,3 +291,18 @@ class TestStarvation:
         offers = engine.allocate()
         assert served(offers) == ["f2"] * 4
         assert sum((o.resources for o in offers), R()) == R("cpus:4")
+
+
+def test_an_ended_filter_is_not_counted_any_more(make, clock) -> None:
+    """§6.6: a filter is gone at its end instant, whether a cycle came by since or not."""
+    engine = make()
+    engine.add_agent("a1", "cpus:1")
+    engine.add_framework("f", ["eng"])
+    engine.decline(engine.allocate()[0], refuse_seconds=5)
+    active = "allocator/mesos/offer_filters/roles/eng/active"
+    clock.advance(4.5)
+    assert (engine.role("eng").filters, engine.metrics()[active]) == (1, 1)
+    clock.advance(0.5)
+    assert (engine.role("eng").filters, engine.metrics()[active]) == (0, 0)
+    # It is offered again, although the metrics took note of the end before the cycle did.
+    assert len(engine.allocate()) == 1
