@@ -607,6 +607,9 @@ class Allocator:
     def _candidates(self) -> list[Agent]:
         """Return the agents that a full cycle must look at (S3)."""
         state = self._state
+        if state.tree.n_quotas and not (state.changed or state.dirty):
+            # The last full cycle offered nothing, and nothing happened since.
+            return []
         if state.fresh or state.tree.n_quotas:
             return list(filter(self._is_candidate, state.agents.values()))
         looked_at = {**dict.fromkeys(state.dirty.values()), **dict.fromkeys(state.reopened)}
