@@ -1,0 +1,73 @@
+"""What the benchmarks of whole engines share: who is timed, how often, and plain clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from allocator import Allocator, ManualClock, Offers, reference
+from allocator.sim.compare import naive_work
+
+#: `Allocator(sorter=…)`, and the reference, which recomputes everything at each decision.
+SORTERS = ["reference", "naive", "drf"]
+
+#: The reference is left out where agents² · frameworks is more: some seconds a cycle.
+REFERENCE_LIMIT = 2_000_000
+
+#: The naive ordering is left out where it would look at more entries: some seconds a cycle.
+NAIVE_LIMIT = 10_000_000
+
+
+class OneCallEach:
+    """Settings for asv: the work changes the engine, so each timed call has a setup of its own."""
+
+    number = 1
+    warmup_time = 0.0
+    rounds = 1
+    repeat = (3, 10, 10.0)
+    timeout = 1800
+
+
+def build(sorter: str, n_agents: int, n_frameworks: int, *, n_cycles: int = 1) -> Allocator:
+    """Return an empty engine for a cluster of about so many agents and frameworks.
+
+    Raises `NotImplementedError`, which asv shows as `n/a`, if `n_cycles` cycles that look at
+    everything would take it minutes.
+    """
+    clock = ManualClock()
+    if sorter == "reference":
+        if n_cycles * n_agents**2 * n_frameworks > REFERENCE_LIMIT:
+            raise NotImplementedError("the reference would take minutes")
+        # The parameters and methods that are used here are the same.
+        return cast(Allocator, reference.Allocator(seed=0, clock=clock))
+    if sorter == "naive" and n_cycles * naive_work(n_agents, n_frameworks) > NAIVE_LIMIT:
+        raise NotImplementedError("the naive ordering would take minutes")
+    return Allocator(sorter=sorter, seed=0, clock=clock)
+
+
+def add_agents(engine: Allocator, n_agents: int, resources: Any) -> None:
+    """Add `agent0`, `agent1`, …, all alike."""
+    for index in range(n_agents):
+        engine.add_agent(f"agent{index}", resources)
+
+
+def add_frameworks(
+    engine: Allocator, n_frameworks: int, role: str, capabilities: Iterable[str] = ()
+) -> list[str]:
+    """Add `framework0`, `framework1`, …, all in one role; return their names."""
+    names = [f"framework{index}" for index in range(n_frameworks)]
+    for name in names:
+        engine.add_framework(name, roles=(role,), capabilities=capabilities)
+    return names
+
+
+def look_at(offers: Offers) -> None:
+    """Look at each offer, so that each is made where that happens when it is looked at."""
+    for _ in offers:
+        pass
+
+
+def decline_all(engine: Allocator, offers: Iterable[Any], refuse_seconds: float | None) -> None:
+    """Decline all offers for so long; None makes no filters."""
+    for offer in offers:
+        engine.decline(offer, refuse_seconds=refuse_seconds)
