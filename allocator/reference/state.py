@@ -164,7 +164,7 @@ class State:
         """Return what can be offered of an agent.
 
         That is total − offered − allocated, by identity and nowhere below zero (§8). Shared entries
-        can be offered while they are in use (Mesos, `Slave::updateAvailable`).
+        can be offered while they are in use (as in Mesos).
         """
         in_use = self.offered_on(agent) + self.allocated_on(agent)
         return self.agents[agent].total.minus_floor(in_use.nonshared())
