@@ -67,8 +67,8 @@ class DeclineOffers(OneCallEach):
     )
     param_names = ("operation", "sorter", "agents", "frameworks")
 
-    #: The most declines for which all rounds are run: some ten seconds; `full` runs all.
-    most_declines = sizes(smoke=[1000], default=[500_000], full=[50_000_000])[0]
+    #: The most declines for which all rounds are run: some ten seconds at `default`.
+    most_declines = sizes(smoke=[1000], default=[20_000], full=[500_000])[0]
 
     def setup(self, operation: str, sorter: str, n_agents: int, n_frameworks: int) -> None:
         self.n_frameworks = n_frameworks
