@@ -75,23 +75,31 @@ class SteadyState(OneCallEach):
 
 
 TASK = Resources("cpus:1;mem:128;disk:128")
+TASKS_PER_AGENT = 10
+
+
+def times(n: int, resources: Resources) -> Resources:
+    """Return the resources n times over."""
+    return sum([resources] * n, start=Resources())
 
 
 class Busy:
     """A SingleRole cluster whose frameworks take one task an offer; a tenth of the tasks end."""
 
     def __init__(self, sorter: str, n_agents: int, n_frameworks: int) -> None:
-        self.engine = build(sorter, n_agents, n_frameworks, n_cycles=30)
-        add_frameworks(self.engine, n_frameworks, ROLE)
-        add_agents(self.engine, n_agents, AGENT_RESOURCES)
+        self.engine = build(sorter, n_agents, n_frameworks, n_cycles=10)
+        names = add_frameworks(self.engine, n_frameworks, ROLE)
         self.random = random.Random(0)
         #: (framework, agent) of each running task, in no order.
         self.running: list[tuple[str, str]] = []
         self.ending: list[tuple[str, str]] = []
         # Tasks that start and tasks that end balance at ten tasks an agent.
-        for _ in range(20):
-            self.choose_ending()
-            self.answer(self.engine.allocate())
+        for index in range(n_agents):
+            agent = f"agent{index}"
+            chosen = [names[(index + step) % n_frameworks] for step in range(TASKS_PER_AGENT)]
+            used = {framework: {ROLE: times(chosen.count(framework), TASK)} for framework in chosen}
+            self.engine.add_agent(agent, AGENT_RESOURCES, used=used)
+            self.running += [(framework, agent) for framework in chosen]
 
     def choose_ending(self) -> None:
         """Choose which tasks end next: a tenth."""
