@@ -1250,10 +1250,7 @@ def _check_contained(what: str, total: Resources, in_use: list[tuple[str, str, R
     used = EMPTY
     for _, _, resources in in_use:
         used += resources
-    if not total >= used.nonshared() or any(e not in total for e in _single_copies(used)):
+    # Several may use one copy of a shared entry.
+    single = Resources(entry.replace(copies=1) for entry in used.shared())
+    if not total >= used.nonshared() + single:
         raise ResourceError(f"{what}: {used} of {total}")
-
-
-def _single_copies(used: Resources) -> list[Resources]:
-    """Return each shared entry once: several may use one copy of it."""
-    return [Resources([entry.to_json()]) for entry in used.shared()]

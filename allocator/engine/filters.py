@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -104,25 +104,19 @@ class Filters:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
-    def drop(self, subscription: Subscription, agent_id: str | None = None) -> bool:
-        """End early the filters of a subscription, all or on one agent; tell whether any held."""
-        if agent_id is None:
-            dropped = [held for on_agent in subscription.filters.values() for held in on_agent]
-        else:
-            dropped = list(subscription.filters.get(agent_id, ()))
-        for held in dropped:
-            self._drop(held)
-        self._compact()
+    def drop(self, subscription: Subscription) -> bool:
+        """End early all filters of a subscription; tell whether any held. O(its filters)."""
+        dropped = [held for on_agent in subscription.filters.values() for held in on_agent]
+        self._drop_all(dropped)
         return bool(dropped)
 
-    def drop_agent(self, agent: Agent) -> bool:
-        """End early all filters on one agent; tell whether any held. O(filters there)."""
-        dropped = [self.drop(subscription, agent.id) for subscription in list(agent.filtered)]
-        return bool(dropped)
+    def drop_agent(self, agent: Agent) -> None:
+        """End early all filters on one agent. O(filters there)."""
+        self._drop_all([held for leaf in agent.filtered for held in leaf.filters[agent.id]])
 
     def held(self) -> list[Filter]:
-        """Return the filters that hold, by end and then age. O(filters × log filters)."""
-        return [entry[2] for entry in sorted(self._heap, key=lambda e: e[:2]) if entry[2].holds]
+        """Return the filters that hold, in no particular order. O(filters)."""
+        return [entry[2] for entry in self._heap if entry[2].holds]
 
     def copy(self, copies: Mapping[Filter, Filter]) -> Filters:
         """Return the same filters over the copies of those that hold. O(filters)."""
@@ -134,6 +128,11 @@ class Filters:
         twin._n_made, twin._n_held = self._n_made, self._n_held
         twin.by_role = dict(self.by_role)
         return twin
+
+    def _drop_all(self, dropped: Iterable[Filter]) -> None:
+        for held in dropped:
+            self._drop(held)
+        self._compact()
 
     def _drop(self, held: Filter) -> None:
         subscription, agent = held.subscription, held.agent

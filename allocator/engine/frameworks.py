@@ -77,7 +77,7 @@ class Subscription:
         self.node = node
         self.subscribed = False
         self.suppressed = False
-        #: As the sorters have it; `State.refresh_activity` keeps it right.
+        #: As the sorters have it; `State.settle` keeps it right.
         self.active = False
         #: agent id → holding; the same objects as in `Agent.holdings`.
         self.holdings: dict[str, Holding] = {}
