@@ -1,0 +1,63 @@
+"""Filters: refused resources that a framework does not want to see again for a while.
+
+Agents and subscriptions ("leaves") are known by their index in the engine's state, refused
+resources by their bundle. A filter takes 12 bytes in the table of its leaf and 8 in the batch of
+those that end together; no Python object, no timer.
+
+F1. A filter stands in `by_leaf[leaf]` exactly while it holds; `on_agent[agent]` counts those on it.
+F2. Each filter that holds is in the batch that it names. What went early stays there until the
+    batch ends, or until such left-overs are its majority, when it is written anew; a batch
+    without filters is dropped.
+F3. A filter has one reference to its bundle.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+
+from allocator.engine._bundles cimport Bundles
+
+
+cdef struct Filter:
+    int32_t agent   # index of the agent, NONE in an empty slot
+    int32_t bundle  # what is refused
+    int32_t batch   # index of the batch of filters that end together
+
+
+cdef struct Table:
+    Filter *slots     # (capacity,) open addressing by agent; NULL while there is no filter
+    int32_t capacity  # slots
+    int32_t n_held    # filters, of which several may be on one agent
+
+
+cdef struct Batch:
+    double end        # the instant at which its filters are gone, in seconds
+    int64_t *pairs    # (capacity,) leaf << 32 | agent, those of filters that went early too
+    int32_t n_pairs   # pairs in use
+    int32_t capacity  # pairs there is room for
+    int32_t n_held    # filters that hold; NONE in a free batch
+    int32_t place     # place in the heap of batches by their end; next free batch in a free one
+
+
+cdef class Filters:
+    cdef readonly int64_t n_held   # filters in all
+    cdef Table *by_leaf            # (leaf_capacity,)
+    cdef int32_t leaf_capacity
+    cdef int32_t *on_agent         # (agent_capacity,) number of filters
+    cdef int32_t agent_capacity
+
+    # Pairs (leaf << 32 | agent) that the last `expire` ended.
+    cdef int64_t *ended            # (n_ended,)
+    cdef Py_ssize_t n_ended
+
+    cdef int add(
+        self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle, double end
+    ) except -1
+    cdef bint rejects(
+        self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle
+    ) except -1
+    cdef int expire(self, Bundles bundles, double now) except -1
+    cdef double next_end(self) noexcept
+    cdef int32_t n_held_by(self, int32_t leaf, double now) noexcept
+    cdef int32_t drop_leaf(self, Bundles bundles, int32_t leaf) except -1
+    cdef int drop_agent(self, Bundles bundles, int32_t agent) except -1
+    cdef list held(self)
+    cdef Filters copy(self)
