@@ -1,6 +1,5 @@
 """The allocator: roles in a tree share the resources of many machines by weighted DRF."""
 
-from allocator.engine.allocator import Allocator
 from allocator.engine.conversions import (
     Create,
     Destroy,
@@ -11,6 +10,17 @@ from allocator.engine.conversions import (
     Unreserve,
 )
 from allocator.engine.offers import InverseOffer, Offer, Offers
+
+try:
+    from allocator.engine.allocator import Allocator
+except ModuleNotFoundError as error:
+    if not str(error.name).startswith("allocator.engine._"):
+        raise
+    raise ImportError(
+        f"the compiled module {error.name} is missing; build it with"
+        " `pip install --no-build-isolation -e .`",
+        name=error.name,
+    ) from error
 
 __all__ = [
     "Allocator",

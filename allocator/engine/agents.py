@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from allocator.engine.order import hash64
+from allocator.engine._order import hash64
 from allocator.resources import Resources
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from allocator.engine._order import FAIR_SHARE, GUARANTEES, mix64, place, stage_salt
 from allocator.engine.agents import EMPTY, Agent
 from allocator.engine.filters import rejects
 from allocator.engine.frameworks import Minimum, Subscription, suffices
-from allocator.engine.order import FAIR_SHARE, GUARANTEES, mix64, place, stage_salt
 from allocator.engine.roles import RoleNode
 from allocator.engine.state import State
 from allocator.resources import Resource, Resources

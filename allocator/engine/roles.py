@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from allocator.engine.order import hash64
+from allocator.engine._order import hash64
 from allocator.engine.tally import HeldTally, Portion, Tally
 from allocator.errors import UnknownClient
 from allocator.resources import Quantities

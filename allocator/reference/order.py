@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from hashlib import blake2b
 
 from allocator.reference.state import Amounts, Held, State, total, tree_nodes
 from allocator.resources import Resources
@@ -154,9 +153,11 @@ def agent_keys(ids: Iterable[str], seed: str, cycle: int, stage: int) -> list[tu
 
 
 def hash64(text: str) -> int:
-    """Return 64 bits of BLAKE2b."""
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    """Return FNV-1a (Fowler, Noll and Vo) of the text in UTF-8, mixed."""
+    bits = 0xCBF29CE484222325
+    for byte in text.encode("utf-8", "surrogatepass"):
+        bits = (bits ^ byte) * 0x100000001B3 & _MASK
+    return mix64(bits)
 
 
 def mix64(x: int) -> int:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias
 
+from allocator.engine._order import FAIR_SHARE, GUARANTEES
 from allocator.engine.agents import EMPTY
-from allocator.engine.order import FAIR_SHARE, GUARANTEES
 from allocator.resources import Quantities, Resource, Resources
 from allocator.resources.fixed import number_of, write_milli
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from allocator.engine._order import FAIR_SHARE
 from allocator.engine.agents import Agent
 from allocator.engine.explain.changes import (
     LEAST_FIRST,
@@ -52,7 +53,6 @@ from allocator.engine.explain.reasons import (
     brief,
 )
 from allocator.engine.explain.watch import Case, Question, look
-from allocator.engine.order import FAIR_SHARE
 from allocator.errors import AllocatorError
 from allocator.resources import Quantities, Resources
 

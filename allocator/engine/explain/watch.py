@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
+from allocator.engine._order import FAIR_SHARE, GUARANTEES
 from allocator.engine.agents import EMPTY, Agent
 from allocator.engine.constraints import AttributeConstraint
 from allocator.engine.cycle import CONSTRAINTS, Cycle, Rules
@@ -40,7 +41,6 @@ from allocator.engine.explain.reasons import (
 )
 from allocator.engine.frameworks import Minimum, Subscription, suffices
 from allocator.engine.inputs import AGENT_CAPABILITIES
-from allocator.engine.order import FAIR_SHARE, GUARANTEES
 from allocator.engine.roles import RoleNode
 from allocator.engine.state import State, free_part
 from allocator.resources import Resources
