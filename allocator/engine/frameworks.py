@@ -1,4 +1,4 @@
-"""Frameworks, and their subscriptions to roles: the leaves of the two sorted levels."""
+"""Frameworks: what they can do and ask for. Their subscriptions are records of the state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from allocator.resources import Quantities, Resources
 
 if TYPE_CHECKING:
-    from allocator.engine.agents import Holding
+    from allocator.engine._state import Subscription
     from allocator.engine.constraints import RoleConstraints
-    from allocator.engine.filters import Filter
-    from allocator.engine.roles import RoleNode
 
 #: Any one of these amounts makes an offer worth making; an empty tuple accepts anything.
 Minimum = tuple[Quantities, ...]
@@ -54,49 +52,12 @@ class Framework:
         #: role path → subscription, also of roles it has left while it holds something there.
         self.subscriptions: dict[str, Subscription] = {}
 
-
-class Subscription:
-    """A framework in one role: a leaf that offers go to.
-
-    It exists while the framework is subscribed to the role or holds something there; it is active
-    while the framework is active and subscribed and has not suppressed the role.
-    """
-
-    __slots__ = (
-        "active",
-        "filters",
-        "framework",
-        "holdings",
-        "node",
-        "subscribed",
-        "suppressed",
-    )
-
-    def __init__(self, framework: Framework, node: RoleNode) -> None:
-        self.framework = framework
-        self.node = node
-        self.subscribed = False
-        self.suppressed = False
-        #: As the sorters have it; `State.settle` keeps it right.
-        self.active = False
-        #: agent id → holding; the same objects as in `Agent.holdings`.
-        self.holdings: dict[str, Holding] = {}
-        #: agent id → filters that may still hold there; kept by `Filters`.
-        self.filters: dict[str, list[Filter]] = {}
-
-    @property
-    def should_be_active(self) -> bool:
-        """Whether the framework wants offers in this role."""
-        return self.framework.active and self.subscribed and not self.suppressed
-
-    def minimum(self, default: Minimum) -> Minimum:
-        """Return what an offer here must at least contain. O(1)."""
-        own = self.framework.minimum
-        if own is None:
-            return default
-        if isinstance(own, tuple):
+    def minimum_in(self, role: str) -> Minimum | None:
+        """Return what an offer in a role must at least contain, None for the engine's own. O(1)."""
+        own = self.minimum
+        if own is None or isinstance(own, tuple):
             return own
-        return own.get(self.node.path, default)
+        return own.get(role)
 
 
 def suffices(resources: Resources, minimum: Minimum) -> bool:

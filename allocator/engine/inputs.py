@@ -42,6 +42,9 @@ AGENT_CAPABILITIES = frozenset(
     }
 )
 
+#: What an agent can do unless it says otherwise: all that a present-day agent can.
+DEFAULT_CAPABILITIES = frozenset({"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"})
+
 
 def read_id(kind: str, value: object) -> str:
     """Return an agent's or framework's id; raises `InvalidValue` unless it is non-empty text."""

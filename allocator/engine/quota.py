@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
-from allocator.engine.roles import Quota, RoleNode, RoleTree
 from allocator.errors import QuotaError
-from allocator.resources.fixed import write_milli
+from allocator.resources.fixed import MAX_MILLI, write_milli
 from allocator.roles import ancestry
+
+if TYPE_CHECKING:
+    from allocator.engine._roles import RoleNode, RoleTree
+
+DEFAULT_WEIGHT: Final = 1.0
+
+
+class Quota:
+    """What a role is guaranteed and limited to, in thousandths by resource name.
+
+    `guarantee` maps a name to the least that is held back for the subtree; an absent name is not
+    guaranteed. `limit` maps a name to the most that the subtree may consume; an absent name is
+    unlimited, and zero is a limit.
+    """
+
+    __slots__ = ("guarantee", "limit")
+
+    def __init__(self, guarantee: Mapping[str, int], limit: Mapping[str, int]) -> None:
+        self.guarantee = dict(guarantee)
+        self.limit = dict(limit)
+
+
+#: The quota of a role that has none.
+NO_QUOTA: Final = Quota({}, {})
 
 
 def check_quota(tree: RoleTree, path: str, quota: Quota) -> None:
@@ -22,6 +46,7 @@ def check_quota(tree: RoleTree, path: str, quota: Quota) -> None:
     for name, least in quota.guarantee.items():
         _check_limits_above(tree, path, quota, name, least)
     node = tree.get(path)
+    _check_sum_of_all(tree, node, quota)
     if node is not None:
         _check_limits_below(node, quota)
     for name in quota.guarantee.keys() | (node.quota.guarantee.keys() if node else set()):
@@ -48,6 +73,18 @@ def _check_limits_below(node: RoleNode, quota: Quota) -> None:
                     f"role {node.path!r}: limit {_amount(name, quota.limit[name])} is below the "
                     f"guarantee {_amount(name, least)} of {below.path!r}"
                 )
+
+
+def _check_sum_of_all(tree: RoleTree, node: RoleNode | None, quota: Quota) -> None:
+    """Refuse guarantees that no cluster could meet together, which sums could not hold."""
+    for name, least in quota.guarantee.items():
+        before = 0 if node is None else node.quota.guarantee.get(name, 0)
+        together = tree.guaranteed[name] - before + least
+        if together > MAX_MILLI:
+            raise QuotaError(
+                f"with {_amount(name, least)} all roles would be guaranteed "
+                f"{_amount(name, together)} together, which is over-large"
+            )
 
 
 def _check_sums(tree: RoleTree, path: str, quota: Quota, name: str) -> None:

@@ -76,6 +76,10 @@ class Totals:
         self._replace(self.quantities - self._quantities_of(agent))
         del self._agents[agent]
 
+    def replace(self, quantities: Quantities) -> None:
+        """Set the sum of all agents, for an owner that keeps account of them itself. O(names)."""
+        self._replace(quantities)
+
     def copy(self) -> Totals:
         """Return a copy that changes on its own from now on. O(agents)."""
         twin = Totals()

@@ -1,0 +1,972 @@
+"""One allocation cycle: which resources of which agents are offered to whom (contract §6).
+
+Python says when a cycle runs and what becomes of its offers; the walk over agents, roles and
+frameworks runs here, on numbers: bundles stand for resources, rows of integers for what quotas
+allow, and the orders are those that the sorters keep. The state (S3) tells whom to look at.
+
+C1. An attempt to offer an agent to a subscription depends on what is available there, on limits
+    and headroom, and on filters and minima, but not on the order; what it was refused for goes on
+    to refuse it while the cycle gives away more (S4). So an agent's turn ends with nothing that
+    anybody would take, which is why the next cycle need not look at it again.
+C2. For the same reason, once all active roles are at their limits for some names, they are so for
+    the rest of the cycle: agents that have nothing else are passed over (`hopeless`).
+"""
+
+cimport cython
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
+from libc.stdlib cimport qsort
+from libc.string cimport memcpy, memset
+
+from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
+from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
+from allocator.engine._order cimport FAIR_SHARE, GUARANTEES, mixed, sort_by_place
+from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
+from allocator.engine._state cimport (
+    GPU_RESOURCES,
+    MULTI_ROLE,
+    REGION_AWARE,
+    SHARED_RESOURCES,
+    Agent,
+    State,
+    Subscription,
+)
+from allocator.sorter._drf cimport DRFSorter, Walk
+from allocator.sorter._siblings cimport NONE
+
+import numpy as np
+
+from allocator.engine._order import stage_salt
+from allocator.engine.fitting import fit, least, unreserved_scalars
+from allocator.engine.frameworks import suffices
+from allocator.engine.offers import Offer
+from allocator.resources import Resources
+from allocator.sorter import RandomSorter
+
+cdef object EMPTY = Resources()
+
+#: What `Cycle.misfit` says of an agent that a framework's own constraints rule out.
+CONSTRAINTS = "constraints"
+
+cdef struct Look:
+    Py_ssize_t first  # place of its first pair in `Cycle.pairs`, ALL to try everybody
+    int32_t agent     # index of the agent
+
+
+cdef enum:
+    ALL = -1              # look at an agent for everybody's sake
+    N_ROWS = 6            # scratch rows of a cycle
+    MAX_HOPELESS = 16     # how many sets of names C2 is noted for
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Cycle:
+    """One run over the agents that are due.
+
+    Parameters
+    ----------
+    state : State
+        What there is; the cycle holds what it offers.
+    rules : Rules
+        What does not change from cycle to cycle.
+    number : int
+        The cycle's number, from 1, which the order of agents depends on.
+    watch : Watch, optional
+        Told each decision; nothing is passed over then that it might want to hear of.
+    """
+
+    cdef State state
+    cdef Bundles bundles
+    cdef RoleTree tree
+    cdef object seed               # str: of all orders
+    cdef object default_minimum    # tuple of Quantities
+    cdef object region             # str or None: where the master is
+    cdef object watch              # Watch or None
+    cdef bint filter_gpus          # whether GPU agents are kept for GPU frameworks
+    cdef int64_t number
+
+    # Whom to look at.
+    cdef Look *looks               # (n_looks,)
+    cdef Py_ssize_t n_looks
+    cdef Py_ssize_t capacity
+    cdef uint64_t *pairs           # (n_pairs,) agent << 32 | leaf, sorted: what was reopened
+    cdef Py_ssize_t n_pairs
+    cdef list fresh                # Subscription: active ones to be tried on every agent
+
+    # What was made, in the order first made.
+    cdef int32_t *made_holdings    # (n_made,) holding
+    cdef int32_t *made_bundles     # (n_made,) what both stages offered; one reference each
+    cdef Py_ssize_t n_made
+    cdef Py_ssize_t made_capacity
+    cdef dict shown                # Agent -> shared entries offered in this cycle already
+
+    # Scratch.
+    cdef int64_t *rows             # (N_ROWS, stride)
+    cdef uint64_t hopeless[MAX_HOPELESS]  # sets of names that no role has room for (C2)
+    cdef int n_hopeless
+
+    def __cinit__(self, State state not None, rules, int64_t number, watch=None):
+        self.state = state
+        self.bundles = state.bundles
+        self.tree = state.tree
+        self.seed = rules.seed
+        self.default_minimum = rules.minimum
+        self.filter_gpus = rules.filter_gpus
+        self.region = rules.region
+        self.number = number
+        self.watch = watch
+        self.fresh = []
+        self.shown = {}
+        self.rows = <int64_t *>PyMem_Calloc(N_ROWS * self.bundles.stride, sizeof(int64_t))
+        if self.rows == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_Free(self.looks)
+        PyMem_Free(self.pairs)
+        PyMem_Free(self.made_holdings)
+        PyMem_Free(self.made_bundles)
+        PyMem_Free(self.rows)
+
+    def run(self, list named=None):
+        """Make all offers that can be made on the named agents, or on all that are due.
+
+        Returns
+        -------
+        OfferColumns
+            O(what changed).
+        """
+        self.state.in_cycle = True
+        try:
+            self.gather(named)
+            self.sync_roles()
+            self.serve_guarantees()
+            self.share_out()
+            return self.opened()
+        finally:
+            self.state.in_cycle = False
+            for leaf in self.fresh:
+                (<Subscription>leaf).is_wanted = False
+
+    # Whom to look at (S3).
+
+    cdef int gather(self, list named) except -1:
+        """Find the agents to look at, and take back the marks that led to them."""
+        cdef State state = self.state
+        cdef Subscription leaf
+        cdef Agent agent
+        for leaf in state.fresh:
+            if leaf.active:
+                leaf.is_wanted = True
+                self.fresh.append(leaf)
+        if named is not None:
+            self.spread_pairs()
+            for agent in named:
+                self.look(agent)
+            return 0
+        state.changed = False
+        self.take_pairs()
+        self.look_at_dirty()
+        if self.fresh or state.swept < state.epoch:
+            for agent in state.agents.values():
+                self.look(agent)
+            state.swept = state.epoch
+        else:
+            self.look_at_pairs()
+        state.fresh.clear()
+        return 0
+
+    cdef int spread_pairs(self) except -1:
+        """Have what was reopened looked at for everybody's sake: it is not worth a search now."""
+        cdef State state = self.state
+        cdef Py_ssize_t i
+        for i in range(state.n_reopened):
+            agent = state.agents_at[state.reopened[i] >> 32]
+            if agent is not None:
+                state.mark_dirty(agent)
+        state.n_reopened = 0
+        return 0
+
+    cdef int take_pairs(self) except -1:
+        """Take over what was reopened, by agent."""
+        cdef State state = self.state
+        self.pairs, self.n_pairs = state.reopened, state.n_reopened
+        state.reopened = NULL
+        state.n_reopened = state.reopened_capacity = 0
+        qsort(self.pairs, self.n_pairs, sizeof(uint64_t), compare_pairs)
+        return 0
+
+    cdef int look_at_dirty(self) except -1:
+        """Look at the dirty agents; those that are no candidates stay so."""
+        cdef State state = self.state
+        cdef Agent agent
+        cdef Py_ssize_t i
+        cdef Py_ssize_t n_left = 0
+        for i in range(state.n_dirty):
+            agent = state.agents_at[state.dirty[i]]
+            if agent is not None and agent.is_dirty:
+                self.look(agent)
+                if agent.is_dirty:
+                    state.dirty[n_left] = agent.index
+                    n_left += 1
+        state.n_dirty = n_left
+        return 0
+
+    cdef int look_at_pairs(self) except -1:
+        """Look at the agents that something was reopened on."""
+        cdef Py_ssize_t i
+        for i in range(self.n_pairs):
+            if i == 0 or self.pairs[i] >> 32 != self.pairs[i - 1] >> 32:
+                agent = self.state.agents_at[self.pairs[i] >> 32]
+                if agent is not None:
+                    self.look(agent)
+        return 0
+
+    cdef int look(self, Agent agent) except -1:
+        """Have a candidate's turn come, if there is anything to try on it."""
+        cdef Py_ssize_t first = ALL
+        if not agent.admitted or agent.cycle == self.number:
+            return 0
+        if agent.is_dirty or agent.looked < self.state.epoch or self.watch is not None:
+            # A shared entry can be offered again in the next cycle.
+            agent.is_dirty = agent.has_shared
+            agent.looked = self.state.epoch
+        else:
+            first = self.first_pair(agent.index)
+            if first == self.n_pairs and not self.fresh:
+                return 0
+        agent.cycle = self.number
+        if agent.bundle.available == NOTHING and self.watch is None:
+            return 0
+        if self.n_looks == self.capacity:
+            self.capacity = max(64, 2 * self.capacity)
+            self.looks = <Look *>grown(self.looks, self.capacity * sizeof(Look))
+        self.looks[self.n_looks].agent = agent.index
+        self.looks[self.n_looks].first = first
+        self.n_looks += 1
+        return 0
+
+    cdef Py_ssize_t first_pair(self, int32_t agent) noexcept:
+        """Return the place of an agent's first pair, `n_pairs` if it has none. O(log pairs)."""
+        cdef uint64_t least = <uint64_t>agent << 32
+        cdef Py_ssize_t low = 0
+        cdef Py_ssize_t high = self.n_pairs
+        cdef Py_ssize_t middle
+        while low < high:
+            middle = (low + high) // 2
+            if self.pairs[middle] < least:
+                low = middle + 1
+            else:
+                high = middle
+        if low < self.n_pairs and self.pairs[low] >> 32 == <uint64_t>agent:
+            return low
+        return self.n_pairs
+
+    cdef int arrange(self, int stage, uint64_t *keys, int32_t *order) except -1:
+        """Fill in the order of a stage: places in `looks`, and the keys that they go by."""
+        cdef uint64_t salt = stage_salt(self.seed, self.number, stage)
+        cdef Py_ssize_t n = self.n_looks
+        cdef Py_ssize_t i, j
+        cdef Agent a, b
+        for i in range(n):
+            a = self.state.agents_at[self.looks[i].agent]
+            keys[i] = mixed(a.id_hash ^ salt)
+            order[i] = <int32_t>i
+        sort_by_place(keys, order, <int32_t>n, keys + n, order + n)
+        # Agents of one key, of which there is hardly ever more than one, go by their ids.
+        for i in range(1, n):
+            j = i
+            while j and keys[j - 1] == keys[j]:
+                a = self.state.agents_at[self.looks[order[j - 1]].agent]
+                b = self.state.agents_at[self.looks[order[j]].agent]
+                if a.id <= b.id:
+                    break
+                order[j - 1], order[j] = order[j], order[j - 1]
+                j -= 1
+        return 0
+
+    cdef int walk(self, int stage) except -1:
+        """Give each agent its turn in a stage."""
+        cdef Py_ssize_t n = self.n_looks
+        cdef Py_ssize_t i
+        cdef Agent agent
+        cdef uint64_t *keys = <uint64_t *>grown(NULL, (2 * n + 1) * sizeof(uint64_t))
+        cdef int32_t *order = NULL
+        try:
+            order = <int32_t *>grown(NULL, (2 * n + 1) * sizeof(int32_t))
+            self.arrange(stage, keys, order)
+            for i in range(n):
+                agent = self.state.agents_at[self.looks[order[i]].agent]
+                if self.watch is not None:
+                    self.watch.turn(stage, agent)
+                if agent.bundle.available == NOTHING:
+                    continue
+                if stage == GUARANTEES:
+                    self.guarantees_turn(agent, keys[i])
+                else:
+                    self.fair_turn(agent, keys[i], self.looks[order[i]].first)
+        finally:
+            PyMem_Free(keys)
+            PyMem_Free(order)
+        return 0
+
+    # Stage one.
+
+    cdef int serve_guarantees(self) except -1:
+        """Offer what serves guarantees that are not met."""
+        cdef int64_t n_met = self.tree.n_met
+        if self.tree.n_guarantees and self.tree.required:
+            self.walk(GUARANTEES)
+            if n_met != self.tree.n_met and self.tree.required:
+                # What headroom held back beside another guarantee may come along now (S4).
+                self.state.epoch += 1
+        return 0
+
+    cdef int guarantees_turn(self, Agent agent, uint64_t key) except -1:
+        """Offer an agent to the roles whose guarantees it serves."""
+        cdef RoleNode node
+        cdef Subscription leaf
+        cdef RoleOrder roles
+        cdef LeafOrder leaves
+        if self.tree.needy is not None and self.tree.needy.first() == NONE:
+            return 0
+        self.tree.leaving = []
+        try:
+            roles = RoleOrder(self, key, True)
+            node = roles.next()
+            while node is not None and agent.bundle.available != NOTHING:
+                if node.on_unmet_path():
+                    leaves = LeafOrder(self, node, key)
+                    leaf = leaves.next()
+                    while leaf is not None:
+                        self.try_guarantee(agent, leaf)
+                        leaf = leaves.next()
+                node = roles.next()
+        finally:
+            roles = None  # the walk ends before the order that it follows changes
+            self.tree.leave_needy()
+        return 0
+
+    cdef int try_guarantee(self, Agent agent, Subscription leaf) except -1:
+        """Offer what stage one offers, if anything."""
+        cdef int32_t bundle
+        if self.misfit(agent, leaf) is None:
+            bundle = self.guaranteed(agent, leaf)
+            if bundle != NOTHING:
+                self.offer(agent, leaf, bundle)
+                release(self.bundles, bundle)
+        return 0
+
+    cdef int32_t guaranteed(self, Agent agent, Subscription leaf) except -1:
+        """Return what serves a guarantee, and what can come along, as a new reference."""
+        cdef Py_ssize_t stride = self.bundles.stride
+        cdef int64_t *remaining = self.rows
+        cdef int64_t *serves = self.rows + stride
+        cdef int64_t *offered = self.rows + 2 * stride
+        cdef int64_t *required = self.rows + 3 * stride
+        cdef int64_t *whole = self.rows + 4 * stride
+        cdef Py_ssize_t column
+        cdef int64_t bound, surplus
+        cdef bint any_serves = False
+        cdef int32_t seen = self.seen(agent, leaf)
+        cdef int32_t along
+        if seen == NOTHING:
+            return NOTHING
+        self.tree.remaining(leaf.node, remaining)
+        self.tree.serves(leaf.node, serves, required)
+        if self.is_intricate(seen):
+            return self.guaranteed_by_value(leaf, seen, remaining, serves)
+        memcpy(whole, self.bundles.plain + seen * stride, stride * sizeof(int64_t))
+        for column in range(self.bundles.n_columns):
+            offered[column] = max(min(whole[column], min(serves[column], remaining[column])), 0)
+            if offered[column]:
+                any_serves = True
+        if not any_serves:
+            release(self.bundles, seen)
+            return NOTHING
+        self.tree.required_after(leaf.node, offered, required)
+        for column in range(self.bundles.n_columns):
+            bound = remaining[column]
+            if bound != INT64_MAX:
+                bound -= offered[column]
+            if required[column] > 0:
+                surplus = self.state.headroom_row[column] - offered[column] - required[column]
+                bound = min(bound, surplus)
+            bound = min(bound, whole[column] - offered[column])
+            if bound > 0:
+                offered[column] += bound
+        along = self.bundles.along(seen, leaf.viewer)
+        release(self.bundles, seen)
+        seen = self.bundles.of_row(offered, self.bundles.bundles[along].rest)
+        release(self.bundles, along)
+        return seen
+
+    cdef int32_t guaranteed_by_value(
+        self, Subscription leaf, int32_t seen, const int64_t *remaining, const int64_t *serves
+    ) except -1:
+        """Do as `guaranteed` where unreserved scalars have more than a name; takes `seen` over."""
+        cdef int64_t *row = self.rows + 4 * self.bundles.stride
+        cdef int64_t *required = self.rows + 3 * self.bundles.stride
+        cdef int32_t along
+        visible = self.bundles.value(seen)
+        unreserved = unreserved_scalars(visible)
+        left = self.bounds(remaining)
+        bounds = {
+            name: min(milli, left.get(name, milli))
+            for name, milli in self.amounts(serves).items()
+        }
+        serving = fit(unreserved, bounds, others=False)
+        if not serving:
+            release(self.bundles, seen)
+            return NOTHING
+        served = serving.quantities().milli
+        memset(row, 0, self.bundles.stride * sizeof(int64_t))
+        for name, milli in served.items():
+            row[<Py_ssize_t>self.bundles.column(name)] = milli
+        self.tree.required_after(leaf.node, row, required)
+        headroom = self.state.headroom
+        surplus = {
+            name: headroom[name] - served.get(name, 0) - milli
+            for name, milli in self.amounts(required).items()
+            if milli > 0
+        }
+        left = {name: milli - served.get(name, 0) for name, milli in left.items()}
+        further = fit(unreserved - serving, least(left, surplus))
+        along = self.bundles.along(seen, leaf.viewer)
+        offered = self.bundles.value(along) + serving + further
+        release(self.bundles, along)
+        release(self.bundles, seen)
+        return self.state.bundle_of(offered)
+
+    # Stage two.
+
+    cdef int share_out(self) except -1:
+        """Offer what is left in the order of shares."""
+        cdef int64_t n_met = self.tree.n_met
+        self.walk(FAIR_SHARE)
+        if n_met != self.tree.n_met:
+            # What headroom held back may be offered now (S4).
+            self.state.epoch += 1
+        return 0
+
+    cdef int fair_turn(self, Agent agent, uint64_t key, Py_ssize_t first) except -1:
+        """Offer an agent to everybody, or to those for whom something changed."""
+        cdef uint64_t names = 0
+        cdef bint is_bound = self.tree.n_quotas and self.watch is None and (
+            self.bundles.bundles[agent.bundle.available].rest == NOTHING)
+        if is_bound:
+            names = self.names_with_headroom(agent)
+            if names == 0 or self.is_hopeless(names):
+                return 0
+        if first != ALL:
+            return self.fair_turn_of_some(agent, key, first)
+        if self.first_takes_all(agent):
+            return 0
+        return self.fair_turn_of_all(agent, key, names)
+
+    cdef bint first_takes_all(self, Agent agent) except -1:
+        """Offer the whole agent to the neediest, if that is what comes of its turn.
+
+        Most turns end so; the orders, which only matter for the next in turn, need not be kept.
+        """
+        cdef RoleNode node
+        cdef Subscription leaf
+        cdef int32_t place, bundle
+        cdef bint takes_all
+        if self.tree.drf is None or self.watch is not None or agent.has_shared:
+            return False
+        place = self.tree.drf.first()
+        if place == NONE:
+            return True
+        node = self.tree.nodes[self.tree.drf.labels[place]]
+        if node.drf is None:
+            return False
+        self.sync_leaves(node)
+        leaf = node.at_leaf[node.drf.first()]
+        if self.misfit(agent, leaf) is not None:
+            return False
+        bundle = self.fair(agent, leaf)
+        takes_all = bundle == agent.bundle.available and self.accepts(agent, leaf, bundle)
+        if takes_all:
+            self.give(agent, leaf, bundle)
+        release(self.bundles, bundle)
+        return takes_all
+
+    cdef int fair_turn_of_all(self, Agent agent, uint64_t key, uint64_t names) except -1:
+        """Try everybody; `names` are those that headroom leaves, 0 if that does not bind all."""
+        cdef RoleOrder roles = RoleOrder(self, key, False)
+        cdef RoleNode node = roles.next()
+        cdef LeafOrder leaves
+        cdef Subscription leaf
+        cdef bint all_closed = names != 0
+        while node is not None:
+            if not (names and is_closed(node, names)):
+                all_closed = False
+                leaves = LeafOrder(self, node, key)
+                leaf = leaves.next()
+                while leaf is not None:
+                    self.try_fair(agent, leaf)
+                    if agent.bundle.available == NOTHING:
+                        return 0
+                    leaf = leaves.next()
+            node = roles.next()
+        if all_closed and self.n_hopeless < MAX_HOPELESS:
+            self.hopeless[self.n_hopeless] = names
+            self.n_hopeless += 1
+        return 0
+
+    cdef int fair_turn_of_some(self, Agent agent, uint64_t key, Py_ssize_t first) except -1:
+        """Try the fresh subscriptions, and those reopened on the agent."""
+        cdef list wanted = list(self.fresh)
+        cdef Subscription leaf
+        cdef RoleNode node
+        cdef RoleOrder roles
+        cdef LeafOrder leaves
+        while first < self.n_pairs and self.pairs[first] >> 32 == <uint64_t>agent.index:
+            leaf = self.state.leaves_at[self.pairs[first] & 0xFFFFFFFF]
+            if leaf is not None and leaf.active and not leaf.is_wanted and (
+                    leaf.stamp != self.stamp_of(agent)):
+                leaf.stamp = self.stamp_of(agent)
+                wanted.append(leaf)
+            first += 1
+        if len(wanted) <= 1:
+            # Often just one came back; it needs no order.
+            for leaf in wanted:
+                self.try_fair(agent, leaf)
+            return 0
+        nodes = {(<Subscription>leaf).node for leaf in wanted}
+        roles = RoleOrder(self, key, False)
+        node = roles.next()
+        while node is not None:
+            if node in nodes:
+                leaves = LeafOrder(self, node, key)
+                leaf = leaves.next()
+                while leaf is not None:
+                    if leaf.is_wanted or leaf.stamp == self.stamp_of(agent):
+                        self.try_fair(agent, leaf)
+                        if agent.bundle.available == NOTHING:
+                            return 0
+                    leaf = leaves.next()
+            node = roles.next()
+        return 0
+
+    cdef int64_t stamp_of(self, Agent agent) noexcept:
+        """Return what tells this agent's turn in this cycle from all others."""
+        return self.number << 32 | agent.index
+
+    cdef int try_fair(self, Agent agent, Subscription leaf) except -1:
+        """Offer what stage two offers, if anything."""
+        cdef int32_t bundle
+        if self.misfit(agent, leaf) is None:
+            bundle = self.fair(agent, leaf)
+            if self.watch is not None:
+                self.watch.considered(agent, leaf, self.bundles.value(bundle))
+            if bundle != NOTHING:
+                self.offer(agent, leaf, bundle)
+                release(self.bundles, bundle)
+        return 0
+
+    cdef int32_t fair(self, Agent agent, Subscription leaf) except -1:
+        """Return all that is visible within limits and headroom, as a new reference."""
+        cdef Py_ssize_t stride = self.bundles.stride
+        cdef int64_t *bounds = self.rows
+        cdef int64_t *chopped = self.rows + stride
+        cdef const int64_t *plain
+        cdef Py_ssize_t column
+        cdef bint is_whole = True
+        cdef int32_t seen = self.seen(agent, leaf)
+        if seen == NOTHING or not self.tree.n_quotas:
+            return seen
+        self.tree.remaining(leaf.node, bounds)
+        for column in range(self.bundles.n_columns):
+            if self.tree.required_row[column] > 0:
+                bounds[column] = min(
+                    bounds[column],
+                    self.state.headroom_row[column] - self.tree.required_row[column])
+        if self.is_intricate(seen):
+            return self.fair_by_value(seen, bounds)
+        plain = self.bundles.plain + seen * stride
+        for column in range(self.bundles.n_columns):
+            chopped[column] = plain[column]
+            if plain[column] > bounds[column]:
+                chopped[column] = max(bounds[column], 0)
+                is_whole = is_whole and not plain[column]
+        if is_whole:
+            return seen
+        column = self.bundles.bundles[seen].rest
+        chosen = self.bundles.of_row(chopped, <int32_t>column)
+        release(self.bundles, seen)
+        return chosen
+
+    cdef int32_t fair_by_value(self, int32_t seen, const int64_t *bounds) except -1:
+        """Do as `fair` where unreserved scalars have more than a name; takes `seen` over."""
+        visible = self.bundles.value(seen)
+        allowed = self.bounds(bounds)
+        release(self.bundles, seen)
+        if allowed:
+            unreserved = unreserved_scalars(visible)
+            visible = visible - unreserved + fit(unreserved, allowed)
+        return self.state.bundle_of(visible)
+
+    cdef uint64_t names_with_headroom(self, Agent agent) noexcept:
+        """Return the names available on an agent that headroom leaves; see `Bundle.names`."""
+        cdef uint64_t names = self.bundles.bundles[agent.bundle.available].names
+        cdef Py_ssize_t column
+        for column in range(min(63, self.bundles.n_columns)):
+            if (self.tree.required_row[column] > 0
+                    and self.state.headroom_row[column] <= self.tree.required_row[column]):
+                names &= ~(<uint64_t>1 << column)
+        return names
+
+    cdef bint is_hopeless(self, uint64_t names) noexcept:
+        """Tell whether it is known that no role has room for any of these names (C2)."""
+        cdef int i
+        for i in range(self.n_hopeless):
+            if not names & ~self.hopeless[i]:
+                return True
+        return False
+
+    # Both stages.
+
+    cdef object misfit(self, Agent agent, Subscription leaf):
+        """Return what rules an offer out (§6.5): a capability's name, or `CONSTRAINTS`."""
+        if agent.has_gpus and self.filter_gpus and not leaf.can & GPU_RESOURCES:
+            return "GPU_RESOURCES"
+        if (agent.region is not None and self.region is not None
+                and not leaf.can & REGION_AWARE and agent.region != self.region):
+            return "REGION_AWARE"
+        if leaf.can & MULTI_ROLE and not agent.multi_role:
+            return "MULTI_ROLE"
+        if leaf.is_nested and not agent.hierarchical:
+            return "HIERARCHICAL_ROLE"
+        if leaf.constraints is not None and not leaf.constraints.admits(agent):
+            return CONSTRAINTS
+        return None
+
+    cdef int32_t seen(self, Agent agent, Subscription leaf) except -1:
+        """Return what of the available resources the framework may see, as a new reference."""
+        cdef int32_t rest = self.bundles.bundles[agent.bundle.available].rest
+        cdef int32_t seen
+        if rest == NOTHING or self.bundles.rests[rest].is_open:
+            return retained(self.bundles, agent.bundle.available)
+        seen = self.bundles.seen_by(agent.bundle.available, leaf.viewer)
+        if self.bundles.rests[rest].is_shared and agent in self.shown:
+            value = self.bundles.value(seen).minus_floor(self.shown[agent])
+            release(self.bundles, seen)
+            seen = self.state.bundle_of(value)
+        return seen
+
+    cdef bint is_intricate(self, int32_t bundle) noexcept:
+        """Tell whether quota binds entries with more to them than a name and an amount."""
+        cdef int32_t rest = self.bundles.bundles[bundle].rest
+        return rest != NOTHING and self.bundles.rests[rest].charged != NULL
+
+    cdef int offer(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
+        """Offer resources, unless they are too little or refused by a filter."""
+        cdef bint is_accepted
+        if self.watch is not None:
+            self.watch.offering(agent, leaf, self.bundles.value(bundle))
+        is_accepted = self.accepts(agent, leaf, bundle)
+        if is_accepted:
+            self.give(agent, leaf, bundle)
+        if self.watch is not None:
+            self.watch.decided(agent, leaf, self.bundles.value(bundle), is_accepted)
+        return 0
+
+    cdef bint accepts(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
+        """Tell whether resources are enough, and refused by no filter."""
+        minimum = self.default_minimum if leaf.own_minimum is None else leaf.own_minimum
+        if minimum and not self.suffices(bundle, minimum):
+            return False
+        return not self.state.filters.rejects(self.bundles, leaf.index, agent.index, bundle)
+
+    cdef bint suffices(self, int32_t bundle, tuple minimum) except -1:
+        """Tell whether resources contain any one of the amounts of `minimum`. O(names)."""
+        cdef int32_t rest = self.bundles.bundles[bundle].rest
+        cdef const int64_t *whole
+        cdef int64_t milli
+        if rest != NOTHING and self.bundles.rests[rest].is_counted:
+            return suffices(self.bundles.value(bundle), minimum)
+        whole = self.bundles.whole(bundle, self.rows + 5 * self.bundles.stride)
+        for amounts in minimum:
+            for name, milli in amounts.milli.items():
+                column = self.bundles.totals.columns.get(name)
+                if column is None or <Py_ssize_t>column >= self.bundles.n_columns or (
+                        whole[<Py_ssize_t>column] < milli):
+                    break
+            else:
+                return True
+        return False
+
+    cdef int give(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
+        """Offer resources, which leave the agent at once."""
+        cdef int32_t holding = self.state.hold(leaf, agent, bundle, True, True)
+        cdef int32_t made = self.state.holdings[holding].made
+        cdef int32_t rest = self.bundles.bundles[bundle].rest
+        cdef int32_t before
+        if 0 <= made < self.n_made and self.made_holdings[made] == holding:
+            before = self.made_bundles[made]
+            self.made_bundles[made] = self.bundles.plus(before, bundle)
+            release(self.bundles, before)
+        else:
+            self.note_made(holding, bundle)
+        if rest != NOTHING and self.bundles.rests[rest].is_shared:
+            shared = self.bundles.value(bundle).shared()
+            self.shown[agent] = self.shown.get(agent, EMPTY) + shared
+        return 0
+
+    cdef int note_made(self, int32_t holding, int32_t bundle) except -1:
+        """Note a first offer of an agent to a subscription in this cycle."""
+        if self.n_made == self.made_capacity:
+            self.made_capacity = max(64, 2 * self.made_capacity)
+            self.made_holdings = <int32_t *>grown(
+                self.made_holdings, self.made_capacity * sizeof(int32_t))
+            self.made_bundles = <int32_t *>grown(
+                self.made_bundles, self.made_capacity * sizeof(int32_t))
+        self.made_holdings[self.n_made] = holding
+        self.made_bundles[self.n_made] = retained(self.bundles, bundle)
+        self.state.holdings[holding].made = <int32_t>self.n_made
+        self.n_made += 1
+        return 0
+
+    cdef OfferColumns opened(self):
+        """Open the offers that were made, and return them."""
+        cdef State state = self.state
+        cdef OfferColumns columns = OfferColumns.__new__(OfferColumns)
+        cdef Py_ssize_t i
+        cdef int32_t holding
+        columns.bundles = self.bundles
+        columns.first_number = state.n_offers_made + 1
+        columns.agents = [None] * self.n_made
+        columns.leaves = [None] * self.n_made
+        for i in range(self.n_made):
+            holding = self.made_holdings[i]
+            state.n_offers_made += 1
+            state.open_offer(holding, self.made_bundles[i], state.n_offers_made)
+            columns.agents[i] = state.agents_at[state.holdings[holding].agent]
+            columns.leaves[i] = state.leaves_at[state.holdings[holding].leaf]
+        columns.offered = self.made_bundles
+        columns.n = self.n_made
+        self.made_bundles = NULL
+        self.n_made = self.made_capacity = 0
+        return columns
+
+    # Orders.
+
+    cdef int sync_roles(self) except -1:
+        """Take over the totals in the role sorters: they stand still in a cycle."""
+        if self.tree.drf is not None:
+            self.tree.drf.sync()
+            if self.tree.needy is not None:
+                self.tree.needy.sync()
+        return 0
+
+    cdef int sync_leaves(self, RoleNode node) except -1:
+        """Take over the totals in the sorter of a role's frameworks, once in a cycle."""
+        if node.synced != self.number:
+            node.drf.sync()
+            node.synced = self.number
+        return 0
+
+    # For what is worked out by value.
+
+    cdef dict bounds(self, const int64_t *row):
+        """Return bounds by name; INT64_MAX is none."""
+        cdef Py_ssize_t column
+        return {
+            name: row[<Py_ssize_t>column]
+            for name, column in self.bundles.totals.columns.items()
+            if column < self.bundles.n_columns and row[<Py_ssize_t>column] != INT64_MAX
+        }
+
+    cdef dict amounts(self, const int64_t *row):
+        """Return amounts by name, without zeros."""
+        return {
+            name: row[<Py_ssize_t>column]
+            for name, column in self.bundles.totals.columns.items()
+            if column < self.bundles.n_columns and row[<Py_ssize_t>column]
+        }
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class RoleOrder:
+    """The roles in the order of the moment, for stage one perhaps only those with an unmet path."""
+
+    cdef RoleTree tree
+    cdef DRFSorter drf     # compiled sorter that is walked, or None
+    cdef Walk steps        # over `drf`
+    cdef object paths      # iterator of str: the order of another sorter
+
+    def __cinit__(self, Cycle cycle, uint64_t key, bint needy_only):
+        self.tree = cycle.tree
+        self.drf = self.tree.needy if needy_only and self.tree.drf is not None else self.tree.drf
+        if self.drf is not None:
+            self.steps = Walk(self.drf)
+        else:
+            self.paths = ordered(self.tree.sorter, key)
+
+    cdef RoleNode next(self):
+        cdef int32_t place
+        if self.paths is not None:
+            path = next(self.paths, None)
+            return None if path is None else self.tree.nodes[path]
+        place = self.steps.advance()
+        return None if place == NONE else self.tree.nodes[self.drf.labels[place]]
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class LeafOrder:
+    """The subscriptions to a role in the order of the moment."""
+
+    cdef RoleNode node
+    cdef Walk steps         # over the node's compiled sorter
+    cdef object frameworks  # iterator of str: the order of another sorter
+
+    def __cinit__(self, Cycle cycle, RoleNode node, uint64_t key):
+        self.node = node
+        if node.drf is not None:
+            cycle.sync_leaves(node)
+            self.steps = Walk(node.drf)
+        else:
+            self.frameworks = ordered(node.sorter, mixed(key ^ node.id_hash))
+
+    cdef Subscription next(self):
+        cdef int32_t place
+        if self.frameworks is not None:
+            framework = next(self.frameworks, None)
+            return None if framework is None else self.node.subscriptions[framework]
+        place = self.steps.advance()
+        return None if place == NONE else self.node.at_leaf[place]
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class OfferColumns:
+    """The offers of one cycle, numbered one after the other, as columns."""
+
+    cdef Bundles bundles
+    cdef readonly int64_t first_number  # N of the first one's id "ON"
+    cdef readonly Py_ssize_t n
+    cdef int32_t *offered               # (n,) bundles; one reference each
+    cdef list agents                    # (n,) Agent
+    cdef list leaves                    # (n,) Subscription
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.bundles is not None:
+            for i in range(self.n):
+                release(self.bundles, self.offered[i])
+        PyMem_Free(self.offered)
+
+    def offer(self, Py_ssize_t i):
+        """Return the offer at a place, which must be one. O(1)."""
+        cdef Subscription leaf = self.leaves[i]
+        cdef Agent agent = self.agents[i]
+        return tuple.__new__(Offer, (
+            f"O{self.first_number + i}",
+            leaf.framework.id,
+            leaf.node.path,
+            agent.id,
+            self.bundles.value(self.offered[i]),
+        ))
+
+    def columns(self, const int64_t[:] places):
+        """Return the offers at some places as `Offers.columns` does. O(places × names)."""
+        cdef Py_ssize_t n = places.shape[0]
+        cdef Py_ssize_t i, column
+        cdef const int64_t *whole
+        cdef Subscription leaf
+        cdef Distinct agents = Distinct()
+        cdef Distinct frameworks = Distinct()
+        cdef Distinct roles = Distinct()
+        cdef int64_t[::1] agent_index = np.empty(n, np.int64)
+        cdef int64_t[::1] framework_index = np.empty(n, np.int64)
+        cdef int64_t[::1] role_index = np.empty(n, np.int64)
+        cdef int64_t[:, ::1] quantities = np.zeros((n, self.bundles.n_columns), np.int64)
+        cdef int64_t[::1] scratch = np.empty(self.bundles.stride, np.int64)
+        for i in range(n):
+            leaf = self.leaves[places[i]]
+            agent_index[i] = agents.place(self.agents[places[i]])
+            framework_index[i] = frameworks.place(leaf.framework)
+            role_index[i] = roles.place(leaf.node)
+            whole = self.bundles.whole(self.offered[places[i]], &scratch[0])
+            for column in range(self.bundles.n_columns):
+                quantities[i, column] = whole[column]
+        used = np.asarray(quantities).any(axis=0)
+        names = sorted(
+            name for name, column in self.bundles.totals.columns.items()
+            if column < len(used) and used[column])
+        picked = [self.bundles.totals.columns[name] for name in names]
+        return {
+            "agent": np.asarray(agent_index),
+            "framework": np.asarray(framework_index),
+            "role": np.asarray(role_index),
+            "quantities": np.asarray(quantities)[:, picked],
+            "agents": [(<Agent>agent).id for agent in agents.found],
+            "frameworks": [framework.id for framework in frameworks.found],
+            "roles": [(<RoleNode>role).path for role in roles.found],
+            "names": names,
+        }
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Distinct:
+    """The distinct ones of some objects, in the order first met."""
+
+    cdef list found
+    cdef IntMap places  # address of an object in `found` -> its place there
+
+    def __cinit__(self):
+        self.found = []
+
+    def __dealloc__(self):
+        clear(&self.places)
+
+    cdef int32_t place(self, object record) except -1:
+        """Return the place of an object. O(1)."""
+        cdef uint64_t address = <uint64_t><void *>record
+        cdef int32_t place = get(&self.places, address)
+        if place == NONE:
+            reserve_one(&self.places)
+            place = <int32_t>len(self.found)
+            self.found.append(record)
+            put(&self.places, address, place)
+        return place
+
+
+cdef bint is_closed(RoleNode node, uint64_t names) noexcept:
+    """Tell whether a limit on the path leaves no room for each of these names. O(depth × names)."""
+    cdef Py_ssize_t column
+    while node is not None and names:
+        if node.limit != NULL:
+            for column in range(min(63, node.bundles.n_columns)):
+                if node.limit[column] != INT64_MAX and (
+                        node.rows[CONSUMED * node.stride + column] >= node.limit[column]):
+                    names &= ~(<uint64_t>1 << column)
+        node = node.parent
+    return names == 0
+
+
+cdef object ordered(object sorter, uint64_t key):
+    """Return a sorter's order; a random one draws from a stream of the agent's (and role's) own."""
+    if isinstance(sorter, RandomSorter):
+        sorter.begin(key)
+    return iter(sorter.order())
+
+
+cdef int compare_pairs(const void *a, const void *b) noexcept nogil:
+    cdef uint64_t left = (<const uint64_t *>a)[0]
+    cdef uint64_t right = (<const uint64_t *>b)[0]
+    return (left > right) - (left < right)
+
+
+cdef void *grown(void *memory, size_t n_bytes) except NULL:
+    """Return memory with room for so many bytes; raises `MemoryError`, leaving it as it was."""
+    cdef void *larger = PyMem_Realloc(memory, n_bytes)
+    if larger == NULL:
+        raise MemoryError
+    return larger

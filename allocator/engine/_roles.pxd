@@ -1,0 +1,93 @@
+"""Role nodes and their tree as other compiled modules see them. Rows are as `Bundles` has them."""
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+from allocator.engine._bundles cimport Bundles
+from allocator.sorter._drf cimport DRFSorter
+
+cdef enum:
+    # The sums of a role, each a row over its subtree in 1/1000 (R2).
+    RESERVED            # reserved to it, in use or not
+    OFFERED             # in open offers
+    ALLOCATED           # in use
+    CONSUMED            # what counts against its quota (R3)
+    NEED                # what has to be held back for it (R4)
+    CHILDREN_NEED       # Σ NEED of its children
+    CHILDREN_GUARANTEE  # Σ what its children are guaranteed, by themselves or by theirs
+    N_SUMS
+
+
+cdef class RoleNode:
+    cdef readonly str path         # full path
+    cdef readonly uint64_t id_hash  # sets the random order of its frameworks apart from others'
+    cdef readonly RoleNode parent  # None for a top-level role
+    cdef readonly dict children    # full path -> child
+    cdef readonly dict subscriptions  # framework id -> Subscription, also ones that have left
+    cdef readonly object sorter    # Sorter: the frameworks of this very role by what they hold in it
+    cdef DRFSorter drf             # the same if it is the compiled one, else None
+    cdef list at_leaf              # leaf of `drf` -> Subscription
+    cdef readonly int32_t n_active  # active subscriptions (R5)
+    cdef readonly double weight
+    cdef readonly object quota     # Quota; NO_QUOTA if there is none
+    cdef int32_t n_reserving       # agents with anything reserved to exactly this role (R1)
+    cdef Bundles bundles           # tells the columns
+    cdef Py_ssize_t stride         # of the rows
+    cdef int64_t *rows             # (N_SUMS, stride) the sums
+    cdef int64_t *guarantee        # (stride,) 0 where nothing is guaranteed; NULL without a quota
+    cdef int64_t *limit            # (stride,) INT64_MAX where there is none; NULL without a quota
+    cdef bint is_unmet             # whether an amount that it is guaranteed is not consumed
+    cdef int64_t synced            # number of the last cycle that `drf` took over the totals for
+    cdef bint in_needy             # whether it is active in `RoleTree.needy` (R6)
+    cdef dict copies               # (sum, agent id, identity) -> copies of a shared entry held here
+
+    cdef int fit_columns(self) except -1
+    cdef int store_quota(self, object quota) except -1
+    cdef RoleNode copy_for(self, RoleNode parent, Bundles bundles)
+    cdef bint on_unmet_path(self) noexcept
+    cdef bint falls_short(self) noexcept
+
+
+cdef class RoleTree:
+    cdef readonly object totals    # Totals of all sorters
+    cdef readonly Bundles bundles  # tells the columns
+    cdef readonly object sorter    # Sorter: hierarchical, of the roles with frameworks
+    cdef DRFSorter drf             # the same if it is the compiled one, else None
+    cdef DRFSorter needy           # like `drf`, with the unmet roles active only; None if no need (R6)
+    cdef object framework_sorter   # makes the sorter of a role's frameworks on `totals`
+    cdef readonly dict nodes       # path -> RoleNode, in the order in which they came to be
+    cdef int64_t *required_row     # (stride,) Σ NEED of the top-level roles (R4)
+    cdef Py_ssize_t stride
+    cdef readonly Py_ssize_t n_quotas      # roles with a quota
+    cdef Py_ssize_t n_guarantees   # roles with a guarantee
+    cdef list leaving              # RoleNode: active in `needy` until an agent's turn ends, or None
+    cdef readonly object guaranteed  # Tally: what all roles are guaranteed, in Python integers
+    cdef readonly int64_t n_met    # grows when a name is no longer required
+
+    cdef int fit_columns(self) except -1
+    cdef RoleTree copy_for(self, Bundles bundles)
+    cdef int adopt(
+        self, RoleNode node, str framework, object subscription, int32_t leaf
+    ) except -1
+    cdef int hold(
+        self, RoleNode node, const int64_t *whole, const int64_t *charged, bint offered,
+        int64_t sign
+    ) except -1
+    cdef int keep(self, RoleNode node, const int64_t *whole) except -1
+    cdef int hold_shared(
+        self, RoleNode node, str agent, object entry, Py_ssize_t column, int sum, int64_t sign
+    ) except -1
+    cdef int account(self, RoleNode node, const int64_t *change, int64_t times) except -1
+    cdef int refresh_need(self, RoleNode node, Py_ssize_t column) except -1
+    cdef int refresh_path(self, RoleNode node) except -1
+    cdef int refresh_unmet(self, RoleNode node) except -1
+    cdef int enter_needy_below(self, RoleNode node) except -1
+    cdef int enter_needy(self, RoleNode node) except -1
+    cdef int leave_needy(self) except -1
+    cdef int remake_needy(self) except -1
+    cdef bint remaining(self, RoleNode node, int64_t *row) noexcept
+    cdef void serves(self, RoleNode node, int64_t *row, int64_t *scratch) noexcept
+    cdef void required_after(self, RoleNode node, const int64_t *served, int64_t *row) noexcept
+
+
+cdef object named(Bundles bundles, const int64_t *row)
+cdef int count_copies(dict copies, tuple key, int64_t change) except -2

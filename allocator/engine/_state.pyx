@@ -1,0 +1,1349 @@
+"""The engine's state and its one mutator: everything that is kept is adjusted here.
+
+Each of the few changes below (something is held, moved from offered to allocated, given back;
+an agent's total changes; a subscription becomes active) adjusts every sum that depends on it at
+once: the agent's, the holding's, both sorters', the role tree's, the cluster's. Nothing else in
+the engine writes to those.
+
+A1. available + offered + allocated = total of an agent by identity, unless the total shrank below
+    what is in use (`overcommitted`): then available is total − offered − allocated, nowhere below
+    zero. Shared entries stay available while they are in use.
+A2. `offered` and `allocated` of an agent are the sums over its holdings; `allocated` also contains
+    `pending`: what frameworks that were not added yet use.
+S1. A holding, what one framework holds in one role on one agent, exists exactly while it is not
+    empty; it stands in the chains of its agent and of its subscription. Its open offers are
+    chained from the oldest to the newest and sum up to its `offered`.
+S2. `total`, `in_use` are sums over agents and holdings of scalars by name; `headroom` is what of
+    the agents' unreserved, non-revocable scalars is in no known framework's hands.
+S3. An agent is dirty if a cycle could make an offer to anybody on it for which it could not at its
+    last look; `fresh` has the subscriptions that could be offered what they could not before,
+    anywhere; `reopened` the pairs that could on one agent. What is in none of them is passed over:
+    the last look ended with nothing that anyone would take, and until one of these marks is set
+    there is nothing that could be taken then and could not now.
+S4. Within a cycle resources are only given away, so that whatever a quota refused it goes on to
+    refuse: limits leave less room, guarantees serve less, and available less required headroom
+    shrinks. The one exception is a name that is required no longer, which headroom then no longer
+    binds; `Cycle` marks all agents when that may matter. Between cycles, any change of what quotas
+    are about marks all agents (`touch_quotas`).
+"""
+
+cimport cython
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
+from libc.string cimport memcpy
+
+from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
+from allocator.engine._filters cimport Filters
+from allocator.engine._intmap cimport IntMap, clear, copy_to, drop, get, put, reserve_one
+from allocator.engine._roles cimport (
+    ALLOCATED,
+    CONSUMED,
+    OFFERED,
+    RoleNode,
+    RoleTree,
+    count_copies,
+    named,
+)
+from allocator.sorter._siblings cimport NONE
+
+from copy import copy
+from typing import NamedTuple
+
+from allocator.engine._order import hash64
+from allocator.errors import InvalidValue, OfferGone, ResourceError
+from allocator.resources import Quantities, Resources
+from allocator.resources.quantities import over_large
+from allocator.sorter import Totals
+
+cdef object EMPTY = Resources()
+
+cdef enum:
+    BEFORE = 0
+    AFTER = 1
+
+
+class Held(NamedTuple):
+    """What one framework holds in one role on one agent."""
+
+    agent: Agent
+    subscription: Subscription
+    offered: Resources
+    allocated: Resources
+    #: id → what of that open offer is still in it, oldest first; sums up to `offered`.
+    offers: dict
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Agent:
+    """One agent's resources, as `State` keeps them (A1, A2)."""
+
+    @property
+    def total(self):
+        """All that the agent has."""
+        return self.bundles.value(self.bundle.total)
+
+    @property
+    def available(self):
+        """What is neither offered nor allocated."""
+        return self.bundles.value(self.bundle.available)
+
+    @property
+    def offered(self):
+        """What is in open offers."""
+        return self.bundles.value(self.bundle.offered)
+
+    @property
+    def allocated(self):
+        """What frameworks use, also ones that were not added yet."""
+        return self.bundles.value(self.bundle.allocated)
+
+    @property
+    def capabilities(self):
+        """What it can do, by Mesos's names."""
+        return self.can
+
+    @capabilities.setter
+    def capabilities(self, can):
+        self.can = can
+        self.multi_role = "MULTI_ROLE" in can
+        self.hierarchical = "HIERARCHICAL_ROLE" in can
+
+    def __repr__(self):
+        return f"<agent record {self.id!r}>"
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Subscription:
+    """A framework in one role: a leaf that offers go to.
+
+    It exists while the framework is subscribed to the role or holds something there; it is active
+    while the framework is active and subscribed and has not suppressed the role.
+    """
+
+    def minimum(self, default):
+        """Return what an offer here must at least contain. O(1)."""
+        return default if self.own_minimum is None else self.own_minimum
+
+    def refresh(self):
+        """Take over what the framework can do and asks for. O(1)."""
+        framework, path = self.framework, self.node.path
+        can = framework.capabilities
+        self.can = (
+            ("GPU_RESOURCES" in can) * GPU_RESOURCES
+            | ("REGION_AWARE" in can) * REGION_AWARE
+            | ("MULTI_ROLE" in can) * MULTI_ROLE
+            | ("SHARED_RESOURCES" in can) * SHARED_RESOURCES
+        )
+        self.viewer = self.node.bundles.viewer(
+            path,
+            "REVOCABLE_RESOURCES" in can,
+            "SHARED_RESOURCES" in can,
+            "RESERVATION_REFINEMENT" in can,
+        )
+        self.constraints = framework.constraints.get(path)
+        self.own_minimum = framework.minimum_in(path)
+
+    @property
+    def should_be_active(self):
+        """Whether the framework wants offers in this role."""
+        return self.framework.active and self.subscribed and not self.suppressed
+
+    def __repr__(self):
+        return f"<subscription of {self.framework.id!r} to {self.node.path!r}>"
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class State:
+    """Agents, frameworks, roles, filters and open offers, and the sums over them.
+
+    Parameters
+    ----------
+    role_sorter, framework_sorter : callable
+        Make a hierarchical and a flat sorter on the totals given to them.
+    """
+
+    def __cinit__(self, role_sorter=None, framework_sorter=None):
+        self.free_holding = self.free_offer = NONE
+        self.epoch = 1
+        if role_sorter is None:  # a copy in the making
+            return
+        self.totals = Totals()
+        self.bundles = Bundles(self.totals)
+        self.tree = RoleTree(self.bundles, role_sorter, framework_sorter)
+        self.filters = Filters()
+        self.agents = {}
+        self.frameworks = {}
+        self.expected = {}
+        self.agents_at = []
+        self.free_agents = []
+        self.leaves_at = []
+        self.free_leaves = []
+        self.copies = {}
+        self.fresh = {}
+        self.fit_columns()
+
+    def __dealloc__(self):
+        # What is left refers to bundles, which go with their store.
+        PyMem_Free(self.total_row)
+        PyMem_Free(self.in_use_row)
+        PyMem_Free(self.headroom_row)
+        PyMem_Free(self.whole_row)
+        PyMem_Free(self.charged_row)
+        PyMem_Free(self.change_row)
+        PyMem_Free(self.holdings)
+        PyMem_Free(self.offers)
+        PyMem_Free(self.dirty)
+        PyMem_Free(self.reopened)
+        clear(&self.holding_of)
+        clear(&self.offer_of)
+
+    # Sums and columns.
+
+    @property
+    def total(self):
+        """What all agents have: a `Tally`. O(names)."""
+        return named(self.bundles, self.total_row)
+
+    @property
+    def in_use(self):
+        """What is offered or allocated, shared entries once an agent: a `Tally`. O(names)."""
+        return named(self.bundles, self.in_use_row)
+
+    @property
+    def headroom(self):
+        """What of all agents' unreserved, non-revocable scalars nobody has: a `Tally`. O(names)."""
+        return named(self.bundles, self.headroom_row)
+
+    cdef int fit_columns(self) except -1:
+        """Make all rows as long as those of the bundles. O(roles × columns) if they are not."""
+        cdef Py_ssize_t stride = self.bundles.stride
+        if stride == self.stride:
+            return 0
+        self.total_row = longer(self.total_row, self.stride, stride)
+        self.in_use_row = longer(self.in_use_row, self.stride, stride)
+        self.headroom_row = longer(self.headroom_row, self.stride, stride)
+        self.whole_row = longer(self.whole_row, self.stride, stride)
+        self.charged_row = longer(self.charged_row, self.stride, stride)
+        self.change_row = longer(self.change_row, self.stride, stride)
+        self.stride = stride
+        return self.tree.fit_columns()
+
+    cdef int32_t bundle_of(self, object resources) except -1:
+        """Return a new reference to the bundle of a value, with room for its columns. O(names)."""
+        cdef int32_t bundle = self.bundles.of(resources)
+        self.fit_columns()
+        return bundle
+
+    cdef int check_fit(self, int32_t bundle, const int64_t *sums) except -1:
+        """Refuse what would take a sum over all agents beyond int64. O(columns)."""
+        cdef const int64_t *whole = self.bundles.whole(bundle, self.whole_row)
+        cdef Py_ssize_t column
+        for column in range(self.bundles.n_columns):
+            if whole[column] > INT64_MAX - sums[column]:
+                name = list(self.totals.columns)[column]
+                raise over_large(name, <object>whole[column] + <object>sums[column])
+        return 0
+
+    cdef int publish_totals(self) except -1:
+        """Let the sorters know the totals. O(names)."""
+        self.totals.replace(Quantities.from_milli(self.total))
+        return 0
+
+    # What may be offered now (S3).
+
+    def touch_agent(self, Agent agent):
+        """Have the next cycle look at `agent`. O(1)."""
+        self.mark_dirty(agent)
+        if self.listener is not None:
+            self.listener(agent.id)
+
+    cdef int mark_dirty(self, Agent agent) except -1:
+        """Do as `touch_agent` without telling anybody. O(1) amortised."""
+        self.changed = True
+        if agent.is_dirty:
+            return 0
+        if self.n_dirty == self.dirty_capacity:
+            self.dirty_capacity = max(64, 2 * self.dirty_capacity)
+            self.dirty = <int32_t *>grown(self.dirty, self.dirty_capacity * sizeof(int32_t))
+        self.dirty[self.n_dirty] = agent.index
+        self.n_dirty += 1
+        agent.is_dirty = True
+        return 0
+
+    def touch_all(self):
+        """Have the next cycle look at every agent. O(1)."""
+        self.changed = True
+        self.epoch += 1
+        if self.listener is not None:
+            self.listener(None)
+
+    cdef int touch_quotas(self) except -1:
+        """Have the next cycle look at every agent if a quota may allow what it did not (S4)."""
+        if self.tree.n_quotas and not self.in_cycle:
+            self.epoch += 1
+        return 0
+
+    def touch_subscription(self, Subscription leaf):
+        """Have the next cycle try `leaf` on every agent. O(1)."""
+        self.changed = True
+        self.fresh[leaf] = None
+        if self.listener is not None:
+            self.listener(None)
+
+    def expire_filters(self, double now):
+        """Drop filters that have ended and look again where they held. O(ended)."""
+        cdef Py_ssize_t i
+        cdef int64_t pair
+        self.filters.expire(self.bundles, now)
+        for i in range(self.filters.n_ended):
+            pair = self.filters.ended[i]
+            self.mark_reopened((<uint64_t>pair & 0xFFFFFFFF) << 32 | <uint64_t>pair >> 32)
+        self.filters.n_ended = 0
+
+    cdef int mark_reopened(self, uint64_t pair) except -1:
+        """Have the next cycle try a subscription on an agent. O(1) amortised."""
+        self.changed = True
+        if self.n_reopened == self.reopened_capacity:
+            self.reopened_capacity = max(64, 2 * self.reopened_capacity)
+            self.reopened = <uint64_t *>grown(
+                self.reopened, self.reopened_capacity * sizeof(uint64_t))
+        self.reopened[self.n_reopened] = pair
+        self.n_reopened += 1
+        return 0
+
+    @property
+    def has_work(self):
+        """Whether there is an agent on which the next cycle tries anything. O(marks)."""
+        cdef Py_ssize_t i
+        cdef Agent agent
+        if self.fresh:
+            return True
+        if self.swept < self.epoch:
+            return any((<Agent>agent).admitted for agent in self.agents.values())
+        for i in range(self.n_dirty):
+            agent = self.agents_at[self.dirty[i]]
+            if agent is not None and agent.is_dirty and agent.admitted:
+                return True
+        for i in range(self.n_reopened):
+            agent = self.agents_at[self.reopened[i] >> 32]
+            if agent is not None and agent.admitted:
+                return True
+        return False
+
+    # Agents.
+
+    def add_agent(
+        self, str id, object total, *, hostname, attributes, capabilities, region, zone, active=True
+    ):
+        """Take in an agent on which nothing is held yet, and return it.
+
+        The caller has seen that there is none of this id, and calls `publish_agents` in the end.
+        O(entries); raises `ResourceError` if the totals are over-large.
+        """
+        cdef int32_t bundle = self.bundle_of(total)
+        cdef Agent agent
+        try:
+            self.check_fit(bundle, self.total_row)
+        except ResourceError:
+            release(self.bundles, bundle)
+            raise
+        agent = Agent.__new__(Agent)
+        agent.id = id
+        agent.hostname = hostname
+        agent.attributes = attributes
+        agent.capabilities = capabilities
+        agent.region = region
+        agent.zone = zone
+        agent.bundles = self.bundles
+        agent.id_hash = hash64(id)
+        agent.first_holding = NONE
+        agent.bundle.total = bundle
+        agent.bundle.available = retained(self.bundles, bundle)
+        agent.active = active
+        self.note_total(agent)
+        self.admit(agent)
+        agent.index = take_place(self.agents_at, self.free_agents, agent)
+        self.agents[id] = agent
+        self.count_total(bundle, 1)
+        self.mark_dirty(agent)
+        return agent
+
+    def publish_agents(self, list agents):
+        """Let the sorters know the totals, and the listener agents that came. O(names + agents)."""
+        self.publish_totals()
+        if self.listener is not None:
+            for agent in agents:
+                self.listener(agent.id)
+
+    cdef int note_total(self, Agent agent) except -1:
+        """Take over what the total tells about offers. O(columns)."""
+        cdef Py_ssize_t gpus = self.totals.columns.get("gpus", NONE)
+        cdef const int64_t *whole = self.bundles.whole(agent.bundle.total, self.whole_row)
+        cdef int32_t rest = self.bundles.bundles[agent.bundle.total].rest
+        agent.has_gpus = gpus != NONE and gpus < self.bundles.n_columns and whole[gpus] > 0
+        agent.has_shared = rest != NOTHING and self.bundles.rests[rest].is_shared
+        return 0
+
+    def change_total(self, Agent agent, object total):
+        """Replace an agent's total, which may be less than what is in use there. O(entries)."""
+        cdef int32_t bundle = self.bundle_of(total)
+        self.replace_total(agent, bundle)
+        self.publish_totals()
+        self.touch_agent(agent)
+
+    cdef int replace_total(self, Agent agent, int32_t bundle) except -1:
+        """Do as `change_total` for a reference, which is taken over, without telling anybody."""
+        cdef int32_t before = agent.bundle.total
+        cdef Py_ssize_t column
+        cdef const int64_t *whole = self.bundles.whole(before, self.whole_row)
+        for column in range(self.bundles.n_columns):
+            self.change_row[column] = self.total_row[column] - whole[column]
+        try:
+            self.check_fit(bundle, self.change_row)
+        except ResourceError:
+            release(self.bundles, bundle)
+            raise
+        agent.bundle.total = bundle
+        self.note_total(agent)
+        self.refresh(agent)
+        # The new before the old, so that no role ceases to exist in between.
+        self.count_total(bundle, 1)
+        self.count_total(before, -1)
+        release(self.bundles, before)
+        self.mark_dirty(agent)
+        return 0
+
+    cdef int count_total(self, int32_t bundle, int64_t sign) except -1:
+        """Add an agent's total to the sums, or with sign −1 take it out. O(entries)."""
+        cdef const int64_t *whole = self.bundles.whole(bundle, self.whole_row)
+        cdef const int64_t *charged = self.bundles.charged(bundle, self.charged_row)
+        cdef Py_ssize_t column
+        for column in range(self.bundles.n_columns):
+            self.total_row[column] += sign * whole[column]
+            self.headroom_row[column] += sign * charged[column]
+        if self.bundles.bundles[bundle].rest != NOTHING:
+            for role, amounts in self.bundles.reservations(bundle):
+                self.tree.reserve(role, amounts, sign)
+        return self.touch_quotas()
+
+    def remove_agent(self, Agent agent):
+        """Forget an agent with all that is held, offered and filtered there. O(held there)."""
+        cdef int32_t holding, next
+        cdef Subscription leaf
+        holding = agent.first_holding
+        while holding != NONE:
+            next = self.holdings[holding].on_agent[AFTER]
+            self.free_all(holding)
+            holding = next
+        for framework in list(agent.pending or ()):
+            self.unexpect(framework, agent)
+        self.filters.drop_agent(self.bundles, agent.index)
+        self.count_total(agent.bundle.total, -1)
+        for bundle in (agent.bundle.total, agent.bundle.available, agent.bundle.offered, agent.bundle.allocated):
+            release(self.bundles, bundle)
+        agent.bundle.total = agent.bundle.available = agent.bundle.offered = agent.bundle.allocated = NOTHING
+        self.publish_totals()
+        del self.agents[agent.id]
+        self.agents_at[agent.index] = None
+        self.free_agents.append(agent.index)
+        agent.is_dirty = False
+        self.changed = True
+
+    def set_active(self, Agent agent, bint active):
+        """Let cycles consider an agent, or not. O(1)."""
+        agent.active = active
+        self.admit(agent)
+
+    def set_whitelist(self, object hostnames):
+        """Admit the agents on these hosts only, None admits all. O(agents)."""
+        self.whitelist = hostnames
+        for agent in self.agents.values():
+            self.admit(agent)
+        self.touch_all()
+
+    def admit(self, Agent agent):
+        """Take over whether the agent is a candidate. O(1)."""
+        agent.admitted = agent.active and (
+            self.whitelist is None or agent.hostname in self.whitelist)
+
+    # What is available on an agent (A1).
+
+    cdef int take(self, Agent agent, int32_t bundle, bint offered) except -1:
+        """Count available resources as offered or allocated. O(entries)."""
+        cdef int32_t taken = self.bundles.nonshared(bundle)
+        cdef int32_t left = self.bundles.minus(agent.bundle.available, taken)
+        release(self.bundles, taken)
+        release(self.bundles, agent.bundle.available)
+        agent.bundle.available = left
+        return self.add_in_use(agent, bundle, offered)
+
+    cdef int add_in_use(self, Agent agent, int32_t bundle, bint offered) except -1:
+        """Add to what is offered or allocated on an agent. O(entries)."""
+        cdef int32_t before = agent.bundle.offered if offered else agent.bundle.allocated
+        cdef int32_t after = self.bundles.plus(before, bundle)
+        release(self.bundles, before)
+        if offered:
+            agent.bundle.offered = after
+        else:
+            agent.bundle.allocated = after
+        return 0
+
+    cdef int take_from_use(self, Agent agent, int32_t bundle, bint offered) except -1:
+        """Undo `add_in_use`. O(entries)."""
+        cdef int32_t before = agent.bundle.offered if offered else agent.bundle.allocated
+        cdef int32_t after = self.bundles.minus(before, bundle)
+        release(self.bundles, before)
+        if offered:
+            agent.bundle.offered = after
+        else:
+            agent.bundle.allocated = after
+        return 0
+
+    cdef int give_back(self, Agent agent, int32_t bundle, bint offered) except -1:
+        """Undo `take`. O(entries)."""
+        cdef int32_t given, before
+        self.take_from_use(agent, bundle, offered)
+        if agent.overcommitted:
+            return self.refresh(agent)
+        given = self.bundles.nonshared(bundle)
+        before = agent.bundle.available
+        agent.bundle.available = self.bundles.plus(before, given)
+        release(self.bundles, before)
+        release(self.bundles, given)
+        return 0
+
+    cdef int refresh(self, Agent agent) except -1:
+        """Restore A1 after the total or, being overcommitted, its use changed. O(entries)."""
+        cdef int32_t together = self.bundles.plus(agent.bundle.offered, agent.bundle.allocated)
+        cdef int32_t in_use = self.bundles.nonshared(together)
+        release(self.bundles, together)
+        release(self.bundles, agent.bundle.available)
+        agent.bundle.available = NOTHING
+        agent.overcommitted = not self.bundles.covers(agent.bundle.total, in_use)
+        if not agent.overcommitted:
+            agent.bundle.available = self.bundles.minus(agent.bundle.total, in_use)
+        else:
+            agent.bundle.available = self.bundle_of(
+                self.bundles.value(agent.bundle.total).minus_floor(self.bundles.value(in_use)))
+        release(self.bundles, in_use)
+        return 0
+
+    # Holdings (S1, S2).
+
+    cdef int32_t holding_at(self, Agent agent, Subscription leaf) noexcept:
+        """Return what `leaf` holds on `agent`, or NONE. O(1)."""
+        return get(&self.holding_of, <uint64_t>agent.index << 32 | <uint64_t>leaf.index)
+
+    cdef int32_t hold(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, bint taken
+    ) except -1:
+        """Give resources of `agent` to `leaf`; return the holding. O(columns × depth + log).
+
+        `taken` is false where the agent accounts for them already, as for an expected framework.
+        """
+        cdef int32_t holding
+        cdef int32_t before
+        self.check_fit(bundle, self.in_use_row)
+        self.changed = True
+        holding = self.holding_at(agent, leaf)
+        if holding == NONE:
+            holding = self.new_holding(agent, leaf)
+        if taken:
+            self.take(agent, bundle, offered)
+        if offered:
+            before = self.holdings[holding].offered
+            self.holdings[holding].offered = self.bundles.plus(before, bundle)
+        else:
+            before = self.holdings[holding].allocated
+            self.holdings[holding].allocated = self.bundles.plus(before, bundle)
+        release(self.bundles, before)
+        self.count(leaf, agent, bundle, offered, 1)
+        self.account(leaf, agent, bundle, 1, 1)
+        return holding
+
+    cdef int free(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
+    ) except -1:
+        """Take back what `leaf` holds of `agent`. O(columns × depth + log siblings).
+
+        The caller keeps the open offers right and decides what the next cycle looks at.
+        """
+        cdef int32_t holding
+        cdef int32_t before
+        if bundle == NOTHING:
+            return 0
+        self.changed = True
+        holding = self.holding_at(agent, leaf)
+        if offered:
+            before = self.holdings[holding].offered
+            self.holdings[holding].offered = self.bundles.minus(before, bundle)
+        else:
+            before = self.holdings[holding].allocated
+            self.holdings[holding].allocated = self.bundles.minus(before, bundle)
+        # `bundle` may be good by this very reference only.
+        retained(self.bundles, bundle)
+        release(self.bundles, before)
+        self.give_back(agent, bundle, offered)
+        self.count(leaf, agent, bundle, offered, -1)
+        self.account(leaf, agent, bundle, -1, 0)
+        release(self.bundles, bundle)
+        if (self.holdings[holding].offered == NOTHING
+                and self.holdings[holding].allocated == NOTHING):
+            self.drop_holding(holding)
+        return 0
+
+    cdef int free_all(self, int32_t holding) except -1:
+        """Take back all that is in a holding, which is then gone. O(columns × depth + log)."""
+        cdef Agent agent = self.agents_at[self.holdings[holding].agent]
+        cdef Subscription leaf = self.leaves_at[self.holdings[holding].leaf]
+        cdef int32_t allocated = self.holdings[holding].allocated
+        self.free(leaf, agent, self.holdings[holding].offered, True)
+        return self.free(leaf, agent, allocated, False)
+
+    cdef int keep(self, int32_t holding, int32_t bundle) except -1:
+        """Turn offered resources into allocated ones; no share changes. O(columns × depth)."""
+        cdef Holding *held = &self.holdings[holding]
+        cdef Agent agent = self.agents_at[held.agent]
+        cdef Subscription leaf = self.leaves_at[held.leaf]
+        cdef int32_t rest = self.bundles.bundles[bundle].rest
+        cdef int32_t before = held.offered
+        cdef int32_t unshared = self.bundles.nonshared(bundle)
+        held.offered = self.bundles.minus(before, bundle)
+        # `before` may be what `bundle` is good by.
+        retained(self.bundles, bundle)
+        release(self.bundles, before)
+        before = held.allocated
+        held.allocated = self.bundles.plus(before, bundle)
+        release(self.bundles, before)
+        self.take_from_use(agent, bundle, True)
+        self.add_in_use(agent, bundle, False)
+        self.tree.keep(leaf.node, self.bundles.whole(unshared, self.whole_row))
+        if rest != NOTHING and self.bundles.rests[rest].is_shared:
+            for entry in self.bundles.value(bundle).shared():
+                column = self.bundles.column(entry.name)
+                self.tree.hold_shared(leaf.node, agent.id, entry, column, ALLOCATED, 1)
+                self.tree.hold_shared(leaf.node, agent.id, entry, column, OFFERED, -1)
+        release(self.bundles, unshared)
+        release(self.bundles, bundle)
+        return 0
+
+    cdef int count(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, int64_t sign
+    ) except -1:
+        """Add to all sums what is held of `agent`, or with sign −1 take it out (S2)."""
+        cdef int32_t rest = self.bundles.bundles[bundle].rest
+        cdef const int64_t *whole
+        cdef const int64_t *charged
+        cdef Py_ssize_t column
+        if rest != NOTHING and self.bundles.rests[rest].is_shared:
+            return self.count_shared(leaf, agent, bundle, offered, sign)
+        whole = self.bundles.whole(bundle, self.whole_row)
+        charged = self.bundles.charged(bundle, self.charged_row)
+        self.tree.hold(leaf.node, whole, charged, offered, sign)
+        for column in range(self.bundles.n_columns):
+            self.in_use_row[column] += sign * whole[column]
+            self.headroom_row[column] -= sign * charged[column]
+        return self.touch_quotas()
+
+    cdef int count_shared(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, int64_t sign
+    ) except -1:
+        """Do as `count` where there are shared entries, each of which counts once an agent."""
+        cdef int32_t unshared = self.bundles.nonshared(bundle)
+        cdef int64_t milli
+        cdef Py_ssize_t column
+        self.count(leaf, agent, unshared, offered, sign)
+        release(self.bundles, unshared)
+        for entry in self.bundles.value(bundle).shared():
+            milli = entry.value
+            column = self.bundles.column(entry.name)
+            self.tree.hold_shared(
+                leaf.node, agent.id, entry, column, OFFERED if offered else ALLOCATED, sign)
+            self.in_use_row[column] += milli * count_copies(
+                self.copies, (ALLOCATED, agent.id, entry.identity), sign * entry.copies)
+            if not (entry.reservations or entry.revocable):
+                self.tree.hold_shared(leaf.node, agent.id, entry, column, CONSUMED, sign)
+                self.headroom_row[column] -= milli * count_copies(
+                    self.copies, (CONSUMED, agent.id, entry.identity), sign * entry.copies)
+        return 0
+
+    cdef int account(
+        self, Subscription leaf, Agent agent, int32_t bundle, int64_t sign, int64_t times
+    ) except -1:
+        """Tell both sorters what was given, or with sign −1 taken back. O(depth × columns + log).
+
+        The compiled sorters are told rows, to which no agent belongs; shared entries, which count
+        once an agent, apart.
+        """
+        cdef RoleNode node = leaf.node
+        cdef str framework = leaf.framework.id
+        cdef int32_t rest = self.bundles.bundles[bundle].rest
+        cdef bint is_shared = rest != NOTHING and self.bundles.rests[rest].is_shared
+        cdef int32_t unshared
+        cdef Py_ssize_t column
+        cdef const int64_t *change
+        unshared = self.bundles.nonshared(bundle) if is_shared else bundle
+        change = self.bundles.whole(unshared, self.whole_row)
+        if sign < 0:
+            for column in range(self.bundles.n_columns):
+                self.change_row[column] = -change[column]
+            change = self.change_row
+        if self.tree.drf is not None:
+            self.tree.account(node, change, times)
+        if node.drf is not None:
+            node.drf.add_row(leaf.leaf, change, self.bundles.n_columns, times)
+        if is_shared:
+            release(self.bundles, unshared)
+        if is_shared or self.tree.drf is None or node.drf is None:
+            self.account_by_value(leaf, agent, self.bundles.value(bundle), sign, times)
+        return 0
+
+    cdef int account_by_value(
+        self, Subscription leaf, Agent agent, object resources, int64_t sign, int64_t times
+    ) except -1:
+        """Tell the sorters in Python all, and the compiled ones the shared entries."""
+        cdef RoleNode node = leaf.node
+        lost, gained = (EMPTY, resources) if sign > 0 else (resources, EMPTY)
+        for sorter, client in ((self.tree.sorter, node.path), (node.sorter, leaf.framework.id)):
+            if sorter is not self.tree.drf and sorter is not node.drf:
+                if times:
+                    sorter.allocated(client, agent.id, gained)
+                else:
+                    sorter.update(client, agent.id, lost, gained)
+        lost, gained = lost.shared(), gained.shared()
+        if not (lost or gained):
+            return 0
+        if self.tree.drf is not None:
+            self.tree.drf.change_shared(self.tree.drf.leaf_of(node.path), agent.id, lost, gained)
+        if self.tree.needy is not None:
+            self.tree.needy.change_shared(
+                self.tree.needy.leaf_of(node.path), agent.id, lost, gained)
+        if node.drf is not None:
+            node.drf.change_shared(leaf.leaf, agent.id, lost, gained)
+        return 0
+
+    cdef int32_t new_holding(self, Agent agent, Subscription leaf) except -1:
+        """Return a new, empty holding, chained to both (S1). O(1) amortised."""
+        cdef int32_t holding, i
+        cdef int32_t capacity
+        cdef Holding *held
+        if self.free_holding == NONE:
+            capacity = max(64, 2 * self.holding_capacity)
+            self.holdings = <Holding *>grown(self.holdings, capacity * sizeof(Holding))
+            for i in range(capacity - 1, self.holding_capacity - 1, -1):
+                self.holdings[i].agent = self.free_holding
+                self.free_holding = i
+            self.holding_capacity = capacity
+        reserve_one(&self.holding_of)
+        holding = self.free_holding
+        held = &self.holdings[holding]
+        self.free_holding = held.agent
+        held.agent, held.leaf = agent.index, leaf.index
+        held.offered = held.allocated = NOTHING
+        held.first_offer = held.last_offer = held.made = NONE
+        held.on_agent[BEFORE] = held.on_leaf[BEFORE] = NONE
+        held.on_agent[AFTER] = agent.first_holding
+        held.on_leaf[AFTER] = leaf.first_holding
+        if agent.first_holding != NONE:
+            self.holdings[agent.first_holding].on_agent[BEFORE] = holding
+        if leaf.first_holding != NONE:
+            self.holdings[leaf.first_holding].on_leaf[BEFORE] = holding
+        agent.first_holding = leaf.first_holding = holding
+        put(&self.holding_of, <uint64_t>agent.index << 32 | <uint64_t>leaf.index, holding)
+        return holding
+
+    cdef int drop_holding(self, int32_t holding) except -1:
+        """Forget a holding that is empty, and what offers are left of it (S1). O(its offers)."""
+        cdef Holding *held = &self.holdings[holding]
+        cdef Agent agent = self.agents_at[held.agent]
+        cdef Subscription leaf = self.leaves_at[held.leaf]
+        while held.first_offer != NONE:
+            self.close_offer(held.first_offer)
+        if held.on_agent[BEFORE] == NONE:
+            agent.first_holding = held.on_agent[AFTER]
+        else:
+            self.holdings[held.on_agent[BEFORE]].on_agent[AFTER] = held.on_agent[AFTER]
+        if held.on_agent[AFTER] != NONE:
+            self.holdings[held.on_agent[AFTER]].on_agent[BEFORE] = held.on_agent[BEFORE]
+        if held.on_leaf[BEFORE] == NONE:
+            leaf.first_holding = held.on_leaf[AFTER]
+        else:
+            self.holdings[held.on_leaf[BEFORE]].on_leaf[AFTER] = held.on_leaf[AFTER]
+        if held.on_leaf[AFTER] != NONE:
+            self.holdings[held.on_leaf[AFTER]].on_leaf[BEFORE] = held.on_leaf[BEFORE]
+        drop(&self.holding_of, <uint64_t>agent.index << 32 | <uint64_t>leaf.index)
+        held.agent = self.free_holding
+        self.free_holding = holding
+        if not leaf.subscribed:
+            self.settle(leaf)
+        return 0
+
+    def holdings_on(self, Agent agent):
+        """Return what is held on an agent: a list of `Held`. O(holdings there)."""
+        cdef list found = []
+        cdef int32_t holding = agent.first_holding
+        while holding != NONE:
+            found.append(self.held(holding))
+            holding = self.holdings[holding].on_agent[AFTER]
+        return found
+
+    def holdings_of_leaf(self, Subscription leaf):
+        """Return what a subscription holds: a list of `Held`. O(its holdings)."""
+        cdef list found = []
+        cdef int32_t holding = leaf.first_holding
+        while holding != NONE:
+            found.append(self.held(holding))
+            holding = self.holdings[holding].on_leaf[AFTER]
+        return found
+
+    def holding(self, Agent agent, Subscription leaf):
+        """Return what `leaf` holds on `agent`: a `Held`, or None. O(its offers)."""
+        cdef int32_t holding = self.holding_at(agent, leaf)
+        return None if holding == NONE else self.held(holding)
+
+    cdef object held(self, int32_t holding):
+        cdef Holding *held = &self.holdings[holding]
+        cdef dict offers = {}
+        cdef int32_t offer = held.first_offer
+        while offer != NONE:
+            offers[f"O{self.offers[offer].number}"] = self.bundles.value(self.offers[offer].bundle)
+            offer = self.offers[offer].newer
+        return Held(
+            self.agents_at[held.agent],
+            self.leaves_at[held.leaf],
+            self.bundles.value(held.offered),
+            self.bundles.value(held.allocated),
+            offers,
+        )
+
+    # Open offers.
+
+    @property
+    def n_open_offers(self):
+        """How many offers are open. O(1)."""
+        return self.offer_of.n
+
+    cdef int32_t open_offer(self, int32_t holding, int32_t bundle, int64_t number) except -1:
+        """Open an offer of resources that are held as offered. O(1) amortised."""
+        cdef int32_t offer, i
+        cdef int32_t capacity
+        if self.free_offer == NONE:
+            capacity = max(64, 2 * self.offer_capacity)
+            self.offers = <OpenOffer *>grown(self.offers, capacity * sizeof(OpenOffer))
+            for i in range(capacity - 1, self.offer_capacity - 1, -1):
+                self.offers[i].holding = self.free_offer
+                self.free_offer = i
+            self.offer_capacity = capacity
+        reserve_one(&self.offer_of)
+        offer = self.free_offer
+        self.free_offer = self.offers[offer].holding
+        self.offers[offer] = OpenOffer(
+            number, holding, retained(self.bundles, bundle),
+            self.holdings[holding].last_offer, NONE)
+        if self.holdings[holding].last_offer == NONE:
+            self.holdings[holding].first_offer = offer
+        else:
+            self.offers[self.holdings[holding].last_offer].newer = offer
+        self.holdings[holding].last_offer = offer
+        put(&self.offer_of, <uint64_t>number, offer)
+        return offer
+
+    cdef int close_offer(self, int32_t offer) except -1:
+        """Forget an open offer; its resources stay held as offered. O(1)."""
+        cdef OpenOffer *closed = &self.offers[offer]
+        cdef Holding *held = &self.holdings[closed.holding]
+        if closed.older == NONE:
+            held.first_offer = closed.newer
+        else:
+            self.offers[closed.older].newer = closed.newer
+        if closed.newer == NONE:
+            held.last_offer = closed.older
+        else:
+            self.offers[closed.newer].older = closed.older
+        drop(&self.offer_of, <uint64_t>closed.number)
+        release(self.bundles, closed.bundle)
+        closed.holding = self.free_offer
+        self.free_offer = offer
+        return 0
+
+    cdef int32_t offer_at(self, int64_t number) except -1:
+        """Return an open offer; raises `OfferGone`. O(1)."""
+        cdef int32_t offer = get(&self.offer_of, <uint64_t>number)
+        if offer == NONE:
+            raise OfferGone(f"offer 'O{number}' is not open")
+        return offer
+
+    def find_offer(self, str id):
+        """Return (subscription, agent, what is in it) of an open offer; raises `OfferGone`. O(1)."""
+        cdef OpenOffer *found = &self.offers[self.offer_at(offer_number(id))]
+        cdef Holding *held = &self.holdings[found.holding]
+        return (
+            self.leaves_at[held.leaf],
+            self.agents_at[held.agent],
+            self.bundles.value(found.bundle),
+        )
+
+    def restore_offer(self, Subscription leaf, Agent agent, str id, object resources):
+        """Open an offer as a snapshot has it; the agent accounts for it already. O(1)."""
+        cdef int32_t bundle = self.bundle_of(resources)
+        cdef int32_t holding
+        cdef int64_t number = offer_number(id)
+        if get(&self.offer_of, <uint64_t>number) != NONE or bundle == NOTHING:
+            release(self.bundles, bundle)
+            raise InvalidValue(f"offer {id!r} is there twice, or empty")
+        holding = self.hold(leaf, agent, bundle, True, False)
+        self.add_in_use(agent, bundle, True)
+        self.open_offer(holding, bundle, number)
+        release(self.bundles, bundle)
+
+    def shorten_offers(self, Agent agent, Subscription leaf, object resources):
+        """Take resources out of the open offers of a holding, the oldest first. O(offers there)."""
+        cdef int32_t holding = self.holding_at(agent, leaf)
+        cdef int32_t offer = NONE if holding == NONE else self.holdings[holding].first_offer
+        cdef int32_t newer, before
+        while offer != NONE and resources:
+            newer = self.offers[offer].newer
+            left = self.bundles.value(self.offers[offer].bundle)
+            remaining = left.minus_floor(resources)
+            resources = resources.minus_floor(left)
+            if remaining:
+                before = self.offers[offer].bundle
+                self.offers[offer].bundle = self.bundle_of(remaining)
+                release(self.bundles, before)
+            else:
+                self.close_offer(offer)
+            offer = newer
+
+    # Answers.
+
+    def answer(self, const int64_t[:] numbers, object kept, const double[:] ends):
+        """Keep a part of each of some open offers and give the rest back, all or none.
+
+        Parameters
+        ----------
+        numbers : (n,) int64
+            Of the offers.
+        kept : Resources, or list of n Resources, or None
+            What is kept of each: the same, its own, or all; `EMPTY` declines.
+        ends : (n,) float64
+            The instant at which the filter on the rest ends, −inf for no filter.
+
+        Raises
+        ------
+        OfferGone
+            One is not open, or there twice.
+        ResourceError
+            More than is in an offer. O(n × (columns × depth + log siblings)).
+        """
+        cdef Py_ssize_t n = numbers.shape[0]
+        cdef Py_ssize_t i
+        cdef list keeps = kept if isinstance(kept, list) else None
+        cdef int32_t *wanted = <int32_t *>grown(NULL, max(1, n) * sizeof(int32_t))
+        try:
+            for i in range(n):
+                wanted[i] = NOTHING
+            self.check_answer(numbers, kept, keeps, wanted)
+            for i in range(n):
+                self.settle_offer(
+                    self.offer_at(numbers[i]), NONE if kept is None else wanted[i], ends[i])
+        finally:
+            for i in range(n):
+                release(self.bundles, wanted[i])
+            PyMem_Free(wanted)
+
+    cdef int check_answer(
+        self, const int64_t[:] numbers, object kept, list keeps, int32_t *wanted
+    ) except -1:
+        """Refuse an answer that cannot be carried out; fill in the bundles that are kept."""
+        cdef Py_ssize_t i
+        cdef int32_t offer
+        cdef set seen = None
+        if numbers.shape[0] > 1:
+            seen = set()
+        for i in range(numbers.shape[0]):
+            offer = self.offer_at(numbers[i])
+            if seen is not None:
+                if offer in seen:
+                    raise OfferGone(f"offer 'O{numbers[i]}' is there twice")
+                seen.add(offer)
+            if kept is not None:
+                wanted[i] = self.bundle_of(kept if keeps is None else keeps[i])
+                if not self.bundles.covers(self.offers[offer].bundle, wanted[i]):
+                    left = self.bundles.value(self.offers[offer].bundle)
+                    raise ResourceError(
+                        f"offer 'O{numbers[i]}' holds {left}, "
+                        f"not {self.bundles.value(wanted[i])}")
+        return 0
+
+    cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1:
+        """Keep a bundle, or with NONE all, of an open offer, and give the rest back."""
+        cdef int32_t holding = self.offers[offer].holding
+        cdef Agent agent = self.agents_at[self.holdings[holding].agent]
+        cdef Subscription leaf = self.leaves_at[self.holdings[holding].leaf]
+        cdef int32_t left = retained(self.bundles, self.offers[offer].bundle)
+        cdef int32_t rest
+        self.close_offer(offer)
+        if kept == NONE:
+            self.keep(holding, left)
+            release(self.bundles, left)
+            self.changed = True
+            return 0
+        rest = self.bundles.minus(left, kept)
+        if kept != NOTHING:
+            self.keep(holding, kept)
+            self.changed = True
+        self.give_back_and_refuse(leaf, agent, rest, True, end)
+        release(self.bundles, rest)
+        release(self.bundles, left)
+        return 0
+
+    cdef int give_back_and_refuse(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, double end
+    ) except -1:
+        """Free resources, refused until `end` unless that is −inf."""
+        if bundle == NOTHING:
+            return 0
+        self.free(leaf, agent, bundle, offered)
+        if end > -1.0e308 and leaf.subscribed:
+            self.filters.add(self.bundles, leaf.index, agent.index, bundle, end)
+        self.touch_agent(agent)
+        return 0
+
+    def recover(
+        self, Subscription leaf, Agent agent, object resources, bint offered, double end
+    ):
+        """Give back resources that a subscription holds, refused until `end` unless it is −inf."""
+        cdef int32_t bundle = self.bundle_of(resources)
+        self.give_back_and_refuse(leaf, agent, bundle, offered, end)
+        release(self.bundles, bundle)
+
+    def add_filter(self, Subscription leaf, Agent agent, object resources, double end):
+        """Refuse resources of an agent until `end`. O(1) amortised."""
+        cdef int32_t bundle = self.bundle_of(resources)
+        self.filters.add(self.bundles, leaf.index, agent.index, bundle, end)
+        release(self.bundles, bundle)
+
+    # Conversions.
+
+    def convert_offered(self, str id, object converted):
+        """Replace what is left in an open offer by resources of the same quantities.
+
+        O(entries + columns × depth + log siblings).
+        """
+        cdef int32_t offer = self.offer_at(offer_number(id))
+        cdef int32_t holding = self.offers[offer].holding
+        cdef Agent agent = self.agents_at[self.holdings[holding].agent]
+        cdef Subscription leaf = self.leaves_at[self.holdings[holding].leaf]
+        cdef int32_t before = self.offers[offer].bundle
+        cdef int32_t after
+        left = self.bundles.value(before)
+        total = self.bundles.value(agent.bundle.total) - left + converted
+        offered = self.bundles.value(agent.bundle.offered) - left + converted
+        held = self.bundles.value(self.holdings[holding].offered) - left + converted
+        after = self.bundle_of(converted)
+        self.account(leaf, agent, after, 1, 0)
+        self.account(leaf, agent, before, -1, 0)
+        # The new before the old, so that nothing is counted as gone in between.
+        self.count(leaf, agent, after, True, 1)
+        self.count(leaf, agent, before, True, -1)
+        self.offers[offer].bundle = after
+        self.holdings[holding].offered = self.exchanged(self.holdings[holding].offered, held)
+        agent.bundle.offered = self.exchanged(agent.bundle.offered, offered)
+        release(self.bundles, before)
+        self.change_total(agent, total)
+
+    cdef int32_t exchanged(self, int32_t before, object resources) except -1:
+        """Return the bundle of `resources` and give back the reference to another."""
+        cdef int32_t after = self.bundle_of(resources)
+        release(self.bundles, before)
+        return after
+
+    # Frameworks and their subscriptions.
+
+    def subscription(self, object framework, str role):
+        """Return the framework's leaf in `role`, attaching an inactive one if absent. O(depth)."""
+        cdef Subscription found = framework.subscriptions.get(role)
+        if found is None:
+            found = Subscription.__new__(Subscription)
+            found.framework = framework
+            found.node = self.tree.ensure(role)
+            found.is_nested = "/" in role
+            found.first_holding = NONE
+            found.refresh()
+            found.index = take_place(self.leaves_at, self.free_leaves, found)
+            framework.subscriptions[role] = found
+            found.leaf = self.tree.attach(found.node, framework.id, found)
+        return found
+
+    def settle(self, Subscription leaf):
+        """Bring a leaf's activity in line, and drop it if nothing keeps it any more. O(depth)."""
+        wanted = leaf.should_be_active
+        if wanted != leaf.active:
+            leaf.active = wanted
+            if wanted:
+                self.tree.activate(leaf.node, leaf.framework.id)
+                self.touch_subscription(leaf)
+            else:
+                self.tree.deactivate(leaf.node, leaf.framework.id)
+                self.fresh.pop(leaf, None)
+        if not leaf.subscribed and leaf.first_holding == NONE:
+            role = leaf.node.path
+            if leaf.framework.subscriptions.get(role) is leaf:
+                del leaf.framework.subscriptions[role]
+                self.tree.detach(leaf.node, leaf.framework.id, leaf.leaf)
+                self.filters.drop_leaf(self.bundles, leaf.index)
+                self.leaves_at[leaf.index] = None
+                self.free_leaves.append(leaf.index)
+
+    def drop_filters(self, Subscription leaf):
+        """End all filters of a leaf early. O(its filters)."""
+        if self.filters.drop_leaf(self.bundles, leaf.index):
+            self.touch_subscription(leaf)
+
+    def forget_filters(self, Subscription leaf):
+        """Do as `drop_filters` for a leaf that is to be offered nothing. O(its filters)."""
+        self.filters.drop_leaf(self.bundles, leaf.index)
+
+    def forget_agent_filters(self, Agent agent):
+        """End all filters on an agent early; the caller touches it. O(leaves), O(1) if none."""
+        self.filters.drop_agent(self.bundles, agent.index)
+
+    def subscribe(self, object framework, object roles, object suppressed):
+        """Set the roles a framework is subscribed to and which of them are suppressed."""
+        cdef Subscription leaf
+        framework.roles = tuple(roles)
+        quiet = set(suppressed)
+        for role in framework.roles:
+            leaf = self.subscription(framework, role)
+            leaf.subscribed = True
+            if leaf.suppressed and role not in quiet:
+                self.drop_filters(leaf)
+            leaf.suppressed = role in quiet
+            self.settle(leaf)
+        for role, leaf in list(framework.subscriptions.items()):
+            if role not in framework.roles:
+                leaf.subscribed = leaf.suppressed = False
+                self.forget_filters(leaf)
+                self.settle(leaf)
+
+    def remove_framework(self, object framework):
+        """Forget a framework; what it held goes back to the agents. O(held)."""
+        cdef Subscription leaf
+        cdef Agent agent
+        cdef int32_t holding, next
+        for leaf in list(framework.subscriptions.values()):
+            leaf.subscribed = False
+            self.forget_filters(leaf)
+            holding = leaf.first_holding
+            while holding != NONE:
+                next = self.holdings[holding].on_leaf[AFTER]
+                agent = self.agents_at[self.holdings[holding].agent]
+                self.free_all(holding)
+                self.touch_agent(agent)
+                holding = next
+            self.settle(leaf)
+        del self.frameworks[framework.id]
+        self.changed = True
+
+    # Frameworks that use something before they are added.
+
+    def use(self, object framework, str role, Agent agent, object resources):
+        """Enter what a known framework uses on an agent. O(entries)."""
+        cdef int32_t bundle = self.bundle_of(resources)
+        self.hold(self.subscription(framework, role), agent, bundle, False, True)
+        release(self.bundles, bundle)
+
+    def restore_use(self, object framework, str role, Agent agent, object resources):
+        """Do as `use` where it may be more than the agent has; `refresh_agent` comes after."""
+        cdef int32_t bundle = self.bundle_of(resources)
+        self.hold(self.subscription(framework, role), agent, bundle, False, False)
+        self.add_in_use(agent, bundle, False)
+        release(self.bundles, bundle)
+
+    def refresh_agent(self, Agent agent):
+        """Restore A1 after `restore_use` and the like. O(entries)."""
+        self.refresh(agent)
+
+    def expect(self, str framework, Agent agent, str role, object resources, bint taken=True):
+        """Set aside on `agent` what a framework that was not added yet uses there. O(entries).
+
+        `taken` is false where it may be more than the agent has, as in `restore_use`.
+        """
+        cdef int32_t bundle = self.bundle_of(resources)
+        if agent.pending is None:
+            agent.pending = {}
+        by_role = agent.pending.setdefault(framework, {})
+        by_role[role] = by_role.get(role, EMPTY) + resources
+        if taken:
+            self.take(agent, bundle, False)
+        else:
+            self.add_in_use(agent, bundle, False)
+        release(self.bundles, bundle)
+        self.expected.setdefault(framework, {})[agent.id] = agent
+
+    cdef dict unexpect(self, str framework, Agent agent):
+        del self.expected[framework][agent.id]
+        if not self.expected[framework]:
+            del self.expected[framework]
+        return agent.pending.pop(framework)
+
+    def welcome(self, object framework):
+        """Enter what a framework that is added now used already. O(its holdings)."""
+        cdef int32_t bundle
+        cdef Agent agent
+        for agent in list(self.expected.get(framework.id, {}).values()):
+            for role, resources in self.unexpect(framework.id, agent).items():
+                bundle = self.bundle_of(resources)
+                self.hold(self.subscription(framework, role), agent, bundle, False, False)
+                release(self.bundles, bundle)
+
+    # Copying.
+
+    def fork(self):
+        """Return a copy that decides the same from now on; it has no listener.
+
+        Values are shared; records, which refer to each other by index, are copied one by one.
+        O(size of the state).
+        """
+        cdef State twin = State.__new__(State)
+        cdef Agent agent
+        cdef Subscription leaf
+        twin.totals = self.totals.copy()
+        twin.bundles = self.bundles.copy_for(twin.totals)
+        twin.tree = self.tree.copy_for(twin.bundles)
+        twin.filters = self.filters.copy()
+        twin.whitelist = self.whitelist
+        twin.agents_at = [None if agent is None else copied_agent(agent, twin.bundles)
+                          for agent in self.agents_at]
+        twin.agents = {id: twin.agents_at[(<Agent>agent).index] for id, agent in self.agents.items()}
+        twin.free_agents = list(self.free_agents)
+        twin.expected = {
+            framework: {id: twin.agents[id] for id in agents}
+            for framework, agents in self.expected.items()
+        }
+        twin.leaves_at = [None] * len(self.leaves_at)
+        twin.free_leaves = list(self.free_leaves)
+        twin.frameworks = {id: twin.adopt_framework(framework)
+                           for id, framework in self.frameworks.items()}
+        twin.fresh = {twin.leaves_at[(<Subscription>leaf).index]: None for leaf in self.fresh}
+        twin.copies = dict(self.copies)
+        twin.fit_columns()
+        twin.adopt_arrays(self)
+        return twin
+
+    cdef object adopt_framework(self, object framework):
+        """Return a copy of a framework, whose subscriptions take their places here."""
+        cdef Subscription leaf, own
+        twin = copy(framework)
+        twin.subscriptions = {}
+        for role, leaf in framework.subscriptions.items():
+            own = Subscription.__new__(Subscription)
+            own.framework = twin
+            own.node = self.tree.nodes[role]
+            own.subscribed, own.suppressed, own.active = (
+                leaf.subscribed, leaf.suppressed, leaf.active)
+            own.is_nested, own.index, own.leaf = leaf.is_nested, leaf.index, leaf.leaf
+            own.first_holding = leaf.first_holding
+            own.refresh()
+            self.leaves_at[leaf.index] = twin.subscriptions[role] = own
+            self.tree.adopt(own.node, framework.id, own, leaf.leaf)
+        return twin
+
+    cdef int adopt_arrays(self, State original) except -1:
+        """Take over all that is not Python's of another state. O(size of the state)."""
+        self.epoch, self.swept = original.epoch, original.swept
+        self.changed = original.changed
+        self.n_offers_made = original.n_offers_made
+        memcpy(self.total_row, original.total_row, self.stride * sizeof(int64_t))
+        memcpy(self.in_use_row, original.in_use_row, self.stride * sizeof(int64_t))
+        memcpy(self.headroom_row, original.headroom_row, self.stride * sizeof(int64_t))
+        self.holdings = <Holding *>duplicate(
+            original.holdings, original.holding_capacity * sizeof(Holding))
+        self.holding_capacity = original.holding_capacity
+        self.free_holding = original.free_holding
+        self.offers = <OpenOffer *>duplicate(
+            original.offers, original.offer_capacity * sizeof(OpenOffer))
+        self.offer_capacity = original.offer_capacity
+        self.free_offer = original.free_offer
+        self.dirty = <int32_t *>duplicate(
+            original.dirty, original.dirty_capacity * sizeof(int32_t))
+        self.n_dirty, self.dirty_capacity = original.n_dirty, original.dirty_capacity
+        self.reopened = <uint64_t *>duplicate(
+            original.reopened, original.reopened_capacity * sizeof(uint64_t))
+        self.n_reopened = original.n_reopened
+        self.reopened_capacity = original.reopened_capacity
+        copy_to(&original.holding_of, &self.holding_of)
+        return copy_to(&original.offer_of, &self.offer_of)
+
+
+cdef Agent copied_agent(Agent agent, Bundles bundles):
+    """Return a copy of an agent for a fork, whose bundles have the same numbers."""
+    cdef Agent twin = Agent.__new__(Agent)
+    twin.id, twin.hostname, twin.region, twin.zone = (
+        agent.id, agent.hostname, agent.region, agent.zone)
+    twin.attributes = agent.attributes
+    twin.capabilities = agent.can
+    twin.bundles = bundles
+    if agent.pending is not None:
+        twin.pending = {f: dict(by_role) for f, by_role in agent.pending.items()}
+    twin.id_hash = agent.id_hash
+    twin.looked, twin.index = agent.looked, agent.index
+    twin.bundle = agent.bundle
+    twin.first_holding = agent.first_holding
+    twin.active, twin.admitted, twin.is_dirty = agent.active, agent.admitted, agent.is_dirty
+    twin.has_gpus, twin.has_shared = agent.has_gpus, agent.has_shared
+    twin.overcommitted = agent.overcommitted
+    return twin
+
+
+def offer_number(str id):
+    """Return N of the offer id "ON"; raises `OfferGone` if it cannot be one. O(1)."""
+    digits = id[1:]
+    if id[:1] == "O" and digits.isascii() and digits.isdigit() and len(digits) < 19 and (
+            digits[0] != "0"):
+        return int(digits)
+    raise OfferGone(f"offer {id!r} is not open")
+
+
+cdef int32_t take_place(list places, list free, object record) except -1:
+    """Put a record in a free place and return its index. O(1) amortised."""
+    cdef int32_t index
+    if free:
+        index = free.pop()
+        places[index] = record
+    else:
+        index = <int32_t>len(places)
+        places.append(record)
+    return index
+
+
+cdef void *grown(void *memory, size_t n_bytes) except NULL:
+    """Return memory with room for so many bytes; raises `MemoryError`, leaving it as it was."""
+    cdef void *larger = PyMem_Realloc(memory, n_bytes)
+    if larger == NULL:
+        raise MemoryError
+    return larger
+
+
+cdef void *duplicate(const void *memory, size_t n_bytes) except? NULL:
+    """Return a copy of memory; NULL of none."""
+    cdef void *twin
+    if memory == NULL:
+        return NULL
+    twin = grown(NULL, n_bytes)
+    memcpy(twin, memory, n_bytes)
+    return twin
+
+
+cdef int64_t *longer(int64_t *row, Py_ssize_t before, Py_ssize_t stride) except NULL:
+    """Return a row of `stride`, beginning with the `before` amounts of another, which is freed."""
+    cdef int64_t *copied = <int64_t *>PyMem_Calloc(stride, sizeof(int64_t))
+    if copied == NULL:
+        raise MemoryError
+    if row != NULL:
+        memcpy(copied, row, before * sizeof(int64_t))
+        PyMem_Free(row)
+    return copied
