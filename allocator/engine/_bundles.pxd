@@ -18,6 +18,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 cdef enum:
     NOTHING = 0  # the empty bundle, and the empty rest
+    NONE = -1    # no bundle, no rest
 
 
 cdef struct Bundle:
@@ -32,13 +33,23 @@ cdef struct Bundle:
 cdef struct Rest:
     PyObject *value   # owned: `Resources` without plain scalars
     PyObject *key     # owned: what it is found by
+    PyObject *reservations  # owned: tuple of its amounts by role, NULL until it was asked for
     int64_t *whole    # (stride,) its scalars, a shared one counted once, 1/1000; NULL if none
     int64_t *charged  # (stride,) the unreserved, non-revocable ones of them; NULL if none
+    uint64_t others   # bit min(column, 63) for each column whose name is a range or set here
     int32_t refs      # references to it, those of bundles included
     int32_t next      # next in the free list
     bint is_open      # all entries are unreserved, non-revocable and unshared: anybody may see them
     bint is_shared    # whether an entry is shared
+    bint is_reserved  # whether an entry is reserved
     bint is_counted   # whether there are ranges or sets, of which minima count the elements
+
+
+cdef struct Memo:
+    int32_t operation  # what was asked for, 0 in an empty one
+    int32_t a          # the rest that it was asked of; one reference
+    int32_t b          # the other rest, one reference, or the viewer
+    int32_t result     # the rest it gave, one reference; NONE if it cannot be done
 
 
 cdef class Bundles:
@@ -48,6 +59,28 @@ cdef class Bundles:
     cdef int64_t *plain             # (capacity, stride) plain scalars by bundle, 1/1000
     cdef Bundle *bundles            # (capacity,)
     cdef Rest *rests                # (rest_capacity,)
+    cdef int32_t capacity           # bundles, free ones included
+    cdef int32_t rest_capacity      # rests, free ones included
+    cdef int32_t free               # the first free bundle, NONE if there is none
+    cdef int32_t free_rest          # the first free rest, NONE if there is none
+    cdef Py_ssize_t n_bundles       # bundles in use, NOTHING not counted
+    cdef Py_ssize_t n_rests         # rests in use, NOTHING not counted
+
+    # Lookup.
+    cdef int32_t *buckets           # (n_buckets,) first bundle of those of a hash, or NONE
+    cdef Py_ssize_t n_buckets       # a power of two, not less than `capacity`
+    cdef uint64_t *factors          # (stride,) what a column's amount counts in the hash
+    cdef dict columns               # str -> int: `totals.columns`
+    cdef list names                 # (n_columns,) str: the name of each column
+    cdef dict rest_index            # key -> int: the rest of these entries
+    cdef dict roles                 # str or None -> int: numbers of roles, 0 for None
+    cdef list role_names            # str or None: roles by number
+
+    # What was computed before.
+    cdef object last                # Resources: the last argument of `of`
+    cdef int32_t last_bundle        # its bundle; one reference
+    cdef Memo *memos                # (N_MEMOS,) answers, in one of two places by a hash
+    cdef int64_t *sums              # (stride,) scratch: the row of a sum or difference
 
     # Columns.
     cdef int adopt_columns(self) except -1
@@ -79,18 +112,38 @@ cdef class Bundles:
 
     cdef Bundles copy_for(self, object totals)
 
+    # Within: bundles.
+    cdef int64_t *row(self, int32_t bundle) noexcept
+    cdef Py_ssize_t bucket(self, uint64_t hash) noexcept
+    cdef int32_t retained_bundle(self, int32_t bundle) noexcept
+    cdef int release_bundle(self, int32_t bundle) except -1
+    cdef int32_t interned(self, const int64_t *row, int32_t rest) except -1
+    cdef int32_t new_bundle(self, const int64_t *row, int32_t rest, uint64_t hash) except -1
+    cdef void chain(self, int32_t bundle) noexcept
+    cdef int grow(self, int32_t capacity) except -1
+    cdef int grow_buckets(self, int32_t capacity) except -1
+    cdef int widen(self, Py_ssize_t stride) except -1
+    cdef const int64_t *added(
+        self, int32_t bundle, const int64_t *special, int64_t *scratch
+    ) noexcept
+    cdef bint fits(self, const int64_t *row, int32_t rest) noexcept
+    cdef int adopt_arrays(self, Bundles original) except -1
 
-cdef inline int32_t retained(Bundles bundles, int32_t bundle) noexcept:
-    """Return `bundle` with one more reference."""
-    if bundle != NOTHING:
-        bundles.bundles[bundle].refs += 1
-    return bundle
+    # Within: rests. Those that return one return a new reference.
+    cdef int32_t rest_of(self, object resources) except -1
+    cdef int32_t new_rest(self, object resources, object key) except -1
+    cdef int64_t *amounts(self, list entries) except? NULL
+    cdef uint64_t other_names(self, object resources) except? 0
+    cdef int32_t retained_rest(self, int32_t rest) noexcept
+    cdef int release_rest(self, int32_t rest) except -1
+    cdef int32_t rest_plus(self, int32_t a, int32_t b) except? -1
+    cdef int32_t rest_minus(self, int32_t a, int32_t b) except? -1
+    cdef int32_t asked(self, int operation, int32_t a, int32_t b) except? -1
+    cdef int32_t computed(self, int operation, int32_t a, int32_t b) except? -1
+    cdef int forget(self, Memo *memo) except -1
+    cdef int grow_rests(self, int32_t capacity) except -1
 
 
-cdef inline int release(Bundles bundles, int32_t bundle) except -1:
-    """Give a reference back."""
-    if bundle != NOTHING:
-        bundles.bundles[bundle].refs -= 1
-        if bundles.bundles[bundle].refs == 0:
-            bundles.discard(bundle)
-    return 0
+cdef class Held:
+    cdef Bundles bundles         # where it is
+    cdef readonly int32_t number # the bundle; one reference
