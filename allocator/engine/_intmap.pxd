@@ -24,7 +24,7 @@ cdef struct IntMap:
 cdef inline uint64_t slot_of(const IntMap *map, uint64_t key) noexcept nogil:
     """Return the slot of a key, or the free one where it would stand. O(1) expected."""
     # Fibonacci hashing; the high bits are the well-mixed ones.
-    cdef uint64_t slot = ((key ^ (key >> 32)) * 0x9E3779B97F4A7C15) >> 32 & (map.capacity - 1)
+    cdef uint64_t slot = ((key ^ (key >> 32)) * 0x9E3779B97F4A7C15ULL) >> 32 & (map.capacity - 1)
     while map.values[slot] != NONE and map.keys[slot] != key:
         slot = (slot + 1) & (map.capacity - 1)
     return slot
@@ -79,7 +79,7 @@ cdef inline void drop(IntMap *map, uint64_t key) noexcept nogil:
         slot = (slot + 1) & mask
         if map.values[slot] == NONE:
             break
-        home = ((map.keys[slot] ^ (map.keys[slot] >> 32)) * 0x9E3779B97F4A7C15) >> 32 & mask
+        home = ((map.keys[slot] ^ (map.keys[slot] >> 32)) * 0x9E3779B97F4A7C15ULL) >> 32 & mask
         if ((slot - home) & mask) >= ((slot - gap) & mask):
             map.keys[gap] = map.keys[slot]
             map.values[gap] = map.values[slot]
