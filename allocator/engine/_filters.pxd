@@ -39,25 +39,47 @@ cdef struct Batch:
 
 cdef class Filters:
     cdef readonly int64_t n_held   # filters in all
-    cdef Table *by_leaf            # (leaf_capacity,)
-    cdef int32_t leaf_capacity
+    cdef Table *by_leaf            # (leaf_capacity,) the filters of each
+    cdef int32_t leaf_capacity     # leaves there is room for
     cdef int32_t *on_agent         # (agent_capacity,) number of filters
-    cdef int32_t agent_capacity
+    cdef int32_t agent_capacity    # agents there is room for
+
+    # Batches.
+    cdef Batch *batches            # (batch_capacity,) free ones included
+    cdef int32_t batch_capacity    # batches there is room for
+    cdef int32_t free_batch        # the first free batch, NONE if there is none
+    cdef int32_t latest            # the batch made last, NONE if it is gone
+    cdef int32_t *heap             # (batch_capacity,) batches in use, a binary heap by end
+    cdef int32_t n_batches         # batches in use
 
     # Pairs (leaf << 32 | agent) that the last `expire` ended.
     cdef int64_t *ended            # (n_ended,)
-    cdef Py_ssize_t n_ended
+    cdef Py_ssize_t n_ended        # pairs in use
+    cdef Py_ssize_t ended_capacity  # pairs there is room for
 
-    cdef int add(
+    cpdef int add(
         self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle, double end
     ) except -1
-    cdef bint rejects(
+    cpdef bint rejects(
         self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle
     ) except -1
-    cdef int expire(self, Bundles bundles, double now) except -1
-    cdef double next_end(self) noexcept
-    cdef int32_t n_held_by(self, int32_t leaf, double now) noexcept
-    cdef int32_t drop_leaf(self, Bundles bundles, int32_t leaf) except -1
-    cdef int drop_agent(self, Bundles bundles, int32_t agent) except -1
-    cdef list held(self)
-    cdef Filters copy(self)
+    cpdef int expire(self, Bundles bundles, double now) except -1
+    cpdef double next_end(self) noexcept
+    cpdef int32_t n_held_by(self, int32_t leaf, double now) noexcept
+    cpdef int32_t drop_leaf(self, Bundles bundles, int32_t leaf) except -1
+    cpdef int drop_agent(self, Bundles bundles, int32_t agent) except -1
+    cpdef list held(self)
+    cpdef Filters copy(self)
+
+    # Within.
+    cdef int reserve_leaf(self, int32_t leaf) except -1
+    cdef int reserve_agent(self, int32_t agent) except -1
+    cdef int reserve_batch(self) except -1
+    cdef int32_t batch_for(self, double end) except -1
+    cdef int drop(self, Bundles bundles, int32_t leaf, int32_t slot) except -1
+    cdef void leave(self, int32_t batch) noexcept
+    cdef void close(self, int32_t batch) noexcept
+    cdef void forget_batches(self) noexcept
+    cdef void forget_left_overs(self, int32_t batch) noexcept
+    cdef void rise(self, int32_t batch) noexcept
+    cdef void sink(self, int32_t batch) noexcept

@@ -1,0 +1,609 @@
+"""Filters: who refused what, where and until when.
+
+See `_filters.pxd` for the data and its invariants (F1 to F3), which `_check` verifies. In the
+costs given below, a search in a leaf's table is O(1) expected, and linear in the number of
+filters of that leaf on that very agent.
+
+A filter is found in two ways: by leaf and agent, in the table of the leaf, and by its end, in a
+batch. The way from a batch to the table is a pair of leaf and agent, which counts only if a slot
+of theirs names that batch. So a filter that goes early need not be looked for in its batch, and
+what it leaves there means nothing to those who get the same indices later.
+"""
+
+cimport cython
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from allocator.engine._bundles cimport Bundles
+from allocator.sorter._siblings cimport NONE
+
+from collections import Counter
+
+cdef enum:
+    ANY = 0x7FFFFFFF  # whatever batch
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Filters:
+    """All filters, by leaf and agent and by the time at which they end.
+
+    Filters with one end, added one after another, share a batch. Each costs 15 to 19 bytes in the
+    table of its leaf and 8 to 10 in its batch. A batch costs 36 to 45 apart from that, so a filter
+    with an end of its own costs 60 to 75 in all, and what the allocation of a small array adds.
+    """
+
+    def __cinit__(self):
+        self.free_batch = NONE
+        self.latest = NONE
+
+    def __dealloc__(self):
+        # References to bundles are not given back: a store goes with the filters that refer to it.
+        cdef int32_t i
+        for i in range(self.leaf_capacity):
+            PyMem_Free(self.by_leaf[i].slots)
+        for i in range(self.batch_capacity):
+            PyMem_Free(self.batches[i].pairs)
+        PyMem_Free(self.by_leaf)
+        PyMem_Free(self.on_agent)
+        PyMem_Free(self.batches)
+        PyMem_Free(self.heap)
+        PyMem_Free(self.ended)
+
+    cpdef int add(
+        self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle, double end
+    ) except -1:
+        """Refuse `bundle` of an agent until `end`. O(1) amortised, O(log batches) for a new end."""
+        cdef Table *table
+        cdef Batch *batch
+        cdef int32_t index, slot
+        self.reserve_leaf(leaf)
+        self.reserve_agent(agent)
+        table = &self.by_leaf[leaf]
+        reserve_slot(table)
+        index = self.batch_for(end)  # the last that can fail: no batch without filters remains
+        slot = slot_for(table, agent)
+        table.slots[slot].agent = agent
+        table.slots[slot].bundle = bundles.retained_bundle(bundle)
+        table.slots[slot].batch = index
+        table.n_held += 1
+        batch = &self.batches[index]
+        batch.pairs[batch.n_pairs] = <int64_t>leaf << 32 | agent
+        batch.n_pairs += 1
+        batch.n_held += 1
+        self.on_agent[agent] += 1
+        self.n_held += 1
+        return 0
+
+    cpdef bint rejects(
+        self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle
+    ) except -1:
+        """Tell whether a filter refuses `bundle`: what it refuses covers that. O(1)."""
+        cdef const Table *table
+        cdef int32_t i
+        if (agent >= self.agent_capacity or self.on_agent[agent] == 0
+                or leaf >= self.leaf_capacity or self.by_leaf[leaf].n_held == 0):
+            return False
+        table = &self.by_leaf[leaf]
+        i = home_of(table, agent)
+        while table.slots[i].agent != NONE:
+            if table.slots[i].agent == agent and (
+                    table.slots[i].bundle == bundle
+                    or bundles.covers(table.slots[i].bundle, bundle)):
+                return True
+            i = following(table, i)
+        return False
+
+    cpdef int expire(self, Bundles bundles, double now) except -1:
+        """End the filters whose end has come; `ended` has their pairs. O(ended + log batches)."""
+        cdef Batch *batch
+        cdef int64_t pair
+        cdef int32_t slot
+        PyMem_Free(self.ended)  # which may be the trace of a million
+        self.ended = NULL
+        self.n_ended = self.ended_capacity = 0
+        while self.n_batches and self.next_end() <= now:
+            if self.n_ended == self.ended_capacity:
+                renew(<void **>&self.ended, grown(self.ended_capacity) * sizeof(int64_t))
+                self.ended_capacity = grown(self.ended_capacity)
+            batch = &self.batches[self.heap[0]]
+            batch.n_pairs -= 1
+            pair = batch.pairs[batch.n_pairs]
+            slot = slot_of(&self.by_leaf[pair >> 32], <int32_t>pair, self.heap[0])
+            if slot != NONE:
+                self.ended[self.n_ended] = pair
+                self.n_ended += 1
+                self.drop(bundles, <int32_t>(pair >> 32), slot)
+        return 0
+
+    cpdef double next_end(self) noexcept:
+        """Return the earliest end, infinity if there is no filter. O(1)."""
+        return self.batches[self.heap[0]].end if self.n_batches else INFINITY
+
+    cpdef int32_t n_held_by(self, int32_t leaf, double now) noexcept:
+        """Return how many filters of a leaf end after `now`. O(its filters), O(1) if all do."""
+        cdef int32_t n = 0
+        cdef int32_t i
+        cdef const Table *table
+        if leaf >= self.leaf_capacity:
+            return 0
+        table = &self.by_leaf[leaf]
+        if self.next_end() > now:
+            return table.n_held
+        for i in range(table.capacity):
+            if table.slots[i].agent != NONE and self.batches[table.slots[i].batch].end > now:
+                n += 1
+        return n
+
+    cpdef int32_t drop_leaf(self, Bundles bundles, int32_t leaf) except -1:
+        """End early all filters of a leaf; return how many. O(its filters)."""
+        cdef Table gone
+        cdef int32_t i
+        if leaf >= self.leaf_capacity or self.by_leaf[leaf].n_held == 0:
+            return 0
+        gone = self.by_leaf[leaf]
+        memset(&self.by_leaf[leaf], 0, sizeof(Table))
+        self.n_held -= gone.n_held
+        try:
+            for i in range(gone.capacity):
+                if gone.slots[i].agent != NONE:
+                    self.on_agent[gone.slots[i].agent] -= 1
+                    self.leave(gone.slots[i].batch)
+            for i in range(gone.capacity):
+                if gone.slots[i].agent != NONE:
+                    bundles.release_bundle(gone.slots[i].bundle)
+        finally:
+            PyMem_Free(gone.slots)
+        return gone.n_held
+
+    cpdef int drop_agent(self, Bundles bundles, int32_t agent) except -1:
+        """End early all filters on an agent. O(leaves + filters there), O(1) if there is none."""
+        cdef int32_t leaf = 0
+        cdef int32_t slot
+        if agent >= self.agent_capacity:
+            return 0
+        while self.on_agent[agent]:
+            slot = slot_of(&self.by_leaf[leaf], agent, ANY)
+            if slot == NONE:
+                leaf += 1
+            else:
+                self.drop(bundles, leaf, slot)
+        return 0
+
+    cpdef list held(self):
+        """Return (leaf, agent, bundle, end) of each filter, in no particular order. O(filters)."""
+        cdef list held = []
+        cdef int32_t leaf, i
+        cdef const Filter *filter
+        for leaf in range(self.leaf_capacity):
+            for i in range(self.by_leaf[leaf].capacity):
+                filter = &self.by_leaf[leaf].slots[i]
+                if filter.agent != NONE:
+                    held.append(
+                        (leaf, filter.agent, filter.bundle, self.batches[filter.batch].end))
+        return held
+
+    cpdef Filters copy(self):
+        """Return the same filters, for use with a copy of the bundles. O(filters)."""
+        cdef Filters twin = Filters()
+        cdef int32_t i
+        if self.leaf_capacity:
+            twin.reserve_leaf(self.leaf_capacity - 1)
+        for i in range(self.leaf_capacity):
+            twin.by_leaf[i].slots = <Filter *>duplicate(
+                self.by_leaf[i].slots, self.by_leaf[i].capacity * sizeof(Filter))
+            twin.by_leaf[i].capacity = self.by_leaf[i].capacity
+            twin.by_leaf[i].n_held = self.by_leaf[i].n_held
+        twin.on_agent = <int32_t *>duplicate(
+            self.on_agent, self.agent_capacity * sizeof(int32_t))
+        twin.agent_capacity = self.agent_capacity
+        twin.heap = <int32_t *>duplicate(self.heap, self.batch_capacity * sizeof(int32_t))
+        twin.batches = <Batch *>duplicate(self.batches, self.batch_capacity * sizeof(Batch))
+        for i in range(self.batch_capacity):
+            twin.batches[i].pairs = NULL
+        twin.batch_capacity = self.batch_capacity
+        for i in range(self.batch_capacity):
+            twin.batches[i].pairs = <int64_t *>duplicate(
+                self.batches[i].pairs, self.batches[i].capacity * sizeof(int64_t))
+        twin.n_batches = self.n_batches
+        twin.free_batch = self.free_batch
+        twin.latest = self.latest
+        twin.n_held = self.n_held
+        return twin
+
+    @property
+    def n_bytes(self):
+        """Memory taken, in bytes, by capacities. O(leaves + batches)."""
+        cdef int64_t n = sizeof(Table) * self.leaf_capacity + sizeof(int32_t) * self.agent_capacity
+        cdef int32_t i
+        n += (sizeof(Batch) + sizeof(int32_t)) * self.batch_capacity
+        n += sizeof(int64_t) * self.ended_capacity
+        for i in range(self.leaf_capacity):
+            n += sizeof(Filter) * self.by_leaf[i].capacity
+        for i in range(self.batch_capacity):
+            n += sizeof(int64_t) * self.batches[i].capacity
+        return n
+
+    # Room, before anything is changed.
+
+    cdef int reserve_leaf(self, int32_t leaf) except -1:
+        """Make room for a leaf. O(1) amortised."""
+        cdef Py_ssize_t capacity = max(leaf + 1, grown(self.leaf_capacity))
+        if leaf >= self.leaf_capacity:
+            renew(<void **>&self.by_leaf, capacity * sizeof(Table))
+            memset(self.by_leaf + self.leaf_capacity, 0,
+                   (capacity - self.leaf_capacity) * sizeof(Table))
+            self.leaf_capacity = <int32_t>capacity
+        return 0
+
+    cdef int reserve_agent(self, int32_t agent) except -1:
+        """Make room for an agent. O(1) amortised."""
+        cdef Py_ssize_t capacity = max(agent + 1, grown(self.agent_capacity))
+        if agent >= self.agent_capacity:
+            renew(<void **>&self.on_agent, capacity * sizeof(int32_t))
+            memset(self.on_agent + self.agent_capacity, 0,
+                   (capacity - self.agent_capacity) * sizeof(int32_t))
+            self.agent_capacity = <int32_t>capacity
+        return 0
+
+    cdef int reserve_batch(self) except -1:
+        """See to it that a batch is free. O(1) amortised."""
+        cdef Py_ssize_t capacity = grown(self.batch_capacity)
+        cdef Py_ssize_t i
+        if self.free_batch != NONE:
+            return 0
+        renew(<void **>&self.heap, capacity * sizeof(int32_t))
+        renew(<void **>&self.batches, capacity * sizeof(Batch))
+        for i in range(self.batch_capacity, capacity):
+            memset(&self.batches[i], 0, sizeof(Batch))
+            self.batches[i].n_held = NONE
+            self.batches[i].place = self.free_batch
+            self.free_batch = <int32_t>i
+        self.batch_capacity = <int32_t>capacity
+        return 0
+
+    # Filters come and go.
+
+    cdef int32_t batch_for(self, double end) except -1:
+        """Return a batch that ends then, with room for a pair: the latest or a new one."""
+        cdef int32_t index = self.latest
+        if index != NONE and self.batches[index].end == end:
+            reserve_pair(&self.batches[index])
+            return index
+        self.reserve_batch()
+        index = self.free_batch
+        reserve_pair(&self.batches[index])
+        self.free_batch = self.batches[index].place
+        self.batches[index].end = end
+        self.batches[index].n_held = 0
+        self.batches[index].place = self.n_batches
+        self.heap[self.n_batches] = index
+        self.n_batches += 1
+        self.rise(index)
+        self.latest = index
+        return index
+
+    cdef int drop(self, Bundles bundles, int32_t leaf, int32_t slot) except -1:
+        """End one filter. O(1) amortised, O(log batches) if it is the last of its batch."""
+        cdef Filter gone = self.by_leaf[leaf].slots[slot]
+        clear_slot(&self.by_leaf[leaf], slot)
+        self.on_agent[gone.agent] -= 1
+        self.n_held -= 1
+        self.leave(gone.batch)
+        return bundles.release_bundle(gone.bundle)
+
+    cdef void leave(self, int32_t batch) noexcept:
+        """Count one filter of a batch less, which is in no table any more (F2)."""
+        cdef Batch *left = &self.batches[batch]
+        left.n_held -= 1
+        if left.n_held == 0:
+            self.close(batch)
+        elif left.n_pairs > 2 * <int64_t>left.n_held:
+            self.forget_left_overs(batch)
+
+    cdef void forget_left_overs(self, int32_t batch) noexcept:
+        """Write the pairs of a batch anew, one for each filter that holds. O(pairs).
+
+        A left-over may name the leaf and agent of a later filter in the same batch. So each slot
+        found is marked, by the complement of its batch, until all pairs have been looked at.
+        """
+        cdef Batch *kept = &self.batches[batch]
+        cdef Table *table
+        cdef int32_t n = 0
+        cdef int32_t i, slot
+        for i in range(kept.n_pairs):
+            table = &self.by_leaf[kept.pairs[i] >> 32]
+            slot = slot_of(table, <int32_t>kept.pairs[i], batch)
+            if slot != NONE:
+                table.slots[slot].batch = ~batch
+                kept.pairs[n] = kept.pairs[i]
+                n += 1
+        for i in range(n):
+            table = &self.by_leaf[kept.pairs[i] >> 32]
+            table.slots[slot_of(table, <int32_t>kept.pairs[i], ~batch)].batch = batch
+        kept.n_pairs = n
+        fit_pairs(kept)
+
+    cdef void close(self, int32_t batch) noexcept:
+        """Drop a batch without filters. O(log batches)."""
+        cdef Batch *closed = &self.batches[batch]
+        cdef int32_t moved
+        self.n_batches -= 1
+        moved = self.heap[self.n_batches]
+        if moved != batch:
+            self.batches[moved].place = closed.place
+            self.rise(moved)
+            self.sink(moved)
+        PyMem_Free(closed.pairs)
+        memset(closed, 0, sizeof(Batch))
+        closed.n_held = NONE
+        closed.place = self.free_batch
+        self.free_batch = batch
+        if self.latest == batch:
+            self.latest = NONE
+        if self.n_batches == 0:
+            self.forget_batches()
+
+    cdef void forget_batches(self) noexcept:
+        """Give back the memory for batches, none of which is in use. O(1)."""
+        PyMem_Free(self.batches)
+        PyMem_Free(self.heap)
+        self.batches = NULL
+        self.heap = NULL
+        self.batch_capacity = 0
+        self.free_batch = NONE
+
+    # The heap.
+
+    cdef void rise(self, int32_t batch) noexcept:
+        """Move a batch up from its place to where its end belongs. O(log batches)."""
+        cdef int32_t place = self.batches[batch].place
+        cdef int32_t above
+        while place > 0:
+            above = self.heap[(place - 1) // 2]
+            if self.batches[above].end <= self.batches[batch].end:
+                break
+            self.heap[place] = above
+            self.batches[above].place = place
+            place = (place - 1) // 2
+        self.heap[place] = batch
+        self.batches[batch].place = place
+
+    cdef void sink(self, int32_t batch) noexcept:
+        """Move a batch down from its place to where its end belongs. O(log batches)."""
+        cdef int32_t place = self.batches[batch].place
+        cdef int32_t below
+        while 2 * <int64_t>place + 1 < self.n_batches:
+            below = 2 * place + 1
+            if (below + 1 < self.n_batches and self.batches[self.heap[below + 1]].end
+                    < self.batches[self.heap[below]].end):
+                below += 1
+            if self.batches[batch].end <= self.batches[self.heap[below]].end:
+                break
+            self.heap[place] = self.heap[below]
+            self.batches[self.heap[place]].place = place
+            place = below
+        self.heap[place] = batch
+        self.batches[batch].place = place
+
+    def _ended_pairs(self):
+        """Return (leaf, agent) of the filters that the last `expire` ended. For tests."""
+        cdef Py_ssize_t i
+        return [(self.ended[i] >> 32, <int32_t>self.ended[i]) for i in range(self.n_ended)]
+
+    def _check(self, Bundles bundles=None):
+        """Raise `AssertionError` unless F1 to F3 hold, by recomputing. For tests."""
+        held = self.held()
+        assert len(held) == self.n_held
+        check_tables(self, held)
+        check_batches(self)
+        check_heap(self)
+        if bundles is not None:
+            check_references(bundles, held)
+
+
+# Tables: linear probing from a mixed index, so that a capacity need not be a power of two. A table
+# is never full; at most 4/5 of it are in use.
+
+cdef inline int32_t home_of(const Table *table, int32_t agent) noexcept nogil:
+    """Return the slot where an agent belongs: murmur3's finalizer, brought into range."""
+    cdef uint32_t x = <uint32_t>agent
+    x ^= x >> 16
+    x *= <uint32_t>0x85EBCA6B
+    x ^= x >> 13
+    x *= <uint32_t>0xC2B2AE35
+    x ^= x >> 16
+    return <int32_t>(<uint64_t>x * <uint64_t>table.capacity >> 32)
+
+
+cdef inline int32_t following(const Table *table, int32_t slot) noexcept nogil:
+    return 0 if slot + 1 == table.capacity else slot + 1
+
+
+cdef inline int32_t distance(const Table *table, int32_t a, int32_t b) noexcept nogil:
+    """Return how many steps it is from slot `a` on to slot `b`."""
+    return b - a if a <= b else b - a + table.capacity
+
+
+cdef inline int32_t slot_of(const Table *table, int32_t agent, int32_t batch) noexcept nogil:
+    """Return a slot of an agent in a batch, or in ANY, or NONE if there is none. O(1)."""
+    cdef int32_t slot
+    if table.n_held == 0:
+        return NONE
+    slot = home_of(table, agent)
+    while table.slots[slot].agent != NONE:
+        if table.slots[slot].agent == agent and (
+                batch == ANY or table.slots[slot].batch == batch):
+            return slot
+        slot = following(table, slot)
+    return NONE
+
+
+cdef inline int32_t slot_for(const Table *table, int32_t agent) noexcept nogil:
+    """Return the empty slot for a further filter on an agent. O(1)."""
+    cdef int32_t slot = home_of(table, agent)
+    while table.slots[slot].agent != NONE:
+        slot = following(table, slot)
+    return slot
+
+
+cdef int reserve_slot(Table *table) except -1:
+    """Make room for a filter. O(1) amortised."""
+    if 5 * (<int64_t>table.n_held + 1) > 4 * <int64_t>table.capacity:
+        if not resize(table, max(2, <int32_t>grown(table.capacity))):
+            raise MemoryError
+    return 0
+
+
+cdef bint resize(Table *table, int32_t capacity) noexcept:
+    """Give a table so many slots; return False and leave it if there is no memory. O(slots)."""
+    cdef Table old = table[0]
+    cdef int32_t i
+    cdef Filter *slots = <Filter *>PyMem_Malloc(capacity * sizeof(Filter))
+    if slots == NULL:
+        return False
+    memset(slots, 0xFF, capacity * sizeof(Filter))  # all NONE
+    table.slots = slots
+    table.capacity = capacity
+    for i in range(old.capacity):
+        if old.slots[i].agent != NONE:
+            slots[slot_for(table, old.slots[i].agent)] = old.slots[i]
+    PyMem_Free(old.slots)
+    return True
+
+
+cdef void clear_slot(Table *table, int32_t slot) noexcept:
+    """Take a filter out, and move those behind it that are not at home nearer to it. O(1)."""
+    cdef Filter *slots = table.slots
+    cdef int32_t i = following(table, slot)
+    while slots[i].agent != NONE:
+        if distance(table, home_of(table, slots[i].agent), i) >= distance(table, slot, i):
+            slots[slot] = slots[i]
+            slot = i
+        i = following(table, i)
+    slots[slot].agent = NONE
+    table.n_held -= 1
+    if table.n_held == 0:
+        PyMem_Free(slots)
+        memset(table, 0, sizeof(Table))
+    elif table.capacity > 4 * <int64_t>table.n_held:
+        resize(table, 2 * table.n_held)
+
+
+# Memory.
+
+cdef inline Py_ssize_t grown(Py_ssize_t capacity) noexcept nogil:
+    """Return the next capacity: small steps, since memory is what filters are short of."""
+    return capacity + capacity // 4 + 1
+
+
+cdef int renew(void **array, size_t n_bytes) except -1:
+    """Change the size of an array, or raise `MemoryError` and leave it."""
+    cdef void *renewed = PyMem_Realloc(array[0], n_bytes)
+    if renewed == NULL:
+        raise MemoryError
+    array[0] = renewed
+    return 0
+
+
+cdef void *duplicate(const void *array, size_t n_bytes) except? NULL:
+    """Return a copy of an array, NULL of an empty one."""
+    cdef void *twin
+    if n_bytes == 0:
+        return NULL
+    twin = PyMem_Malloc(n_bytes)
+    if twin == NULL:
+        raise MemoryError
+    memcpy(twin, array, n_bytes)
+    return twin
+
+
+cdef int reserve_pair(Batch *batch) except -1:
+    """Make room for a pair. O(1) amortised."""
+    if batch.n_pairs == batch.capacity:
+        renew(<void **>&batch.pairs, grown(batch.capacity) * sizeof(int64_t))
+        batch.capacity = <int32_t>grown(batch.capacity)
+    return 0
+
+
+cdef void fit_pairs(Batch *batch) noexcept:
+    """Give back the room for pairs that is not in use."""
+    cdef void *fitted = PyMem_Realloc(batch.pairs, batch.n_pairs * sizeof(int64_t))
+    if fitted != NULL:
+        batch.pairs = <int64_t *>fitted
+        batch.capacity = batch.n_pairs
+
+
+# Checks by recomputation.
+
+cdef int check_tables(Filters filters, list held) except -1:
+    """Check F1, and that each filter is found from its agent's home."""
+    cdef int32_t leaf, agent, i
+    cdef Table *table
+    on_agent = [0] * filters.agent_capacity
+    for leaf, agent, _, _ in held:
+        on_agent[agent] += 1
+    assert on_agent == [filters.on_agent[i] for i in range(filters.agent_capacity)]
+    for leaf in range(filters.leaf_capacity):
+        table = &filters.by_leaf[leaf]
+        assert 5 * table.n_held <= 4 * table.capacity <= 16 * table.n_held
+        assert (table.slots == NULL) == (table.capacity == 0)
+        in_use = [i for i in range(table.capacity) if table.slots[i].agent != NONE]
+        assert len(in_use) == table.n_held
+        for slot in in_use:
+            i = home_of(table, table.slots[slot].agent)
+            while i != slot:
+                assert table.slots[i].agent != NONE
+                i = following(table, i)
+    return 0
+
+
+cdef int check_batches(Filters filters) except -1:
+    """Check F2: each slot has its pair, the latest and the free batches are what they should."""
+    cdef int32_t leaf, i, batch
+    cdef Filter *filter
+    pairs = {filters.heap[i]: [] for i in range(filters.n_batches)}
+    for leaf in range(filters.leaf_capacity):
+        for i in range(filters.by_leaf[leaf].capacity):
+            filter = &filters.by_leaf[leaf].slots[i]
+            if filter.agent != NONE:
+                pairs[filter.batch].append(<int64_t>leaf << 32 | filter.agent)
+    for batch, expected in pairs.items():
+        assert filters.batches[batch].n_held == len(expected) > 0
+        assert filters.batches[batch].n_pairs <= 2 * filters.batches[batch].n_held
+        assert filters.batches[batch].n_pairs <= filters.batches[batch].capacity
+        found = [filters.batches[batch].pairs[i] for i in range(filters.batches[batch].n_pairs)]
+        assert Counter(expected) <= Counter(found)
+    assert filters.latest == NONE or filters.latest in pairs
+    batch = filters.free_batch
+    while batch != NONE:
+        assert batch not in pairs
+        assert filters.batches[batch].n_held == NONE and filters.batches[batch].pairs == NULL
+        pairs[batch] = []
+        batch = filters.batches[batch].place
+    assert len(pairs) == filters.batch_capacity
+    return 0
+
+
+cdef int check_heap(Filters filters) except -1:
+    """Check that no batch ends before the one above it, and that each knows its place."""
+    cdef int32_t place
+    cdef double end
+    for place in range(filters.n_batches):
+        end = filters.batches[filters.heap[place]].end
+        assert filters.batches[filters.heap[place]].place == place
+        assert place == 0 or filters.batches[filters.heap[(place - 1) // 2]].end <= end
+    return 0
+
+
+cdef int check_references(Bundles bundles, list held) except -1:
+    """Check F3 as far as it can be seen from here: others have references, too."""
+    cdef int32_t bundle
+    refs = {}
+    for _, _, bundle, _ in held:
+        refs[bundle] = refs.get(bundle, 0) + 1
+    for bundle, n in refs.items():
+        assert bundle == 0 or bundles.bundles[bundle].refs >= n
+    return 0
