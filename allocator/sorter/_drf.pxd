@@ -7,7 +7,8 @@ A cycle that cimports this works on leaves (node indices) and int64 rows without
     sorter.add_row(leaf, row, n_columns, 1)    # it gets more and moves to its new place
     leaf = sorter.first()
 
-A leaf's index is good until `add` or `remove` is called; `leaf_of` finds it again.
+A leaf's index is good until `add` or `remove` is called; `leaf_of` finds it again. Shared entries
+are no part of rows; they go to `change_shared`.
 """
 
 from libc.stdint cimport int32_t, int64_t
@@ -33,16 +34,16 @@ cdef class DRFSorter:
     cdef readonly object totals    # Totals: the denominators, perhaps shared with other sorters
     cdef readonly bint flat        # whether each client is one leaf below the root
 
-    # Nodes: parallel arrays of `capacity` records, indexed by node.
+    # Nodes: parallel arrays of `capacity` records, indexed by node (D6).
     cdef Node *nodes               # (capacity,) the tree of paths
     cdef Place *places             # (capacity,) key and place among siblings
     cdef int64_t *rows             # (capacity, stride) allocated at or below, 1/1000, by column
     cdef list labels               # (capacity,) str: path; of an implicit leaf its client's
-    cdef list names                # (capacity,) bytes: last name in the path, as places[].name
-    cdef list held                 # (capacity,) dict in a leaf: agent -> Resources, none empty
-    cdef int32_t capacity          # nodes, free ones included
-    cdef int32_t free              # index of the first free node, NONE if there is none
-    cdef int32_t n_free            # free nodes
+    cdef int32_t capacity          # nodes there is room for
+    cdef int32_t n_taken           # nodes ever taken, those in the free list included
+    cdef int32_t n_nodes           # nodes in use, the root included
+    cdef int32_t n_clients         # leaves among them
+    cdef int32_t free              # index of the first in the free list, NONE if there is none
     cdef int32_t levels            # no leaf is deeper than this below the root; >= 1
 
     # Columns: those of `totals.columns`, as far as this sorter has met them.
@@ -54,14 +55,15 @@ cdef class DRFSorter:
     cdef object version            # int: `totals.version` when the totals were last seen
     cdef frozenset exclude         # str: names left out of the share
 
-    # Lookup.
+    # Lookup. All but `index` are often empty, and then the one `EMPTY` of the module.
     cdef dict index                # str -> int: path to node; implicit leaves end in "/."
-    cdef dict leaves               # str -> int: client to its leaf
-    cdef dict weights              # str -> float: path to weight, also without a node
+    cdef dict names                # int -> bytes: node to places[].name if no part of ASCII text
+    cdef dict held                 # int -> dict: leaf to agent -> Resources, none empty; no rows
     cdef dict shared               # int -> dict: node to agent -> shared Resources at or below it
+    cdef dict weights              # str -> float: path to weight, also without a node
 
     # Answers.
-    cdef list listing              # str: the last answer of sort()
+    cdef list listing              # str: the last answer of sort(), None before the first
     cdef bint listed               # whether `listing` still holds
     cdef void *walk                # borrowed Walk that follows the live order, or NULL
     cdef int64_t n_walks           # walks begun so far
@@ -74,19 +76,27 @@ cdef class DRFSorter:
     cdef int add_row(
         self, int32_t leaf, const int64_t *row, Py_ssize_t n_columns, int64_t times
     ) except -1
+    cdef int change_shared(
+        self, int32_t leaf, object agent, object lost, object gained
+    ) except -1
     cdef int reserve_columns(self, Py_ssize_t n_columns) except -1
 
     # Within.
     cdef int reserve_nodes(self, int32_t n_nodes) except -1
     cdef int grow(self, int32_t capacity) except -1
+    cdef int32_t find(self, object client) except? NONE
     cdef int32_t take_node(self, int32_t parent, str label, str name) except -1
+    cdef int set_name(self, int32_t node, str text, str name) except -1
     cdef int release_node(self, int32_t node) except -1
-    cdef int32_t new_leaf(self, int32_t node, str client) except -1
+    cdef int new_leaf(self, int32_t node) except -1
     cdef int split(self, int32_t node) except -1
     cdef int merge(self, int32_t node) except -1
     cdef int withdraw(self, int32_t leaf) except -1
     cdef int change(
         self, int32_t leaf, object agent, object lost, object gained, int64_t times
+    ) except -1
+    cdef int add_delta(
+        self, int32_t leaf, object agent, object lost_shared, object gained_shared, int64_t times
     ) except -1
     cdef list shared_changes(self, int32_t node, object agent, object lost, object gained)
     cdef int store_shared(self, list changes) except -1

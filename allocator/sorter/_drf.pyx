@@ -11,6 +11,7 @@ D3. The share in a place is `share_of` its node by the totals last seen; the `ch
 D4. `listing` is the order of the whole tree while `listed` holds.
 D5. While a walk follows the live order, only nodes that it has passed move. Any other change makes
     it take down the rest of its order first (`disturb`).
+D6. Nodes from `n_taken` on have never been touched; those below are in use or in the free list.
 
 An adjustment (`allocated`, `unallocated`, `update`, a weight, `activate`, `deactivate`) re-places
 the nodes on one path. A change of the totals recomputes all shares and repairs all orders once, at
@@ -20,6 +21,7 @@ the next question (`sync`).
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -49,7 +51,13 @@ from allocator.sorter.base import (
 )
 from allocator.sorter.totals import Totals
 
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(object text)
+
 cdef object NOTHING = Resources()
+
+# Stands for every mapping of a sorter that has no entries yet; nothing is ever put into it (`own`).
+cdef dict EMPTY = {}
 
 
 @cython.final
@@ -95,17 +103,12 @@ cdef class DRFSorter:
         self.totals = Totals() if totals is None else totals
         self.version = 0
         self.labels = []
-        self.names = []
-        self.held = []
         self.index = {}
-        self.leaves = {}
-        self.weights = {}
-        self.shared = {}
-        self.listing = []
+        self.names = self.held = self.shared = self.weights = EMPTY
         self.free = NONE
         self.levels = 1
         self.reserve_columns(4)
-        self.reserve_nodes(4)
+        self.reserve_nodes(2)
         self.take_node(NONE, "", "")
 
     def __dealloc__(self):
@@ -156,12 +159,15 @@ cdef class DRFSorter:
         cdef str path = client_path(client, flat=self.flat)
         cdef str label = ""
         cdef list names = [path] if self.flat else path.split("/")
-        if path in self.leaves:
+        if self.find(path) != NONE:
             raise DuplicateClient(f"client {path!r} is in the sorter already")
         self.disturb(NONE)
-        self.reserve_nodes(<int32_t>len(names) + 1)
+        # A node a name is enough: an implicit leaf is made only where a name has its node already.
+        self.reserve_nodes(<int32_t>len(names))
         for name in names:
             label = name if node == ROOT else f"{label}/{name}"
+            if label == path:
+                label = path  # one text in memory, not two
             found = self.index.get(label)
             if found is None:
                 if self.nodes[node].is_leaf:
@@ -169,7 +175,8 @@ cdef class DRFSorter:
                 node = self.take_node(node, label, name)
             else:
                 node = found
-        self.leaves[path] = self.new_leaf(node, path)
+        self.new_leaf(node)
+        self.n_clients += 1
         self.levels = max(self.levels, <int32_t>len(names) + 1)
 
     def remove(self, client):
@@ -188,7 +195,7 @@ cdef class DRFSorter:
         if self.nodes[node].n_active:
             self.set_active(node, False)
         self.withdraw(node)
-        del self.leaves[client]
+        self.n_clients -= 1
         while node != ROOT and self.nodes[node].n_children == 0:
             parent = self.nodes[node].parent
             self.release_node(node)
@@ -240,6 +247,7 @@ cdef class DRFSorter:
             self.disturb(NONE)
             self.nodes[node].weight = value
             self.reposition(node)
+        self.weights = own(self.weights)
         self.weights[path] = value
 
     # Allocations.
@@ -255,7 +263,7 @@ cdef class DRFSorter:
             If the resources are malformed, do not go with what is held there (types under one
             name), or a sum exceeds 2**63 - 1 thousandths. O(d (k + log s)).
         """
-        self.change(self.leaf_of(client), agent, NOTHING, Resources(resources), 1)
+        self.change(self.leaf_of(client), agent, NOTHING, value_of(resources), 1)
 
     def unallocated(self, client, agent, resources):
         """Take from what a client holds on an agent.
@@ -267,7 +275,7 @@ cdef class DRFSorter:
         ResourceError
             If the resources are malformed or it does not hold all of them. O(d (k + log s)).
         """
-        self.change(self.leaf_of(client), agent, Resources(resources), NOTHING, 0)
+        self.change(self.leaf_of(client), agent, value_of(resources), NOTHING, 0)
 
     def update(self, client, agent, old, new):
         """Replace `old` by `new` in what a client holds on an agent.
@@ -279,7 +287,7 @@ cdef class DRFSorter:
         ResourceError
             As `allocated` and `unallocated`. O(d (k + log s)).
         """
-        self.change(self.leaf_of(client), agent, Resources(old), Resources(new), 0)
+        self.change(self.leaf_of(client), agent, value_of(old), value_of(new), 0)
 
     # Questions.
 
@@ -352,7 +360,7 @@ cdef class DRFSorter:
         UnknownClient
             If it is not there. O(agents).
         """
-        return dict(self.held[self.leaf_of(client)])
+        return dict(self.held.get(self.leaf_of(client), EMPTY))
 
     def quantities(self, client=None):
         """Return how much a client itself, or without one everybody together, holds.
@@ -410,22 +418,21 @@ cdef class DRFSorter:
             self.exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals)
         twin.grow(self.capacity)
         twin.labels = self.labels.copy()
-        twin.names = self.names.copy()
-        twin.held = [None if held is None else held.copy() for held in self.held]
         twin.index = self.index.copy()
-        twin.leaves = self.leaves.copy()
-        twin.weights = self.weights.copy()
-        twin.shared = {node: by_agent.copy() for node, by_agent in self.shared.items()}
+        twin.names = self.names.copy() or EMPTY
+        twin.held = {leaf: by_agent.copy() for leaf, by_agent in self.held.items()} or EMPTY
+        twin.shared = {node: by_agent.copy() for node, by_agent in self.shared.items()} or EMPTY
+        twin.weights = self.weights.copy() or EMPTY
         twin.adopt_arrays(self)
         twin.listing = self.listing
         twin.listed = self.listed
         return twin
 
     def __contains__(self, client):
-        return isinstance(client, str) and client in self.leaves
+        return self.find(client) != NONE
 
     def __len__(self):
-        return len(self.leaves)
+        return self.n_clients
 
     # For compiled callers.
 
@@ -467,10 +474,10 @@ cdef class DRFSorter:
 
     cdef int32_t leaf_of(self, object client) except -1:
         """Return a client's leaf; raises `UnknownClient`. O(1)."""
-        try:
-            return self.leaves[client]
-        except (KeyError, TypeError):
-            raise unknown_client(client) from None
+        cdef int32_t leaf = self.find(client)
+        if leaf == NONE:
+            raise unknown_client(client)
+        return leaf
 
     cdef int32_t first(self) noexcept nogil:
         """Return the neediest active leaf, or NONE, by the totals last seen. O(d)."""
@@ -502,6 +509,19 @@ cdef class DRFSorter:
         self.settle(leaf)
         return 0
 
+    cdef int change_shared(
+        self, int32_t leaf, object agent, object lost, object gained
+    ) except -1:
+        """Change which shared entries a leaf has on an agent. O(d (k + log s)).
+
+        Both are `Resources` of shared entries only. As with rows, who calls this keeps the account
+        of what was gained, and of that alone something may be lost: `allocation` does not show it.
+        Nobody's number of times allocated changes. Raises `ResourceError` if the agent's entries
+        do not go together or a sum would exceed 2**63 - 1; nothing is changed then.
+        """
+        memset(self.delta, 0, self.stride * sizeof(int64_t))
+        return self.add_delta(leaf, agent, lost, gained, 0)
+
     cdef int reserve_columns(self, Py_ssize_t n_columns) except -1:
         """Make room for that many columns. O(1) if there is, else O(n k)."""
         cdef Py_ssize_t stride, node
@@ -523,7 +543,7 @@ cdef class DRFSorter:
             PyMem_Free(counted)
             raise MemoryError
         if self.stride:
-            for node in range(self.capacity):
+            for node in range(self.n_taken):
                 memcpy(rows + node * stride, self.rows + node * self.stride,
                        self.stride * sizeof(int64_t))
             memcpy(amounts, self.amounts, self.stride * sizeof(int64_t))
@@ -540,14 +560,13 @@ cdef class DRFSorter:
     # The tree of paths.
 
     cdef int reserve_nodes(self, int32_t n_nodes) except -1:
-        """Have that many free nodes. O(1) amortised."""
-        if n_nodes > self.n_free:
-            self.grow(max(2 * self.capacity, self.capacity + n_nodes))
+        """Have that many nodes not in use. O(1) amortised."""
+        if self.n_nodes + n_nodes > self.capacity:
+            self.grow(max(self.capacity + self.capacity // 2, self.n_nodes + n_nodes))
         return 0
 
     cdef int grow(self, int32_t capacity) except -1:
         """Have that many nodes, not fewer than there are. O(capacity)."""
-        cdef int32_t node
         cdef void *grown
         # One that grew while another could not is only larger than it need be.
         grown = PyMem_Realloc(self.nodes, capacity * sizeof(Node))
@@ -558,33 +577,39 @@ cdef class DRFSorter:
         if grown == NULL:
             raise MemoryError
         self.places = <Place *>grown
-        memset(self.places + self.capacity, 0, (capacity - self.capacity) * sizeof(Place))
         grown = PyMem_Realloc(self.rows, capacity * self.stride * sizeof(int64_t))
         if grown == NULL:
             raise MemoryError
         self.rows = <int64_t *>grown
-        memset(self.rows + self.capacity * self.stride, 0,
-               (capacity - self.capacity) * self.stride * sizeof(int64_t))
-        for column in (self.labels, self.names, self.held):
-            column.extend([None] * (capacity - len(column)))
-        for node in range(capacity - 1, self.capacity - 1, -1):
-            self.nodes[node].parent = self.free
-            self.free = node
-        self.n_free += capacity - self.capacity
+        self.labels = self.labels + [None] * (capacity - len(self.labels))
         self.capacity = capacity
         return 0
 
+    cdef int32_t find(self, object client) except? NONE:
+        """Return a client's leaf, or NONE if there is no such client. O(1)."""
+        cdef int32_t node
+        found = self.index.get(client) if isinstance(client, str) else None
+        if found is None:
+            return NONE
+        node = found
+        if self.nodes[node].implicit != NONE:
+            return self.nodes[node].implicit
+        if not self.nodes[node].is_leaf or self.nodes[self.nodes[node].parent].implicit == node:
+            return NONE
+        return node
+
     cdef int32_t take_node(self, int32_t parent, str label, str name) except -1:
         """Make a free node a child of `parent`: neither leaf nor active, holding nothing. O(k)."""
-        cdef int32_t node = self.free
-        cdef bytes encoded = name.encode("utf-8", "surrogatepass")
+        cdef int32_t node = self.n_taken if self.free == NONE else self.free
         cdef bint implicit = name == _IMPLICIT_NAME and not self.flat
         if node != ROOT:
             self.index[f"{label}/{name}" if implicit else label] = node
         self.labels[node] = label
-        self.names[node] = encoded
-        self.free = self.nodes[node].parent
-        self.n_free -= 1
+        if node == self.n_taken:
+            self.n_taken += 1
+        else:
+            self.free = self.nodes[node].parent
+        self.n_nodes += 1
         memset(&self.nodes[node], 0, sizeof(Node))
         memset(&self.places[node], 0, sizeof(Place))
         memset(self.rows + node * self.stride, 0, self.stride * sizeof(int64_t))
@@ -592,13 +617,32 @@ cdef class DRFSorter:
         self.nodes[node].parent = parent
         self.nodes[node].implicit = NONE
         self.nodes[node].children = Siblings(NONE, NONE, NONE)
-        self.places[node].name = PyBytes_AS_STRING(encoded)
-        self.places[node].name_bytes = <int32_t>PyBytes_GET_SIZE(encoded)
+        self.set_name(node, name if implicit else label, name)
         if parent != NONE:
             self.nodes[parent].n_children += 1
             if implicit:
                 self.nodes[parent].implicit = node
         return node
+
+    cdef int set_name(self, int32_t node, str text, str name) except -1:
+        """Have a node's place point to its name, the end of a text that lives as long. O(length).
+
+        ASCII text is its own UTF-8, and needs no copy.
+        """
+        cdef bytes encoded
+        cdef Py_ssize_t n_bytes
+        if PyUnicode_IS_ASCII(text):
+            n_bytes = PyUnicode_GET_LENGTH(name)
+            self.places[node].name = (
+                <const char *>PyUnicode_DATA(text) + PyUnicode_GET_LENGTH(text) - n_bytes)
+        else:
+            encoded = name.encode("utf-8", "surrogatepass")
+            n_bytes = PyBytes_GET_SIZE(encoded)
+            self.names = own(self.names)
+            self.names[node] = encoded
+            self.places[node].name = PyBytes_AS_STRING(encoded)
+        self.places[node].name_bytes = <int32_t>n_bytes
+        return 0
 
     cdef int release_node(self, int32_t node) except -1:
         """Free a node that has no children and no place. O(1)."""
@@ -608,29 +652,27 @@ cdef class DRFSorter:
             self.nodes[parent].implicit = NONE
             label = f"{label}/{_IMPLICIT_NAME}"
         del self.index[label]
-        self.shared.pop(node, None)
-        self.labels[node] = self.names[node] = self.held[node] = None
+        for by_node in (self.names, self.held, self.shared):
+            by_node.pop(node, None)
+        self.labels[node] = None
         self.nodes[parent].n_children -= 1
         self.nodes[node].parent = self.free
         self.free = node
-        self.n_free += 1
+        self.n_nodes -= 1
         return 0
 
-    cdef int32_t new_leaf(self, int32_t node, str client) except -1:
-        """Return the leaf of a new client whose path has this node: the node or one below it."""
+    cdef int new_leaf(self, int32_t node) except -1:
+        """Make the leaf of a new client, whose path has this node: the node or one below it."""
         if self.nodes[node].n_children:
-            node = self.take_node(node, client, _IMPLICIT_NAME)
+            node = self.take_node(node, self.labels[node], _IMPLICIT_NAME)
         self.nodes[node].is_leaf = True
-        self.held[node] = {}
-        return node
+        return 0
 
     cdef int split(self, int32_t node) except -1:
         """Give a leaf that is to have children an implicit leaf, which is as the leaf was. O(k)."""
-        cdef str client = self.labels[node]
-        cdef int32_t leaf = self.take_node(node, client, _IMPLICIT_NAME)
-        self.leaves[client] = leaf
-        self.held[leaf] = self.held[node]
-        self.held[node] = None
+        cdef int32_t leaf = self.take_node(node, self.labels[node], _IMPLICIT_NAME)
+        if node in self.held:
+            self.held[leaf] = self.held.pop(node)
         if node in self.shared:
             self.shared[leaf] = dict(self.shared[node])
         memcpy(self.rows + leaf * self.stride, self.rows + node * self.stride,
@@ -649,8 +691,8 @@ cdef class DRFSorter:
         cdef int32_t leaf = self.nodes[node].implicit
         if self.nodes[leaf].n_active:
             remove(self.places, &self.nodes[node].children, leaf)
-        self.leaves[self.labels[node]] = node
-        self.held[node] = self.held[leaf]
+        if leaf in self.held:
+            self.held[node] = self.held.pop(leaf)
         self.nodes[node].is_leaf = True
         self.release_node(leaf)
         return 0
@@ -659,7 +701,7 @@ cdef class DRFSorter:
         """Take what a leaf holds from its ancestors' sums. O(d k), and O(d) a shared entry."""
         cdef int32_t parent = self.nodes[leaf].parent
         cdef Py_ssize_t column
-        cdef dict shared = self.shared.get(leaf, {})
+        cdef dict shared = self.shared.get(leaf, EMPTY)
         cdef list changes = []
         for agent, resources in shared.items():
             changes += self.shared_changes(parent, agent, resources, NOTHING)
@@ -679,9 +721,7 @@ cdef class DRFSorter:
         self, int32_t leaf, object agent, object lost, object gained, int64_t times
     ) except -1:
         """Change what a leaf holds on an agent, refusing before anything is changed."""
-        cdef dict held = self.held[leaf]
-        cdef list changes
-        before = held.get(agent, NOTHING)
+        before = self.held.get(leaf, EMPTY).get(agent, NOTHING)
         after = before
         if lost is not NOTHING:
             after = after - lost
@@ -697,23 +737,27 @@ cdef class DRFSorter:
         else:
             self.fill_delta(gained.nonshared().quantities().milli, 1)
             self.fill_delta(lost.nonshared().quantities().milli, -1)
-            changes = self.shared_changes(leaf, agent, lost_shared, gained_shared)
-            self.check_fit_shared(changes)
-            self.disturb(leaf)
-            self.store_shared(changes)
-            self.add_to_path(leaf, self.delta, self.stride, times)
-            self.settle(leaf)
-        if after:
-            held[agent] = after
-        else:
-            held.pop(agent, None)
+            self.add_delta(leaf, agent, lost_shared, gained_shared, times)
+        self.held = with_entry(self.held, leaf, agent, after)
+        return 0
+
+    cdef int add_delta(
+        self, int32_t leaf, object agent, object lost_shared, object gained_shared, int64_t times
+    ) except -1:
+        """Do as `add_row` does with `delta`, and change the shared entries with it."""
+        cdef list changes = self.shared_changes(leaf, agent, lost_shared, gained_shared)
+        self.check_fit_shared(changes)
+        self.disturb(leaf)
+        self.store_shared(changes)
+        self.add_to_path(leaf, self.delta, self.stride, times)
+        self.settle(leaf)
         return 0
 
     cdef list shared_changes(self, int32_t node, object agent, object lost, object gained):
         """Return (node, agent, shared before, shared after) for `node` and each ancestor."""
         cdef list changes = []
         while node != NONE:
-            before = self.shared.get(node, {}).get(agent, NOTHING)
+            before = self.shared.get(node, EMPTY).get(agent, NOTHING)
             changes.append((node, agent, before, before - lost + gained))
             node = self.nodes[node].parent
         return changes
@@ -726,13 +770,7 @@ cdef class DRFSorter:
         cdef int64_t *row
         for node, agent, before, after in changes:
             row = self.rows + node * self.stride
-            if after:
-                self.shared.setdefault(node, {})[agent] = after
-            else:
-                by_agent = self.shared.get(node, {})
-                by_agent.pop(agent, None)
-                if not by_agent:
-                    self.shared.pop(node, None)
+            self.shared = with_entry(self.shared, node, agent, after)
             for name, amount in after.quantities().milli.items():
                 column = self.totals.column(name)
                 row[column] = wrapping_sum(row[column], amount)
@@ -841,10 +879,10 @@ cdef class DRFSorter:
     cdef void rebuild(self) noexcept nogil:
         """Recompute all shares and repair all orders. O(n k + n log s), O(n k) if they survive."""
         cdef int32_t node
-        for node in range(self.capacity):
+        for node in range(self.n_taken):
             if self.places[node].height:
                 self.places[node].share = self.share_of(node)
-        for node in range(self.capacity):
+        for node in range(self.n_taken):
             if (node == ROOT or self.places[node].height) and not self.nodes[node].is_leaf:
                 if rearrange(self.places, &self.nodes[node].children):
                     self.listed = False
@@ -865,22 +903,24 @@ cdef class DRFSorter:
         return 0
 
     cdef int adopt_arrays(self, DRFSorter original) except -1:
-        """Take over the nodes of a sorter of the same capacity, whose columns may differ. O(n k)."""
+        """Take over the nodes of a sorter of the same capacity; columns may differ. O(n k)."""
         cdef Py_ssize_t column, source
         cdef int32_t node
-        memcpy(self.nodes, original.nodes, self.capacity * sizeof(Node))
-        memcpy(self.places, original.places, self.capacity * sizeof(Place))
+        memcpy(self.nodes, original.nodes, original.n_taken * sizeof(Node))
+        memcpy(self.places, original.places, original.n_taken * sizeof(Place))
         self.free = original.free
-        self.n_free = original.n_free
+        self.n_taken = original.n_taken
+        self.n_nodes = original.n_nodes
+        self.n_clients = original.n_clients
         self.levels = original.levels
         self.n_walks = original.n_walks
         for name in original.totals.columns:
             self.reserve_columns(<Py_ssize_t>self.totals.column(name) + 1)
-        memset(self.rows, 0, self.capacity * self.stride * sizeof(int64_t))
+        memset(self.rows, 0, self.n_taken * self.stride * sizeof(int64_t))
         for name, source in original.totals.columns.items():
             if source < original.stride:
                 column = self.totals.column(name)
-                for node in range(self.capacity):
+                for node in range(self.n_taken):
                     self.rows[node * self.stride + column] = (
                         original.rows[node * original.stride + source])
                 self.amounts[column] = original.amounts[source]
@@ -891,7 +931,7 @@ cdef class DRFSorter:
         return 0
 
     def _check(self):
-        """Raise `AssertionError` unless D1 to D5 and L1 to L3 hold, by recomputing. For tests."""
+        """Raise `AssertionError` unless D1 to D6 and L1 to L3 hold, by recomputing. For tests."""
         self.sync()
         check_nodes(self)
         check_sums(self)
@@ -899,6 +939,19 @@ cdef class DRFSorter:
             check_order(self, node)
         listing, self.listed = self.sort(), False
         assert listing == self.sort()
+
+    def _change_by_row(self, client, agent, lost, gained, times):
+        """Change what a client holds on an agent as compiled callers do. For tests."""
+        cdef int32_t leaf = self.leaf_of(client)
+        self.change_shared(leaf, agent, lost.shared(), gained.shared())
+        memset(self.delta, 0, self.stride * sizeof(int64_t))
+        self.fill_delta(gained.nonshared().quantities().milli, 1)
+        self.fill_delta(lost.nonshared().quantities().milli, -1)
+        try:
+            self.add_row(leaf, self.delta, self.stride, times)
+        except ResourceError:
+            self.change_shared(leaf, agent, gained.shared(), lost.shared())
+            raise
 
 
 @cython.final
@@ -982,6 +1035,32 @@ cdef inline int64_t wrapping_sum(int64_t a, int64_t b) noexcept nogil:
     return <int64_t>(<uint64_t>a + <uint64_t>b)
 
 
+cdef inline dict own(dict mapping):
+    """Return a mapping to write to: itself, or a new one for `EMPTY`."""
+    return {} if mapping is EMPTY else mapping
+
+
+cdef dict with_entry(dict by_node, int32_t node, object agent, object resources):
+    """Set what a node has on an agent, leaving out what is empty; return the mapping. O(1)."""
+    cdef dict by_agent = by_node.get(node)
+    if resources:
+        by_node = own(by_node)
+        if by_agent is None:
+            by_node[node] = {agent: resources}
+        else:
+            by_agent[agent] = resources
+    elif by_agent is not None:
+        by_agent.pop(agent, None)
+        if not by_agent:
+            del by_node[node]
+    return by_node
+
+
+cdef inline object value_of(object resources):
+    """Return `Resources(resources)`, without a call where it is that already."""
+    return resources if type(resources) is Resources else Resources(resources)
+
+
 cdef object shared_of(object resources):
     """Return the shared entries of `Resources`, `NOTHING` itself if there are none."""
     if resources is NOTHING or len(resources) == len(resources.plain_milli):
@@ -1003,7 +1082,8 @@ cdef int check_nodes(DRFSorter sorter) except -1:
     cdef dict n_children = {}
     cdef dict n_active = {}
     cdef set used = {ROOT, *sorter.index.values()}
-    assert len(used) == len(sorter.index) + 1
+    assert len(used) == len(sorter.index) + 1 == sorter.n_nodes
+    assert not EMPTY
     for path, node in sorter.index.items():
         parent = sorter.nodes[node].parent
         assert parent in used
@@ -1011,12 +1091,11 @@ cdef int check_nodes(DRFSorter sorter) except -1:
         implicit = sorter.nodes[parent].implicit == node
         assert path == (f"{label}/{_IMPLICIT_NAME}" if implicit else label)
         name = path if sorter.flat else path.rpartition("/")[2]
-        assert sorter.names[node] == name.encode("utf-8", "surrogatepass")
-        assert sorter.places[node].name == PyBytes_AS_STRING(sorter.names[node])
-        assert sorter.places[node].name_bytes == len(sorter.names[node])
+        assert (sorter.places[node].name[:sorter.places[node].name_bytes]
+                == name.encode("utf-8", "surrogatepass"))
         assert sorter.nodes[node].weight == (1.0 if implicit else sorter.weights.get(path, 1.0))
-        assert sorter.nodes[node].is_leaf == (sorter.leaves.get(label) == node)
-        assert sorter.nodes[node].is_leaf == (sorter.held[node] is not None)
+        assert sorter.nodes[node].is_leaf == (sorter.find(label) == node)
+        assert not implicit or sorter.find(path) == NONE
         assert (sorter.places[node].height > 0) == (sorter.nodes[node].n_active > 0)
         n_children[parent] = n_children.get(parent, 0) + 1
         n_active[parent] = n_active.get(parent, 0) + sorter.nodes[node].n_active
@@ -1033,47 +1112,59 @@ cdef int check_nodes(DRFSorter sorter) except -1:
         assert node not in used and sorter.places[node].height == 0
         used.add(node)
         node = sorter.nodes[node].parent
-    assert len(used) == sorter.capacity and sorter.n_free == sorter.capacity - len(sorter.index) - 1
+    assert used == set(range(sorter.n_taken)) and sorter.n_taken <= sorter.capacity
     return 0
 
 
 cdef int check_sums(DRFSorter sorter) except -1:
-    """Check D1; `add_row` amounts, which no agent has, must agree between leaves and ancestors."""
-    cdef int32_t node
-    cdef dict leaves = {}
-    for leaf in sorter.leaves.values():
+    """Check D1; what no agent has, by `add_row`, must agree between leaves and ancestors."""
+    cdef int32_t node, leaf
+    cdef list leaves = [leaf for leaf in sorter.index.values() if sorter.nodes[leaf].is_leaf]
+    cdef dict below = {ROOT: []}
+    assert len(leaves) == sorter.n_clients
+    assert sorter.held.keys() <= set(leaves)
+    for leaf in leaves:
+        check_held(sorter, leaf)
         node = leaf
         while node != NONE:
-            leaves.setdefault(node, []).append(leaf)
+            below.setdefault(node, []).append(leaf)
             node = sorter.nodes[node].parent
-    rowed = {leaf: rowed_amounts(sorter, leaf, [leaf]) for leaf in sorter.leaves.values()}
-    for node, below in leaves.items():
-        expected = [sum(column) for column in zip(*(rowed[leaf] for leaf in below))]
-        assert rowed_amounts(sorter, node, below) == expected
-    if not leaves:
-        assert not any(rowed_amounts(sorter, ROOT, []))
+    assert sorter.shared.keys() <= below.keys()
+    for node, leaves in below.items():
+        assert sorter.shared.get(node, {}) == shared_below(sorter, leaves)
+        expected = [sum(column) for column in zip(*(unshared_row(sorter, leaf) for leaf in leaves))]
+        assert unshared_row(sorter, node) == (expected or [0] * sorter.stride)
     return 0
 
 
-cdef list rowed_amounts(DRFSorter sorter, int32_t node, list leaves):
-    """Return by column what a node's row has beyond the allocations of the leaves below it."""
-    cdef Py_ssize_t column
-    cdef dict milli = {}
-    shared = {}
+cdef int check_held(DRFSorter sorter, int32_t leaf) except -1:
+    """Check that what a leaf holds by agent is not empty, and shared entries are counted."""
+    cdef dict by_agent = sorter.held.get(leaf, EMPTY)
+    assert by_agent or leaf not in sorter.held
+    for agent, resources in by_agent.items():
+        assert resources
+        assert sorter.shared.get(leaf, EMPTY).get(agent, NOTHING) >= resources.shared()
+    return 0
+
+
+cdef dict shared_below(DRFSorter sorter, list leaves):
+    """Return by agent the shared entries of leaves, taken together."""
+    cdef dict shared = {}
     for leaf in leaves:
-        for agent, resources in sorter.held[leaf].items():
+        for agent, resources in sorter.shared.get(leaf, EMPTY).items():
             assert resources
-            for name, amount in resources.nonshared().quantities().milli.items():
-                milli[name] = milli.get(name, 0) + amount
-            if resources.shared():
-                shared[agent] = shared.get(agent, NOTHING) + resources.shared()
-    assert sorter.shared.get(node, {}) == shared
-    for resources in shared.values():
+            shared[agent] = shared.get(agent, NOTHING) + resources
+    return shared
+
+
+cdef list unshared_row(DRFSorter sorter, int32_t node):
+    """Return by column what a node's row has beyond its shared entries."""
+    cdef Py_ssize_t column
+    cdef list row = [sorter.rows[node * sorter.stride + column] for column in range(sorter.stride)]
+    for resources in sorter.shared.get(node, EMPTY).values():
         for name, amount in resources.quantities().milli.items():
-            milli[name] = milli.get(name, 0) + amount
-    columns = {column: name for name, column in sorter.totals.columns.items()}
-    return [sorter.rows[node * sorter.stride + column] - milli.get(columns.get(column), 0)
-            for column in range(sorter.stride)]
+            row[sorter.totals.columns[name]] -= amount
+    return row
 
 
 cdef int check_order(DRFSorter sorter, int32_t node) except -1:

@@ -15,6 +15,8 @@ from allocator.sorter.totals import Totals
 #: Name of the leaf in which a client competes with the clients below it. No role can have it.
 IMPLICIT_NAME = "."
 
+_NOTHING_EXCLUDED: frozenset[str] = frozenset()
+
 
 @runtime_checkable
 class Sorter(Protocol):
@@ -166,11 +168,14 @@ def checked_numbers(numbers: Mapping[str, int], known: Container[str]) -> dict[s
 
 
 def excluded_names(exclude: Iterable[str]) -> frozenset[str]:
-    """Return resource names as a set; raises `InvalidValue` if they are not names. O(n)."""
-    names = () if isinstance(exclude, str) else tuple(exclude)
-    if isinstance(exclude, str) or not all(isinstance(name, str) for name in names):
+    """Return resource names as a set; raises `InvalidValue` if they are not names. O(n).
+
+    There is one empty set for all, and a `frozenset` is returned as it is: sorters are many.
+    """
+    names = exclude if isinstance(exclude, (str, frozenset)) else tuple(exclude)
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise InvalidValue(f"exclude={exclude!r} is not a collection of resource names")
-    return frozenset(names)
+    return frozenset(names) or _NOTHING_EXCLUDED
 
 
 def dominant_share(

@@ -79,7 +79,51 @@ weights = st.sampled_from([1, 1.0, 2, 0.1, 3.7, 1e-300])
 bad_weights = st.sampled_from([0, -1, float("nan"), float("inf"), 10**400, "2", None, True])
 
 
-AnySorter: TypeAlias = NaiveDRFSorter | SortedDRFSorter | DRFSorter | RandomSorter
+class ByRows:
+    """The compiled sorter as compiled callers use it, who keep the account of what is held."""
+
+    def __init__(self, sorter: DRFSorter) -> None:
+        self.sorter = sorter
+        #: client → agent → what it holds there.
+        self.account: dict[str, dict[str, Resources]] = {}
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self.sorter, method)
+
+    def allocated(self, client: str, agent: str, resources: Resources) -> None:
+        self.change(client, agent, Resources(), resources, 1)
+
+    def unallocated(self, client: str, agent: str, resources: Resources) -> None:
+        self.change(client, agent, resources, Resources(), 0)
+
+    def update(self, client: str, agent: str, old: Resources, new: Resources) -> None:
+        self.change(client, agent, old, new, 0)
+
+    def change(
+        self, client: str, agent: str, lost: Resources, gained: Resources, times: int
+    ) -> None:
+        after = self.allocation(client).get(agent, Resources()) - lost + gained
+        self.sorter._change_by_row(client, agent, lost, gained, times)
+        by_agent = self.account.setdefault(client, {})
+        by_agent[agent] = after
+        if not after:
+            del by_agent[agent]
+
+    def remove(self, client: str) -> None:
+        self.sorter.remove(client)
+        self.account.pop(client, None)
+
+    def allocation(self, client: str) -> dict[str, Resources]:
+        assert self.sorter.allocation(client) == {}
+        return dict(self.account.get(client, {}))
+
+    def copy(self) -> ByRows:
+        twin = ByRows(self.sorter.copy())
+        twin.account = {client: dict(by_agent) for client, by_agent in self.account.items()}
+        return twin
+
+
+AnySorter: TypeAlias = NaiveDRFSorter | SortedDRFSorter | DRFSorter | ByRows | RandomSorter
 
 
 def outcome(sorter: AnySorter | Totals, method: str, *arguments: Any) -> object:
@@ -97,7 +141,7 @@ class Lockstep(RuleBasedStateMachine):
         super().__init__()
         self.naive = NaiveDRFSorter()
         #: Those that must give the naive one's order.
-        self.ordering: list[DRFSorter | SortedDRFSorter] = []
+        self.ordering: list[DRFSorter | ByRows | SortedDRFSorter] = []
         self.random = RandomSorter()
         #: What each walk under way has still to give, and the walks of each implementation.
         self.walks: list[tuple[list[str], list[Iterator[str]]]] = []
@@ -116,6 +160,7 @@ class Lockstep(RuleBasedStateMachine):
         self.naive = NaiveDRFSorter(exclude, flat=flat, totals=shared)
         self.ordering = [
             DRFSorter(exclude, flat=flat, totals=shared),
+            ByRows(DRFSorter(exclude, flat=flat, totals=shared)),
             SortedDRFSorter(exclude, flat=flat, totals=shared),
         ]
         self.random = RandomSorter(exclude, flat=flat, totals=shared, seed=1)

@@ -227,6 +227,69 @@ def test_many_names_widen_the_rows() -> None:
     assert len(first.quantities()) == len(second.quantities()) == 50
 
 
+def test_shared_entries_beside_rows_count_once_and_add_no_time() -> None:
+    volume = shared_volume(40)
+    sorter = DRFSorter()
+    sorter.add_agent("a1", "cpus:100;disk:100")
+    for client in ("a/x", "a/y"):
+        sorter.add(client)
+        sorter.activate(client)
+        sorter._change_by_row(client, "a1", Resources(), Resources("cpus:10") + volume, 0)
+    # shares: a = .4 (disk; cpus = .2), a/x = a/y = .4
+    assert [sorter.share(path) for path in ("a", "a/x", "a/y")] == [0.4, 0.4, 0.4]
+    assert sorter.times_allocated() == {"a": 0, "a/x": 0, "a/y": 0}
+    sorter.allocated("a/x", "a1", volume)
+    twin = sorter.copy()
+    for kept in (sorter, twin):
+        kept._check()
+        kept.unallocated("a/x", "a1", volume)
+        # a/x has its first copy still
+        assert kept.share("a/x") == 0.4
+        kept.remove("a/x")
+        # shares: a = .4 (disk; cpus = .1)
+        assert (kept.share("a"), kept.quantities()["cpus"]) == (0.4, 10)
+        kept._change_by_row("a/y", "a1", volume, Resources(), 0)
+        # shares: a = .1 (cpus)
+        assert kept.share("a") == 0.1
+        kept._check()
+
+
+def shared_volume(size: int) -> Resources:
+    """Return one copy of a shared volume."""
+    body = {
+        "name": "disk",
+        "type": "SCALAR",
+        "scalar": {"value": size},
+        "reservations": [{"type": "STATIC", "role": "a"}],
+        "disk": {"persistence": {"id": "v1"}, "volume": {"mode": "RW", "container_path": "x"}},
+        "shared": {},
+    }
+    return Resources([body])
+
+
+def test_names_beyond_ascii_last_as_long_as_their_nodes(make: type[Incremental]) -> None:
+    """Names of which some stand in their paths' own text and some in text of their own."""
+    names = ["a", "é", "\uffff", "\U0001f600", "\ud800", "b" * 40]
+    paths = [f"{parent}/{name}" for parent in names for name in names]
+    for flat in (True, False):
+        naive, kept = NaiveDRFSorter(flat=flat), make(flat=flat)
+        for path in paths:
+            for sorter in (naive, kept):
+                sorter.add("".join(path))  # a text that nobody else keeps
+                sorter.activate(path)
+        twin = kept.copy()
+        for path in paths[::2]:
+            for sorter in (naive, kept):
+                sorter.remove(path)
+        assert kept.sort() == naive.sort()
+        del kept
+        gc.collect()
+        for path in paths[::2]:
+            twin.remove(path)
+        twin._check()
+        assert twin.sort() == naive.sort()
+
+
 def test_the_compiled_sorter_is_final_and_not_pickled() -> None:
     with pytest.raises(TypeError, match="not an acceptable base type"):
         type("Sub", (DRFSorter,), {})
