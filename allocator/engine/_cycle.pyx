@@ -25,12 +25,13 @@ from allocator.engine._references cimport release, retained
 from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
 from allocator.engine._state cimport (
     GPU_RESOURCES,
+    HIERARCHICAL_ROLE,
     MULTI_ROLE,
     REGION_AWARE,
-    SHARED_RESOURCES,
     Agent,
     State,
     Subscription,
+    viewer_of,
 )
 from allocator.sorter._drf cimport DRFSorter, Walk
 from allocator.sorter._siblings cimport NONE
@@ -41,13 +42,19 @@ from allocator.engine._order import stage_salt
 from allocator.engine.fitting import fit, least, unreserved_scalars
 from allocator.engine.frameworks import suffices
 from allocator.engine.offers import Offer
-from allocator.resources import Resources
+from allocator.resources import EMPTY
 from allocator.sorter import RandomSorter
 
-cdef object EMPTY = Resources()
-
-#: What `Cycle.misfit` says of an agent that a framework's own constraints rule out.
+#: What `Cycle.misfits` says of an agent that a framework's own constraints rule out.
 CONSTRAINTS = "constraints"
+
+#: bit of `Subscription.can` → Mesos's name, in the order in which they are checked.
+cdef dict CAPABILITIES = {
+    GPU_RESOURCES: "GPU_RESOURCES",
+    REGION_AWARE: "REGION_AWARE",
+    MULTI_ROLE: "MULTI_ROLE",
+    HIERARCHICAL_ROLE: "HIERARCHICAL_ROLE",
+}
 
 cdef struct Look:
     Py_ssize_t first  # place of its first pair in `Cycle.pairs`, ALL to try everybody
@@ -352,7 +359,7 @@ cdef class Cycle:
     cdef int try_guarantee(self, Agent agent, Subscription leaf) except -1:
         """Offer what stage one offers, if anything."""
         cdef int32_t bundle
-        if self.misfit(agent, leaf) is None:
+        if not self.is_misfit(agent, leaf):
             bundle = self.guaranteed(agent, leaf)
             if bundle != NOTHING:
                 self.offer(agent, leaf, bundle)
@@ -485,7 +492,7 @@ cdef class Cycle:
             return False
         self.sync_leaves(node)
         leaf = node.at_leaf[node.drf.first()]
-        if self.misfit(agent, leaf) is not None:
+        if self.is_misfit(agent, leaf):
             return False
         bundle = self.fair(agent, leaf)
         takes_all = bundle == agent.bundle.available and self.accepts(agent, leaf, bundle)
@@ -559,7 +566,7 @@ cdef class Cycle:
     cdef int try_fair(self, Agent agent, Subscription leaf) except -1:
         """Offer what stage two offers, if anything."""
         cdef int32_t bundle
-        if self.misfit(agent, leaf) is None:
+        if not self.is_misfit(agent, leaf):
             bundle = self.fair(agent, leaf)
             if self.watch is not None:
                 self.watch.considered(agent, leaf, self.bundles.value(bundle))
@@ -630,20 +637,45 @@ cdef class Cycle:
 
     # Both stages.
 
-    cdef object misfit(self, Agent agent, Subscription leaf):
-        """Return what rules an offer out (§6.5): a capability's name, or `CONSTRAINTS`."""
+    def misfits(self, Agent agent, Subscription leaf):
+        """Return all that rules an offer out (§6.5): capabilities, `CONSTRAINTS` last."""
+        cdef int lacking = self.lacking(agent, leaf)
+        found = [name for bit, name in CAPABILITIES.items() if lacking & <int>bit]
+        if leaf.constraints is not None and not leaf.constraints.admits(agent):
+            found.append(CONSTRAINTS)
+        return found
+
+    cdef bint is_misfit(self, Agent agent, Subscription leaf) except -1:
+        """Tell whether anything rules an offer out (§6.5)."""
+        if self.lacking(agent, leaf):
+            return True
+        return leaf.constraints is not None and not leaf.constraints.admits(agent)
+
+    cdef int lacking(self, Agent agent, Subscription leaf) except -1:
+        """Return the capabilities that the framework or the agent lacks, as bits."""
+        cdef int lacking = 0
         if agent.has_gpus and self.filter_gpus and not leaf.can & GPU_RESOURCES:
-            return "GPU_RESOURCES"
+            lacking |= GPU_RESOURCES
         if (agent.region is not None and self.region is not None
                 and not leaf.can & REGION_AWARE and agent.region != self.region):
-            return "REGION_AWARE"
+            lacking |= REGION_AWARE
         if leaf.can & MULTI_ROLE and not agent.multi_role:
-            return "MULTI_ROLE"
+            lacking |= MULTI_ROLE
         if leaf.is_nested and not agent.hierarchical:
-            return "HIERARCHICAL_ROLE"
-        if leaf.constraints is not None and not leaf.constraints.admits(agent):
-            return CONSTRAINTS
-        return None
+            lacking |= HIERARCHICAL_ROLE
+        return lacking
+
+    def visible(self, Agent agent, Subscription leaf, capabilities=()):
+        """Return what the framework may see there now, had it these capabilities too."""
+        cdef int32_t bundle
+        can = leaf.framework.capabilities.union(capabilities)
+        viewer = leaf.viewer
+        leaf.viewer = viewer_of(self.bundles, leaf.node.path, can)
+        bundle = self.seen(agent, leaf)
+        leaf.viewer = viewer
+        resources = self.bundles.value(bundle)
+        release(self.bundles, bundle)
+        return resources
 
     cdef int32_t seen(self, Agent agent, Subscription leaf) except -1:
         """Return what of the available resources the framework may see, as a new reference."""
@@ -652,7 +684,7 @@ cdef class Cycle:
         if rest == NOTHING or self.bundles.rests[rest].is_open:
             return retained(self.bundles, agent.bundle.available)
         seen = self.bundles.seen_by(agent.bundle.available, leaf.viewer)
-        if self.bundles.rests[rest].is_shared and agent in self.shown:
+        if self.shown and agent in self.shown:
             value = self.bundles.value(seen).minus_floor(self.shown[agent])
             release(self.bundles, seen)
             seen = self.state.bundle_of(value)

@@ -8,11 +8,11 @@ from allocator.engine._intmap cimport IntMap
 from allocator.engine._roles cimport RoleNode, RoleTree
 
 cdef enum:
-    # What a framework can do (bits of `Subscription.can`).
+    # What a framework or an agent can do: bits of `Subscription.can`, the last one of an agent.
     GPU_RESOURCES = 1
     REGION_AWARE = 2
     MULTI_ROLE = 4
-    SHARED_RESOURCES = 8
+    HIERARCHICAL_ROLE = 8
 
 
 cdef struct AgentBundles:
@@ -188,3 +188,6 @@ cdef class State:
 
     cdef object adopt_framework(self, object framework)
     cdef int adopt_arrays(self, State original) except -1
+
+
+cdef int32_t viewer_of(Bundles bundles, str role, object can) except -1

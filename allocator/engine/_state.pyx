@@ -51,12 +51,11 @@ from copy import copy
 from typing import NamedTuple
 
 from allocator.engine._order import hash64
+from allocator.engine.offers import offer_number
 from allocator.errors import InvalidValue, OfferGone, ResourceError
-from allocator.resources import Quantities, Resources
+from allocator.resources import EMPTY, Quantities
 from allocator.resources.quantities import over_large
 from allocator.sorter import Totals
-
-cdef object EMPTY = Resources()
 
 cdef enum:
     BEFORE = 0
@@ -135,14 +134,8 @@ cdef class Subscription:
             ("GPU_RESOURCES" in can) * GPU_RESOURCES
             | ("REGION_AWARE" in can) * REGION_AWARE
             | ("MULTI_ROLE" in can) * MULTI_ROLE
-            | ("SHARED_RESOURCES" in can) * SHARED_RESOURCES
         )
-        self.viewer = self.node.bundles.viewer(
-            path,
-            "REVOCABLE_RESOURCES" in can,
-            "SHARED_RESOURCES" in can,
-            "RESERVATION_REFINEMENT" in can,
-        )
+        self.viewer = viewer_of(self.node.bundles, path, can)
         self.constraints = framework.constraints.get(path)
         self.own_minimum = framework.minimum_in(path)
 
@@ -293,6 +286,11 @@ cdef class State:
         self.fresh[leaf] = None
         if self.listener is not None:
             self.listener(None)
+
+    @property
+    def next_filter_end(self):
+        """The time of the earliest end of a filter, infinity if there is none. O(1)."""
+        return self.filters.next_end()
 
     def expire_filters(self, double now):
         """Drop filters that have ended and look again where they held. O(ended)."""
@@ -887,6 +885,15 @@ cdef class State:
             self.bundles.value(found.bundle),
         )
 
+    def last_open_offer(self):
+        """Return the greatest number of an open offer, 0 if none is open. O(open offers)."""
+        cdef int64_t last = 0
+        cdef uint64_t slot
+        for slot in range(self.offer_of.capacity):
+            if self.offer_of.values[slot] != NONE:
+                last = max(last, <int64_t>self.offer_of.keys[slot])
+        return last
+
     def restore_offer(self, Subscription leaf, Agent agent, str id, object resources):
         """Open an offer as a snapshot has it; the agent accounts for it already. O(1)."""
         cdef int32_t bundle = self.bundle_of(resources)
@@ -1104,6 +1111,17 @@ cdef class State:
         if self.filters.drop_leaf(self.bundles, leaf.index):
             self.touch_subscription(leaf)
 
+    def held_filters(self):
+        """Return (subscription, agent, refused, end) of each filter. O(filters)."""
+        return [
+            (self.leaves_at[leaf], self.agents_at[agent], self.bundles.value(bundle), end)
+            for leaf, agent, bundle, end in self.filters.held()
+        ]
+
+    def filters_of(self, Subscription leaf, double now):
+        """Return how many filters of a subscription hold at a time. O(its filters)."""
+        return self.filters.n_held_by(leaf.index, now)
+
     def forget_filters(self, Subscription leaf):
         """Do as `drop_filters` for a leaf that is to be offered nothing. O(its filters)."""
         self.filters.drop_leaf(self.bundles, leaf.index)
@@ -1300,13 +1318,14 @@ cdef Agent copied_agent(Agent agent, Bundles bundles):
     return twin
 
 
-def offer_number(str id):
-    """Return N of the offer id "ON"; raises `OfferGone` if it cannot be one. O(1)."""
-    digits = id[1:]
-    if id[:1] == "O" and digits.isascii() and digits.isdigit() and len(digits) < 19 and (
-            digits[0] != "0"):
-        return int(digits)
-    raise OfferGone(f"offer {id!r} is not open")
+cdef int32_t viewer_of(Bundles bundles, str role, object can) except -1:
+    """Return what a framework of these capabilities may see in a role, by number."""
+    return bundles.viewer(
+        role,
+        "REVOCABLE_RESOURCES" in can,
+        "SHARED_RESOURCES" in can,
+        "RESERVATION_REFINEMENT" in can,
+    )
 
 
 cdef int32_t take_place(list places, list free, object record) except -1:

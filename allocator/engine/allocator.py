@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
+
+import numpy as np
 
 from allocator.clock import Clock
-from allocator.engine.agents import DEFAULT_CAPABILITIES, EMPTY, Agent
+from allocator.engine._cycle import Cycle
+from allocator.engine._state import Agent, State, Subscription
 from allocator.engine.constraints import read_constraints
 from allocator.engine.conversions import Operation, convert, read_operations
-from allocator.engine.cycle import Cycle, Rules
 from allocator.engine.explain import Explanation, explain
 from allocator.engine.filters import DEFAULT_REFUSE_SECONDS, filter_seconds
-from allocator.engine.fork import fork
-from allocator.engine.frameworks import Framework, Subscription
+from allocator.engine.frameworks import Framework
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
+    DEFAULT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
     MinimumLike,
     Used,
@@ -40,12 +42,11 @@ from allocator.engine.inputs import (
 )
 from allocator.engine.maintenance import Maintenance
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
-from allocator.engine.offers import Offer, Offers
-from allocator.engine.quota import check_quota
+from allocator.engine.offers import Offer, Offers, offer_number
+from allocator.engine.quota import NO_QUOTA, Quota, check_quota
 from allocator.engine.recovery import Recovery
-from allocator.engine.roles import NO_QUOTA, Quota
+from allocator.engine.rules import Rules
 from allocator.engine.snapshot import VERSION, minimum_to_json, restore_state, state_to_json
-from allocator.engine.state import State
 from allocator.engine.views import AgentView, FrameworkView, RoleView
 from allocator.errors import (
     AllocatorError,
@@ -53,7 +54,6 @@ from allocator.errors import (
     DuplicateFramework,
     InvalidValue,
     NotAllowed,
-    OfferGone,
     ResourceError,
     SnapshotError,
     UnknownAgent,
@@ -61,6 +61,7 @@ from allocator.errors import (
     UnknownRole,
 )
 from allocator.resources import (
+    EMPTY,
     Quantities,
     QuantitiesLike,
     Resources,
@@ -78,6 +79,10 @@ from allocator.sorter import (
 )
 
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
 class _Unset(Enum):
     """The type of `UNSET`."""
 
@@ -86,6 +91,11 @@ class _Unset(Enum):
 
 #: Stands for an argument that was not given, where None means something.
 UNSET: Final = _Unset.UNSET
+
+#: An offer, its id, or several: `Offers`, or a list of offers and ids.
+OffersLike: TypeAlias = "Offer | str | Offers | list[Offer | str]"
+#: Seconds, None for no filter, or one of these for each of several offers.
+RefuseLike: TypeAlias = "float | None | Sequence[float | None] | NDArray[np.float64]"
 
 SorterFactory: TypeAlias = Callable[..., Sorter]
 
@@ -191,7 +201,6 @@ class Allocator:
         )
         self._recovery = Recovery(factor, timeout)
         self._maintenance = Maintenance()
-        self._whitelist: frozenset[str] | None = None
         self._paused = False
         self._n_cycles = 0
         self._run = Latency()
@@ -244,7 +253,7 @@ class Allocator:
         total = Resources(resources)
         in_use = read_used("framework", used)
         _check_contained(f"agent {id!r} uses more than it has", total, in_use)
-        agent = Agent(
+        agent = self._state.add_agent(
             id,
             total,
             hostname=id if hostname is None else read_id("host", hostname),
@@ -253,7 +262,7 @@ class Allocator:
             region=read_name("region", region),
             zone=read_name("zone", zone),
         )
-        self._state.add_agent(agent)
+        self._state.publish_agents([agent])
         self._use(agent, in_use)
         self._recovery.agent_added(len(self._state.agents))
 
@@ -284,7 +293,7 @@ class Allocator:
             self._state.change_total(agent, total)
         if known != agent.attributes:
             agent.attributes = known
-            self._state.filters.drop_agent(agent)
+            self._state.forget_agent_filters(agent)
             self._maintenance.drop_agent_filters(id)
         agent.capabilities = can
         self._state.touch_agent(agent)
@@ -318,12 +327,12 @@ class Allocator:
     def activate_agent(self, id: str) -> None:
         """Let cycles consider an agent again; raises `UnknownAgent`. O(1)."""
         agent = self._agent(id)
-        agent.active = True
+        self._state.set_active(agent, True)
         self._state.touch_agent(agent)
 
     def deactivate_agent(self, id: str) -> None:
         """Keep cycles from an agent; open offers stay open. Raises `UnknownAgent`. O(1)."""
-        self._agent(id).active = False
+        self._state.set_active(self._agent(id), False)
 
     # Frameworks.
 
@@ -389,8 +398,7 @@ class Allocator:
         self._state.subscribe(framework, subscribed, quiet)
         self._state.welcome(framework)
         for agent, role, resources in more:
-            leaf = self._state.subscription(framework, role)
-            self._state.hold(leaf, agent, resources, offered=False)
+            self._state.use(framework, role, agent, resources)
 
     def update_framework(
         self,
@@ -427,6 +435,8 @@ class Allocator:
         if constraints is not UNSET:
             framework.constraints = read_constraints(constraints)
         framework.capabilities, framework.minimum = can, minimum
+        for leaf in framework.subscriptions.values():
+            leaf.refresh()
         if before.intersection(subscribed) - quiet:
             self._maintenance.drop_filters(id)
         self._state.subscribe(framework, subscribed, quiet)
@@ -458,7 +468,7 @@ class Allocator:
         framework = self._framework(id)
         framework.active = False
         for leaf in framework.subscriptions.values():
-            self._state.filters.drop(leaf)
+            self._state.forget_filters(leaf)
         self._maintenance.drop_filters(id)
         self._settle(framework)
 
@@ -543,10 +553,9 @@ class Allocator:
 
     def set_whitelist(self, hostnames: Iterable[str] | None) -> None:
         """Restrict cycles to agents on these hosts; None lifts the restriction. O(agents)."""
-        self._whitelist = (
+        self._state.set_whitelist(
             None if hostnames is None else frozenset(read_words("whitelist", hostnames))
         )
-        self._state.touch_all()
 
     # Cycles.
 
@@ -581,42 +590,12 @@ class Allocator:
         state = self._state
         state.expire_filters(now)
         self._n_cycles += 1
-        cycle = Cycle(state, self._rules, self._n_cycles)
-        if named is None:
-            made = cycle.run(self._candidates(), full=True)
-        else:
-            made = cycle.run(filter(self._is_candidate, named), full=False)
-        offers = Offers(
-            [
-                Offer(
-                    state.open_offer(leaf, agent, resources),
-                    leaf.framework.id,
-                    leaf.node.path,
-                    agent.id,
-                    resources,
-                )
-                for leaf, agent, resources in made
-            ],
-            self._maintenance.due(
-                None if named is None else [agent.id for agent in named], self._holders, now
-            ),
+        made = Cycle(state, self._rules, self._n_cycles).run(named)
+        inverse = self._maintenance.due(
+            None if named is None else [agent.id for agent in named], self._holders, now
         )
         self._run.record((time.perf_counter() - started) * 1000)
-        return offers
-
-    def _candidates(self) -> list[Agent]:
-        """Return the agents that a full cycle must look at (S3)."""
-        state = self._state
-        if state.tree.n_quotas and not (state.changed or state.dirty):
-            # The last full cycle offered nothing, and nothing happened since.
-            return []
-        if state.fresh or state.tree.n_quotas:
-            return list(filter(self._is_candidate, state.agents.values()))
-        looked_at = {**dict.fromkeys(state.dirty.values()), **dict.fromkeys(state.reopened)}
-        return list(filter(self._is_candidate, looked_at))
-
-    def _is_candidate(self, agent: Agent) -> bool:
-        return agent.active and (self._whitelist is None or agent.hostname in self._whitelist)
+        return Offers._of(made, inverse=inverse)
 
     def skip_cycles(self, n: int) -> None:
         """Count `n` cycles that were not run because they could do nothing (see `next_due`).
@@ -639,12 +618,9 @@ class Allocator:
             return self._recovery.end
         state = self._state
         if state.tree.n_quotas or self._maintenance:
-            ends = min(state.filters.next_end(), self._maintenance.next_end(now))
+            ends = min(state.next_filter_end, self._maintenance.next_end(now))
             return now if state.changed else max(now, ends)
-        waiting = any(map(self._is_candidate, state.dirty.values()))
-        if waiting or state.fresh or any(map(self._is_candidate, state.reopened)):
-            return now
-        return max(now, state.filters.next_end())
+        return now if state.has_work else max(now, state.next_filter_end)
 
     def pause(self) -> None:
         """Make no offers until `resume`. O(1)."""
@@ -689,20 +665,23 @@ class Allocator:
 
     def accept(
         self,
-        offer: Offer | str,
-        resources: ResourcesLike | None = None,
+        offer: OffersLike,
+        resources: ResourcesLike | list[Resources] | None = None,
         *,
-        refuse_seconds: float | None = None,
+        refuse_seconds: RefuseLike = None,
     ) -> None:
         """Keep an offer, or a part of it; the rest goes back.
 
         Parameters
         ----------
-        offer : Offer or its id
+        offer : Offer or its id, or Offers
+            A selection of offers is answered as a whole, or not at all.
         resources : resources, optional
-            What is kept; all if not given.
-        refuse_seconds : float, optional
-            How long the rest is not wanted again; None makes no filter.
+            What is kept; all if not given. Of several offers, that much of each, or a list of
+            `Resources` as long as the selection.
+        refuse_seconds : float or array of float, optional
+            How long the rest is not wanted again; None makes no filter, nor does 0. One for all or
+            one for each.
 
         Raises
         ------
@@ -712,37 +691,55 @@ class Allocator:
 
         Notes
         -----
-        O(names × depth + log siblings).
+        O(names × depth + log siblings) an offer.
         """
-        leaf, agent, left = self._open(offer)
-        kept = left if resources is None else Resources(resources)
-        if not left >= kept:
-            raise ResourceError(f"offer {_offer_id(offer)!r} holds {left}, not {kept}")
-        seconds = filter_seconds(refuse_seconds, self._interval)
-        self._state.close_offer(_offer_id(offer))
-        self._state.keep(leaf, agent, kept)
-        self._give_back(leaf, agent, left - kept, seconds)
+        numbers = _offer_numbers(offer)
+        self._state.answer(
+            numbers, _read_kept(resources, numbers), self._filter_ends(refuse_seconds, len(numbers))
+        )
 
     def decline(
-        self, offer: Offer | str, *, refuse_seconds: float | None = DEFAULT_REFUSE_SECONDS
+        self, offer: OffersLike, *, refuse_seconds: RefuseLike = DEFAULT_REFUSE_SECONDS
     ) -> None:
         """Give an offer back, and refuse its resources for a time (None: no filter).
+
+        `offer` and `refuse_seconds` as in `accept`.
 
         Raises
         ------
         OfferGone, InvalidValue
         """
-        leaf, agent, left = self._open(offer)
-        seconds = filter_seconds(refuse_seconds, self._interval)
-        self._state.close_offer(_offer_id(offer))
-        self._give_back(leaf, agent, left, seconds)
+        numbers = _offer_numbers(offer)
+        self._state.answer(numbers, EMPTY, self._filter_ends(refuse_seconds, len(numbers)))
 
-    def rescind(self, offer: Offer | str) -> None:
-        """Take an offer back; its resources are available again. Raises `OfferGone`."""
+    def rescind(self, offer: OffersLike) -> None:
+        """Take an offer back, or several; what is in it is available again. Raises `OfferGone`."""
         self.decline(offer, refuse_seconds=None)
 
-    def release(self, framework: str, agent: str, role: str, resources: ResourcesLike) -> None:
+    @overload
+    def release(self, framework: Offers) -> None: ...
+
+    @overload
+    def release(
+        self, framework: str, agent: str, role: str, resources: ResourcesLike
+    ) -> None: ...
+
+    def release(
+        self,
+        framework: str | Offers,
+        agent: str | None = None,
+        role: str | None = None,
+        resources: ResourcesLike | None = None,
+    ) -> None:
         """Give back what a framework uses: a task has ended.
+
+        Parameters
+        ----------
+        framework : str or Offers
+            A selection of offers stands for all that was accepted of them, unless `resources` says
+            how much of each; it is given back as a whole, or not at all.
+        agent, role : str
+        resources : resources
 
         Raises
         ------
@@ -750,7 +747,12 @@ class Allocator:
         ResourceError
             More than it uses there.
         """
-        self.recover_resources(framework, agent, role, resources, allocated=True)
+        if isinstance(framework, Offers):
+            self._release_offers(framework, resources)
+        elif agent is None or role is None or resources is None:
+            raise InvalidValue("release() needs an agent, a role and resources, or offers")
+        else:
+            self.recover_resources(framework, agent, role, resources, allocated=True)
 
     def recover_resources(
         self,
@@ -779,19 +781,11 @@ class Allocator:
         on = self._agent(agent)
         given = Resources(resources)
         seconds = filter_seconds(refuse_seconds, self._interval)
-        holding = leaf.holdings.get(agent)
-        held = EMPTY
-        if holding is not None:
-            held = holding.allocated if allocated else holding.offered
-        if not held >= given:
-            kind = "uses" if allocated else "is offered"
-            raise ResourceError(
-                f"framework {framework!r} {kind} {str(held) or 'nothing'} of agent {agent!r} "
-                f"in role {role!r}, not {given}"
-            )
-        if holding is not None and not allocated:
-            self._state.shorten_offers(holding, given)
-        self._give_back(leaf, on, given, seconds, offered=not allocated)
+        self._check_held(leaf, on, given, allocated=allocated)
+        if not allocated:
+            self._state.shorten_offers(on, leaf, given)
+        end = -math.inf if seconds is None else self._clock() + seconds
+        self._state.recover(leaf, on, given, not allocated, end)
 
     # Conversions.
 
@@ -819,15 +813,15 @@ class Allocator:
         -----
         O(entries of the agent).
         """
-        leaf, agent, left = self._open(offer)
+        id = _offer_id(offer)
+        leaf, agent, left = self._state.find_offer(id)
         converted = convert(
             left,
             read_operations(operations),
             existing=agent.total,
             shared_in_use=agent.offered + agent.allocated - left,
         )
-        id = _offer_id(offer)
-        self._state.convert_offered(leaf, agent, id, converted)
+        self._state.convert_offered(id, converted)
         return Offer(id, leaf.framework.id, leaf.node.path, agent.id, converted)
 
     def apply_available(self, agent: str, operations: Operation | Iterable[Operation]) -> None:
@@ -916,7 +910,7 @@ class Allocator:
 
     def role(self, path: str) -> RoleView:
         """Return a read-only view of a role that exists; raises `UnknownRole`."""
-        return RoleView(self._state.tree, path, self._clock)
+        return RoleView(self._state, path, self._clock)
 
     def explain(
         self, framework: str, role: str | None = None, agent: str | None = None
@@ -967,13 +961,14 @@ class Allocator:
 
         Resources are in their own units, times in milliseconds.
         """
-        self._state.expire_filters(self._clock())
+        now = self._clock()
+        self._state.expire_filters(now)
         return {
             f"{PREFIX}/allocation_runs": self._run.count,
             **dict(self._run.statistics(f"{PREFIX}/allocation_run_ms")),
-            f"{PREFIX}/open_offers": len(self._state.open_offers),
+            f"{PREFIX}/open_offers": self._state.n_open_offers,
             f"{PREFIX}/offers_made": self._state.n_offers_made,
-            **dict(state_metrics(self._state)),
+            **dict(state_metrics(self._state, now)),
         }
 
     @property
@@ -1007,6 +1002,7 @@ class Allocator:
         True
         """
         now = self._clock()
+        state = self._state
         return {
             "version": VERSION,
             "options": {
@@ -1025,9 +1021,9 @@ class Allocator:
             "paused": self._paused,
             "awaited_agents": self._recovery.awaited,
             "recovery_seconds": self._recovery.end - now if self._recovery.awaited else None,
-            "whitelist": None if self._whitelist is None else sorted(self._whitelist),
+            "whitelist": None if state.whitelist is None else sorted(state.whitelist),
             "maintenance": self._maintenance.to_json(now),
-            **state_to_json(self._state, now),
+            **state_to_json(state, now),
         }
 
     @classmethod
@@ -1081,7 +1077,7 @@ class Allocator:
         (1, 0)
         """
         twin = copy(self)
-        twin._state = fork(self._state)
+        twin._state = self._state.fork()
         twin._recovery = copy(self._recovery)
         twin._maintenance = self._maintenance.copy()
         twin._run = Latency()
@@ -1116,35 +1112,54 @@ class Allocator:
                 raise UnknownRole(f"framework {id!r} is not subscribed to role {role!r}")
         return [framework.subscriptions[role] for role in wanted]
 
-    def _open(self, offer: Offer | str) -> tuple[Subscription, Agent, Resources]:
-        id = _offer_id(offer)
-        try:
-            leaf, agent = self._state.open_offers[id]
-        except KeyError:
-            raise OfferGone(f"offer {id!r} is not open") from None
-        return leaf, agent, agent.holdings[leaf].offers[id]
+    def _filter_ends(self, refuse_seconds: RefuseLike, n: int) -> NDArray[np.float64]:
+        """Return when each of n filters ends, −inf where there is to be none."""
+        if isinstance(refuse_seconds, np.ndarray | list | tuple):
+            given = list(refuse_seconds)
+            if len(given) != n:
+                raise InvalidValue(f"{len(given)} refuse_seconds for {n} offers")
+            seconds = [filter_seconds(_plain_number(each), self._interval) for each in given]
+        else:
+            seconds = [filter_seconds(refuse_seconds, self._interval)]
+        now = self._clock()
+        ends = [-math.inf if each is None else now + each for each in seconds]
+        return np.array(ends, np.float64) if len(ends) == n else np.full(n, ends[0])
 
-    def _give_back(
-        self,
-        leaf: Subscription,
-        agent: Agent,
-        resources: Resources,
-        seconds: float | None,
-        *,
-        offered: bool = True,
+    def _release_offers(self, offers: Offers, resources: ResourcesLike | None) -> None:
+        """Give back what was accepted of these offers, all or none."""
+        part = None if resources is None else Resources(resources)
+        given: dict[tuple[str, str, str], Resources] = {}
+        for offer in offers:
+            key = offer.framework, offer.agent, offer.role
+            given[key] = given.get(key, EMPTY) + (offer.resources if part is None else part)
+        found = []
+        for (framework, agent, role), released in given.items():
+            leaf, on = self._leaf(self._framework(framework), role), self._agent(agent)
+            found.append((leaf, on, released))
+            self._check_held(leaf, on, released, allocated=True)
+        for leaf, on, released in found:
+            self._state.recover(leaf, on, released, False, -math.inf)
+
+    def _check_held(
+        self, leaf: Subscription, agent: Agent, given: Resources, *, allocated: bool
     ) -> None:
-        """Free `resources`, with a filter of so many seconds if any."""
-        if not resources:
-            return
-        self._state.free(leaf, agent, resources, offered=offered)
-        self._state.touch_agent(agent)
-        if seconds is not None and leaf.subscribed:
-            self._state.filters.add(leaf, agent, resources, self._clock() + seconds)
+        """Refuse to take back more than a subscription holds."""
+        holding = self._state.holding(agent, leaf)
+        held = EMPTY
+        if holding is not None:
+            held = holding.allocated if allocated else holding.offered
+        if not held >= given:
+            kind = "uses" if allocated else "is offered"
+            raise ResourceError(
+                f"framework {leaf.framework.id!r} {kind} {str(held) or 'nothing'} of agent "
+                f"{agent.id!r} in role {leaf.node.path!r}, not {given}"
+            )
 
     def _holders(self, agent: str) -> set[str]:
         """Return the active frameworks that hold something on an agent."""
-        holdings = self._state.agents[agent].holdings
-        return {leaf.framework.id for leaf in holdings if leaf.framework.active}
+        held = self._state.holdings_on(self._state.agents[agent])
+        leaves = (holding.subscription for holding in held)
+        return {leaf.framework.id for leaf in leaves if leaf.framework.active}
 
     def _settle(self, framework: Framework) -> None:
         for leaf in list(framework.subscriptions.values()):
@@ -1162,8 +1177,7 @@ class Allocator:
             if framework is None:
                 self._state.expect(id, agent, role, resources)
             else:
-                leaf = self._state.subscription(framework, role)
-                self._state.hold(leaf, agent, resources, offered=False)
+                self._state.use(framework, role, agent, resources)
 
     def _not_yet_known(
         self, id: str, used: list[tuple[str, str, Resources]]
@@ -1175,7 +1189,7 @@ class Allocator:
             agent = self._state.agents.get(agent_id)
             if agent is None:
                 continue
-            said = agent.pending.get(id, {}).get(role, EMPTY)
+            said = (agent.pending or {}).get(id, {}).get(role, EMPTY)
             beyond = resources.minus_floor(said)
             if not beyond:
                 continue
@@ -1224,6 +1238,32 @@ def _offer_id(offer: Offer | str) -> str:
     if not isinstance(id, str):
         raise InvalidValue(f"{offer!r} is neither an offer nor the id of one")
     return id
+
+
+def _offer_numbers(offer: OffersLike) -> NDArray[np.int64]:
+    """Return N of the id "ON" of an offer, or of each of several."""
+    if isinstance(offer, Offers):
+        return offer._numbers()
+    offers = [offer] if isinstance(offer, Offer | str) or not isinstance(offer, list) else offer
+    return np.array([offer_number(_offer_id(each)) for each in offers], np.int64)
+
+
+def _read_kept(
+    resources: ResourcesLike | list[Resources] | None, numbers: NDArray[np.int64]
+) -> Resources | list[Resources] | None:
+    """Return what is kept of one or each of several offers, None for all."""
+    if isinstance(resources, list) and resources and all(
+        isinstance(each, Resources) for each in resources
+    ):
+        if len(resources) != len(numbers):
+            raise InvalidValue(f"{len(resources)} resources for {len(numbers)} offers")
+        return resources
+    return None if resources is None else Resources(resources)
+
+
+def _plain_number(number: object) -> Any:
+    """Return a number of NumPy's as Python's own."""
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:

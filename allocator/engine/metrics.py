@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from allocator.engine.state import State
+    from allocator.engine._state import State
 
 PREFIX = "allocator/mesos"
 
@@ -71,22 +71,28 @@ class Latency:
             yield f"{name}/{percentile}", value
 
 
-def state_metrics(state: State) -> Iterator[tuple[str, float]]:
-    """Yield what the state knows about itself, each by its full Mesos name. O(names × roles)."""
-    for name in sorted({"cpus", "mem", "disk"} | state.total.keys()):
-        yield f"{PREFIX}/resources/{name}/total", state.total[name] / 1000
-        yield f"{PREFIX}/resources/{name}/offered_or_allocated", state.in_use[name] / 1000
+def state_metrics(state: State, now: float) -> Iterator[tuple[str, float]]:
+    """Yield what the state knows about itself at a time, each by its full Mesos name.
+
+    O(names × roles + subscriptions).
+    """
+    total, in_use = state.total, state.in_use
+    for name in sorted({"cpus", "mem", "disk"} | total.keys()):
+        yield f"{PREFIX}/resources/{name}/total", total[name] / 1000
+        yield f"{PREFIX}/resources/{name}/offered_or_allocated", in_use[name] / 1000
     for path, node in state.tree.nodes.items():
         if node.subscriptions:
             yield f"{PREFIX}/roles/{path}/shares/dominant", state.tree.share(path)
-            active = state.filters.by_role.get(path, 0)
+            leaves = node.subscriptions.values()
+            active = sum(state.filters_of(leaf, now) for leaf in leaves)
             yield f"{PREFIX}/offer_filters/roles/{path}/active", active
-        for name in node.quota.guarantee.keys() | node.quota.limit.keys():
+        quota = node.quota
+        for name in quota.guarantee.keys() | quota.limit.keys():
             root = f"{PREFIX}/quota/roles/{path}/resources/{name}"
-            if name in node.quota.guarantee:
-                yield f"{root}/guarantee", node.quota.guarantee[name] / 1000
-            if name in node.quota.limit:
-                yield f"{root}/limit", node.quota.limit[name] / 1000
+            if name in quota.guarantee:
+                yield f"{root}/guarantee", quota.guarantee[name] / 1000
+            if name in quota.limit:
+                yield f"{root}/limit", quota.limit[name] / 1000
             held = node.offered[name] + node.allocated[name]
             yield f"{root}/offered_or_allocated", held / 1000
             yield f"{root}/consumed", node.consumed[name] / 1000

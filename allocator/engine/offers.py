@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 
+from allocator.errors import OfferGone
 from allocator.resources import Resources
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from allocator.engine._cycle import OfferColumns
 
 
 class Offer(NamedTuple):
@@ -41,46 +44,91 @@ class InverseOffer(NamedTuple):
 class Offers(Sequence[Offer]):
     """The offers of one cycle, in the order in which they were made. Read-only.
 
-    At most one per (framework, role, agent). `inverse` holds the cycle's inverse offers.
+    At most one per (framework, role, agent). `inverse` holds the cycle's inverse offers. Each
+    `Offer` is made when it is looked at; `columns` needs none. A slice, an array of places, or an
+    array that says of each offer whether it is wanted selects some of them, again as `Offers`:
+    what answers one offer answers a whole selection too.
 
     Examples
     --------
     >>> from allocator import Allocator
     >>> engine = Allocator(seed=1)
-    >>> engine.add_agent("a1", "cpus:8;mem:1024")
+    >>> engine.add_agents(["a1", "a2"], "cpus:8;mem:1024")
     >>> engine.add_framework("spark")
     >>> offers = engine.allocate()
     >>> offers
-    <Offers: 1>
+    <Offers: 2>
     >>> offers.columns()["quantities"].tolist()
-    [[8000, 1024000]]
+    [[8000, 1024000], [8000, 1024000]]
+    >>> engine.accept(offers[:1])
+    >>> engine.decline(offers[[1]], refuse_seconds=60)
     """
 
-    __slots__ = ("_offers", "inverse")
+    __slots__ = ("_columns", "_offers", "_places", "inverse")
 
     def __init__(self, offers: Sequence[Offer] = (), inverse: Sequence[InverseOffer] = ()) -> None:
-        self._offers = tuple(offers)
+        #: The offers, None until all were looked at.
+        self._offers: tuple[Offer, ...] | None = tuple(offers)
+        #: Where the offers are if they were made in columns, and at which places there.
+        self._columns: OfferColumns | None = None
+        self._places: NDArray[np.int64] = np.empty(0, np.int64)
         self.inverse = tuple(inverse)
 
-    @overload
-    def __getitem__(self, index: int) -> Offer: ...
+    @classmethod
+    def _of(
+        cls,
+        columns: OfferColumns,
+        places: NDArray[np.int64] | None = None,
+        inverse: Sequence[InverseOffer] = (),
+    ) -> Offers:
+        """Return the offers in `columns`, or those at some places there. O(1)."""
+        self = cls((), inverse)
+        if places is None:
+            places = np.arange(columns.n)
+        self._offers, self._columns, self._places = None, columns, places
+        return self
 
     @overload
-    def __getitem__(self, index: slice) -> Offers: ...
+    def __getitem__(self, index: SupportsIndex) -> Offer: ...
 
-    def __getitem__(self, index: int | slice) -> Offer | Offers:
-        """Return one offer, or some of them as `Offers`."""
-        if isinstance(index, slice):
-            return Offers(self._offers[index])
-        return self._offers[index]
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Offers: ...
+
+    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | NDArray[Any]) -> Any:
+        """Return one offer, or a selection of them as `Offers`.
+
+        Raises
+        ------
+        IndexError
+            No offer is there, or a mask has another length. O(selected).
+        """
+        if isinstance(index, SupportsIndex) and not isinstance(index, np.ndarray):
+            place = range(len(self))[index]
+            if self._offers is not None:
+                return self._offers[place]
+            assert self._columns is not None
+            return self._columns.offer(int(self._places[place]))
+        picked = np.arange(len(self))[_selection(index)]
+        if self._columns is None:
+            return Offers([self._offers[place] for place in picked] if self._offers else ())
+        return Offers._of(self._columns, self._places[picked])
 
     def __len__(self) -> int:
-        return len(self._offers)
+        return len(self._places) if self._columns is not None else len(self._all())
+
+    def __iter__(self) -> Iterator[Offer]:
+        return iter(self._all())
+
+    def _all(self) -> tuple[Offer, ...]:
+        if self._offers is None:
+            assert self._columns is not None
+            self._offers = tuple(map(self._columns.offer, self._places.tolist()))
+        return self._offers
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Offers):
             return NotImplemented
-        return self._offers == other._offers and self.inverse == other.inverse
+        return self._all() == other._all() and self.inverse == other.inverse
 
     __hash__ = None  # type: ignore[assignment]  # a sequence that may be long; compare, don't hash
 
@@ -90,7 +138,7 @@ class Offers(Sequence[Offer]):
     def by_framework(self) -> dict[str, list[Offer]]:
         """Return each framework's offers, in the order made. O(offers)."""
         grouped: dict[str, list[Offer]] = {}
-        for offer in self._offers:
+        for offer in self:
             grouped.setdefault(offer.framework, []).append(offer)
         return grouped
 
@@ -104,10 +152,13 @@ class Offers(Sequence[Offer]):
             `frameworks`, `roles`; `quantities`: (n, k) int64 array of scalars in 1/1000, whose
             columns the list `names` names. O(offers × names).
         """
-        frameworks, framework_index = _indexed([offer.framework for offer in self._offers])
-        roles, role_index = _indexed([offer.role for offer in self._offers])
-        agents, agent_index = _indexed([offer.agent for offer in self._offers])
-        rows: list[Mapping[str, int]] = [o.resources.quantities().milli for o in self._offers]
+        if self._columns is not None:
+            return self._columns.columns(self._places)
+        offers = self._all()
+        frameworks, framework_index = _indexed([offer.framework for offer in offers])
+        roles, role_index = _indexed([offer.role for offer in offers])
+        agents, agent_index = _indexed([offer.agent for offer in offers])
+        rows: list[Mapping[str, int]] = [o.resources.quantities().milli for o in offers]
         names = sorted({name for row in rows for name in row})
         quantities = np.array([[row.get(name, 0) for name in names] for row in rows], np.int64)
         return {
@@ -121,9 +172,33 @@ class Offers(Sequence[Offer]):
             "names": names,
         }
 
+    def _numbers(self) -> NDArray[np.int64]:
+        """Return N of each id "ON". O(offers)."""
+        if self._columns is not None:
+            return self._places + self._columns.first_number
+        return np.array([offer_number(offer.id) for offer in self._all()], np.int64)
+
+
+def _selection(index: object) -> Any:
+    """Return what selects some of an array, an empty list too."""
+    if isinstance(index, slice):
+        return index
+    array = np.asarray(index)
+    return array if array.size else array.astype(np.int64)
+
 
 def _indexed(ids: list[str]) -> tuple[list[str], NDArray[np.int64]]:
     """Return the distinct ids in order of first use, and each id's index among them."""
     places: dict[str, int] = {}
     index = np.fromiter((places.setdefault(i, len(places)) for i in ids), np.int64, len(ids))
     return list(places), index
+
+
+def offer_number(id: str) -> int:
+    """Return N of the offer id "ON"; raises `OfferGone` if it cannot be one. O(1)."""
+    digits = id[1:]
+    if id[:1] == "O" and digits.isascii() and digits.isdigit() and len(digits) < 19:
+        number = int(digits)
+        if number and f"O{number}" == id:
+            return number
+    raise OfferGone(f"offer {id!r} is not open")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from allocator.engine.agents import Agent
+from allocator.engine._state import Agent, State
 from allocator.engine.constraints import constraints_to_json, read_constraints
-from allocator.engine.frameworks import Framework, Minimum, Subscription
+from allocator.engine.frameworks import Framework, Minimum
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
@@ -27,9 +27,7 @@ from allocator.engine.inputs import (
     read_roles,
     read_suppressed,
 )
-from allocator.engine.quota import check_quota
-from allocator.engine.roles import Quota
-from allocator.engine.state import State
+from allocator.engine.quota import Quota, check_quota
 from allocator.errors import SnapshotError
 from allocator.resources import Quantities, Resources, read_limits
 from allocator.resources.fixed import write_milli
@@ -44,7 +42,7 @@ VERSION = 1
 def state_to_json(state: State, now: float) -> Json:
     """Return a state as JSON. O(size of the state × log)."""
     return {
-        "agents": {id: _agent(agent) for id, agent in sorted(state.agents.items())},
+        "agents": {id: _agent(state, agent) for id, agent in sorted(state.agents.items())},
         "frameworks": {id: _framework(f) for id, f in sorted(state.frameworks.items())},
         "roles": {
             path: {
@@ -56,31 +54,31 @@ def state_to_json(state: State, now: float) -> Json:
             for path, node in sorted(state.tree.nodes.items())
         },
         "times_allocated": state.tree.sorter.times_allocated(),
-        "filters": [
-            {
-                "framework": held.subscription.framework.id,
-                "role": held.subscription.node.path,
-                "agent": held.agent.id,
-                "resources": str(held.resources),
-                "seconds": held.end - now,
-            }
-            for held in sorted(
-                state.filters.held(),
-                key=lambda held: (
-                    held.subscription.framework.id,
-                    held.subscription.node.path,
-                    held.agent.id,
-                    held.end,
-                    str(held.resources),
-                ),
-            )
-            if held.end > now
-        ],
+        "filters": sorted(
+            (
+                {
+                    "framework": leaf.framework.id,
+                    "role": leaf.node.path,
+                    "agent": agent.id,
+                    "resources": str(refused),
+                    "seconds": end - now,
+                }
+                for leaf, agent, refused, end in state.held_filters()
+                if end > now
+            ),
+            key=lambda held: (
+                held["framework"],
+                held["role"],
+                held["agent"],
+                held["seconds"],
+                held["resources"],
+            ),
+        ),
         "offers_made": state.n_offers_made,
     }
 
 
-def _agent(agent: Agent) -> Json:
+def _agent(state: State, agent: Agent) -> Json:
     return {
         "resources": str(agent.total),
         "hostname": agent.hostname,
@@ -92,18 +90,18 @@ def _agent(agent: Agent) -> Json:
         "holdings": sorted(
             (
                 {
-                    "framework": leaf.framework.id,
-                    "role": leaf.node.path,
-                    "allocated": str(holding.allocated),
-                    "offers": {id: str(left) for id, left in holding.offers.items()},
+                    "framework": held.subscription.framework.id,
+                    "role": held.subscription.node.path,
+                    "allocated": str(held.allocated),
+                    "offers": {id: str(left) for id, left in held.offers.items()},
                 }
-                for leaf, holding in agent.holdings.items()
+                for held in state.holdings_on(agent)
             ),
             key=lambda holding: (holding["framework"], holding["role"]),
         ),
         "expected": {
             framework: {role: str(used) for role, used in sorted(by_role.items())}
-            for framework, by_role in sorted(agent.pending.items())
+            for framework, by_role in sorted((agent.pending or {}).items())
         },
     }
 
@@ -146,7 +144,8 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
     for path in sorted(body["roles"], key=lambda path: path.count("/")):
         _restore_policy(state, validate_role(path), body["roles"][path])
     for id, agent in body["agents"].items():
-        state.add_agent(_restored_agent(id, agent))
+        _restore_agent(state, id, agent)
+    state.publish_agents([])
     for id, framework in body["frameworks"].items():
         _restore_framework(state, id, framework)
     for id, agent in body["agents"].items():
@@ -155,14 +154,15 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
         leaf = state.frameworks[held["framework"]].subscriptions[held["role"]]
         seconds = read_number("a filter's time", held["seconds"], least=0, open_end=True)
         agent, refused = state.agents[held["agent"]], Resources(held["resources"])
-        state.filters.add(leaf, agent, refused, now + seconds)
+        state.add_filter(leaf, agent, refused, now + seconds)
     for path, role in body["roles"].items():
         state.tree.nodes[path].sorter.set_times_allocated(role["times_allocated"])
     state.tree.sorter.set_times_allocated(body["times_allocated"])
     state.n_offers_made = read_count("offers_made", body["offers_made"])
-    for offer in state.open_offers:
-        if not 0 < int(offer.removeprefix("O")) <= state.n_offers_made:
-            raise SnapshotError(f"offer {offer!r} is not one of {state.n_offers_made} made")
+    if state.last_open_offer() > state.n_offers_made:
+        raise SnapshotError(
+            f"offer 'O{state.last_open_offer()}' is not one of {state.n_offers_made} made"
+        )
 
 
 def _restore_policy(state: State, path: str, body: Json) -> None:
@@ -174,8 +174,8 @@ def _restore_policy(state: State, path: str, body: Json) -> None:
     state.tree.set_weight(path, weight)
 
 
-def _restored_agent(id: str, body: Json) -> Agent:
-    agent = Agent(
+def _restore_agent(state: State, id: str, body: Json) -> None:
+    state.add_agent(
         read_id("agent", id),
         Resources(body["resources"]),
         hostname=read_id("host", body["hostname"]),
@@ -183,9 +183,8 @@ def _restored_agent(id: str, body: Json) -> Agent:
         capabilities=read_capabilities("agent", body["capabilities"], AGENT_CAPABILITIES),
         region=read_name("region", body["region"]),
         zone=read_name("zone", body["zone"]),
+        active=read_flag("active", body["active"]),
     )
-    agent.active = read_flag("active", body["active"])
-    return agent
 
 
 def _restore_framework(state: State, id: str, body: Json) -> None:
@@ -204,39 +203,23 @@ def _restore_framework(state: State, id: str, body: Json) -> None:
 def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
     """Hold again what was held, which may be more than the agent has now (A1)."""
     for held in body["holdings"]:
-        role = validate_role(held["role"])
-        leaf = state.subscription(state.frameworks[held["framework"]], role)
+        framework, role = state.frameworks[held["framework"]], validate_role(held["role"])
         allocated = Resources(held["allocated"])
         if allocated:
-            state.hold(leaf, agent, allocated, offered=False, taken=False)
-            agent.allocated += allocated
+            state.restore_use(framework, role, agent, allocated)
         for offer, left in held["offers"].items():
-            _restore_offer(state, leaf, agent, offer, Resources(left))
-        if agent.id not in leaf.holdings:
-            raise SnapshotError(
-                f"agent {agent.id!r}: a holding of nothing by {held['framework']!r}"
-            )
-    for framework, by_role in body["expected"].items():
+            leaf = state.subscription(framework, role)
+            state.restore_offer(leaf, agent, offer, Resources(left))
+        if not (allocated or held["offers"]):
+            raise SnapshotError(f"agent {agent.id!r}: a holding of nothing by {framework.id!r}")
+    for framework_id, by_role in body["expected"].items():
         for role, used in by_role.items():
-            _restore_expected(state, agent, read_id("framework", framework), role, Resources(used))
-    agent.refresh()
-
-
-def _restore_offer(
-    state: State, leaf: Subscription, agent: Agent, offer: str, left: Resources
-) -> None:
-    if offer in state.open_offers or not left:
-        raise SnapshotError(f"offer {offer!r} is there twice, or empty")
-    state.hold(leaf, agent, left, offered=True, taken=False).offers[offer] = left
-    state.open_offers[offer] = (leaf, agent)
-    agent.offered += left
-
-
-def _restore_expected(
-    state: State, agent: Agent, framework: str, role: str, used: Resources
-) -> None:
-    if framework in state.frameworks or not used:
-        raise SnapshotError(f"framework {framework!r} is there already, or uses nothing")
-    agent.pending.setdefault(framework, {})[validate_role(role)] = used
-    state.expected.setdefault(framework, {})[agent.id] = agent
-    agent.allocated += used
+            resources = Resources(used)
+            if framework_id in state.frameworks or not resources:
+                raise SnapshotError(
+                    f"framework {framework_id!r} is there already, or uses nothing"
+                )
+            state.expect(
+                read_id("framework", framework_id), agent, validate_role(role), resources, False
+            )
+    state.refresh_agent(agent)

@@ -5,14 +5,15 @@ A view reads the live state each time; one of something that has gone raises as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from allocator.clock import Clock
-from allocator.engine.agents import Agent
+from allocator.engine._roles import RoleNode
+from allocator.engine._state import Agent, Held, State
 from allocator.engine.frameworks import Framework
-from allocator.engine.roles import Quota, RoleNode, RoleTree, quantities
-from allocator.engine.state import State
+from allocator.engine.quota import Quota
+from allocator.engine.tally import quantities
 from allocator.errors import UnknownAgent, UnknownFramework, UnknownRole
 from allocator.resources import Quantities, Resources
 
@@ -144,20 +145,20 @@ class FrameworkView:
     @property
     def offered(self) -> dict[str, dict[str, Resources]]:
         """What is in open offers to it: agent → role → resources."""
-        return self._held("offered")
+        return self._held(lambda held: held.offered)
 
     @property
     def allocated(self) -> dict[str, dict[str, Resources]]:
         """What it uses: agent → role → resources."""
-        return self._held("allocated")
+        return self._held(lambda held: held.allocated)
 
-    def _held(self, kind: str) -> dict[str, dict[str, Resources]]:
+    def _held(self, part: Callable[[Held], Resources]) -> dict[str, dict[str, Resources]]:
         found: dict[str, dict[str, Resources]] = {}
         for role, leaf in self._framework.subscriptions.items():
-            for agent, holding in leaf.holdings.items():
-                resources = getattr(holding, kind)
+            for held in self._state.holdings_of_leaf(leaf):
+                resources = part(held)
                 if resources:
-                    found.setdefault(agent, {})[role] = resources
+                    found.setdefault(held.agent.id, {})[role] = resources
         return found
 
     def share(self, role: str) -> float:
@@ -196,10 +197,11 @@ class QuotaView:
 class RoleView:
     """One role: its weight, quota and share, and the sums over its subtree."""
 
-    __slots__ = ("_clock", "_path", "_tree")
+    __slots__ = ("_clock", "_path", "_state", "_tree")
 
-    def __init__(self, tree: RoleTree, path: str, clock: Clock) -> None:
-        self._tree = tree
+    def __init__(self, state: State, path: str, clock: Clock) -> None:
+        self._state = state
+        self._tree = state.tree
         self._path = path
         self._clock = clock
         _ = self._node
@@ -261,12 +263,8 @@ class RoleView:
     def filters(self) -> int:
         """How many filters hold in this very role now."""
         now = self._clock()
-        return sum(
-            held.end > now
-            for leaf in self._node.subscriptions.values()
-            for on_agent in leaf.filters.values()
-            for held in on_agent
-        )
+        leaves = self._node.subscriptions.values()
+        return sum(self._state.filters_of(leaf, now) for leaf in leaves)
 
     def __repr__(self) -> str:
         return f"<role {self._path!r}: share {self.share:.4f}, weight {self.weight:g}>"

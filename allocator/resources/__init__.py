@@ -8,9 +8,10 @@ from allocator.resources.disk import DiskInfo, DiskSource, Persistence, Volume
 from allocator.resources.quantities import Quantities, QuantitiesLike, read_limits
 from allocator.resources.reservation import Reservation
 from allocator.resources.resource import Resource
-from allocator.resources.resources import Resources, ResourcesLike
+from allocator.resources.resources import EMPTY, Resources, ResourcesLike
 
 __all__ = [
+    "EMPTY",
     "DiskInfo",
     "DiskSource",
     "Persistence",

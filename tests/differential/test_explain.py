@@ -116,10 +116,9 @@ class History:
         self.engine.allocate(self.pick(None, None, self.some(AGENTS)))
 
     def answer(self) -> None:
-        for offer in sorted(self.engine._state.open_offers):
+        for offer in sorted(open_offers(self.engine)):
             choice = self.random.random()
-            leaf, agent = self.engine._state.open_offers[offer]
-            left = agent.holdings[leaf].offers[offer]
+            left = self.engine._state.find_offer(offer)[2]
             if choice < 0.3:
                 part = Resources([entry for entry in left if self.chance(0.5)])
                 self.engine.accept(offer, part, refuse_seconds=self.pick(None, 3))

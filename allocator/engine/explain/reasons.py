@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias
 
 from allocator.engine._order import FAIR_SHARE, GUARANTEES
-from allocator.engine.agents import EMPTY
-from allocator.resources import Quantities, Resource, Resources
+from allocator.resources import EMPTY, Quantities, Resource, Resources
 from allocator.resources.fixed import number_of, write_milli
 
 Json: TypeAlias = dict[str, Any]

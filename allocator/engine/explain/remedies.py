@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from allocator.engine._order import FAIR_SHARE
-from allocator.engine.agents import Agent
+from allocator.engine._state import Agent, State
 from allocator.engine.explain.changes import (
     LEAST_FIRST,
     ActivateAgent,
@@ -233,7 +233,7 @@ def _make_room(engine: Allocator, framework: str, case: Case) -> Iterator[Steps]
     for reason in case.reasons:
         if isinstance(reason, ServedEarlier):
             yield from _overtake(engine, reason, case)
-    yield from _free(engine._state.agents[case.agent], framework, below)
+    yield from _free(engine._state, engine._state.agents[case.agent], framework, below)
 
 
 def _loosen(case: Case, below: BelowMinimum | None) -> tuple[ByRole, ByRole]:
@@ -276,14 +276,17 @@ def _overtake(engine: Allocator, reason: ServedEarlier, case: Case) -> Iterator[
         yield (RaiseWeight(node.path, math.floor(weight * 1000 + 1) / 1000),)
 
 
-def _free(agent: Agent, framework: str, below: BelowMinimum | None) -> Iterator[Steps]:
+def _free(
+    state: State, agent: Agent, framework: str, below: BelowMinimum | None
+) -> Iterator[Steps]:
     """Yield what other frameworks could give back, the smallest part of the agent first.
 
     What is lacking or, where nothing says how much that is, all that one holds.
     """
     lacking = None if below is None else Resources.from_milli(below.lacking.milli)
     found = []
-    for leaf, holding in agent.holdings.items():
+    for holding in state.holdings_on(agent):
+        leaf = holding.subscription
         for held, allocated in ((holding.allocated, True), (holding.offered, False)):
             freed = held if lacking is None else lacking
             # Of ranges and sets `lacking` tells how many, not which: nobody holds that.

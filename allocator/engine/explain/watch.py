@@ -1,22 +1,21 @@
 """Watching a cycle: what it decides about some subscriptions and agents, and why.
 
-The decisions are those of `Cycle` itself: `WatchedCycle` lets it decide and notes down why an
-attempt came to nothing and who was served before. So what is said would be offered is offered,
-and cycles that nobody asks about carry no trace of this.
+The decisions are those of `Cycle` itself, which tells a `Watch` of each; that notes down why an
+attempt came to nothing and who was served before. So what is said would be offered is offered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from copy import copy
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from allocator.engine._order import FAIR_SHARE, GUARANTEES
-from allocator.engine.agents import EMPTY, Agent
+from allocator.engine._cycle import CONSTRAINTS, Cycle
+from allocator.engine._roles import RoleNode
+from allocator.engine._state import Agent, State, Subscription
 from allocator.engine.constraints import AttributeConstraint
-from allocator.engine.cycle import CONSTRAINTS, Cycle, Rules
 from allocator.engine.explain.reasons import (
     AgentInactive,
     BelowMinimum,
@@ -39,11 +38,10 @@ from allocator.engine.explain.reasons import (
     Suppressed,
     brief,
 )
-from allocator.engine.frameworks import Minimum, Subscription, suffices
+from allocator.engine.frameworks import Minimum, suffices
 from allocator.engine.inputs import AGENT_CAPABILITIES
-from allocator.engine.roles import RoleNode
-from allocator.engine.state import State, free_part
-from allocator.resources import Resources
+from allocator.engine.rules import Rules
+from allocator.resources import EMPTY, Resources
 
 if TYPE_CHECKING:
     from allocator.engine.allocator import Allocator
@@ -108,15 +106,16 @@ def look(twin: Allocator, question: Question) -> tuple[Case, ...]:
     held_before = {agent: NothingLeft(agent.offered, agent.allocated) for agent in agents}
     state.expire_filters(now)
     state.touch_all()
-    cycle = WatchedCycle(state, twin._rules, twin._n_cycles + 1, leaves, agents, now)
-    cycle.run(filter(twin._is_candidate, state.agents.values()), full=True)
+    watch = Watch(state, twin._rules, leaves, agents, now)
+    cycle = watch.cycle = Cycle(state, twin._rules, twin._n_cycles + 1, watch)
+    cycle.run()
     cases = []
     for leaf in leaves:
         for agent in agents:
-            reasons = (*_exclusions(twin, leaf, agent), *cycle.misfits(leaf, agent))
+            reasons = (*_exclusions(twin, leaf, agent), *watch.misfits(leaf, agent))
             if not reasons:
-                reasons = cycle.reasons(leaf, agent)
-            offered = cycle.offered(leaf, agent)
+                reasons = watch.reasons(leaf, agent)
+            offered = watch.offered(leaf, agent)
             if not reasons and not offered:
                 reasons = (held_before[agent],)
             cases.append(Case(leaf.node.path, agent.id, offered, halts + reasons))
@@ -140,16 +139,17 @@ def _exclusions(engine: Allocator, leaf: Subscription, agent: Agent) -> Iterator
         yield Suppressed(leaf.node.path)
     if not agent.active:
         yield AgentInactive()
-    if engine._whitelist is not None and agent.hostname not in engine._whitelist:
+    whitelist = engine._state.whitelist
+    if whitelist is not None and agent.hostname not in whitelist:
         yield NotWhitelisted(agent.hostname)
 
 
-class WatchedCycle(Cycle):
-    """A cycle that notes down what becomes of some subscriptions on some agents.
+class Watch:
+    """Notes of what becomes of some subscriptions on some agents in a cycle.
 
     Parameters
     ----------
-    state, rules, number
+    state, rules
         As of `Cycle`.
     leaves : collection of Subscription
         Those asked about.
@@ -163,12 +163,17 @@ class WatchedCycle(Cycle):
         self,
         state: State,
         rules: Rules,
-        number: int,
         leaves: Collection[Subscription],
         agents: Collection[Agent],
         now: float,
     ) -> None:
-        super().__init__(state, rules, number)
+        #: The cycle that is watched, as soon as there is one.
+        self.cycle: Cycle
+        self._state = state
+        self._tree = state.tree
+        self._rules = rules
+        #: (subscription, agent) → what both stages offered.
+        self._made: dict[tuple[Subscription, Agent], Resources] = {}
         self._asked = frozenset(leaves)
         self._asked_agents = frozenset(agents)
         self._now = now
@@ -179,6 +184,8 @@ class WatchedCycle(Cycle):
         self._ahead: dict[tuple[Subscription, Agent], list[Served]] = {}
         #: (subscription, agent) whose turn has come in stage two.
         self._reached: set[tuple[Subscription, Agent]] = set()
+        #: Subscription → what to note for it if the offer that is being decided is made.
+        self._served: dict[Subscription, Served] = {}
         #: role path, or role path and framework → share as the agent's turn began.
         self._shares: dict[str | tuple[str, str], float] = {}
         self._guarantors = [node for node in state.tree.nodes.values() if node.quota.guarantee]
@@ -207,50 +214,41 @@ class WatchedCycle(Cycle):
 
     def misfits(self, leaf: Subscription, agent: Agent) -> Iterator[Reason]:
         """Yield all that rules the agent out, each as if what comes before it were mended."""
-        while (misfit := self._misfit(agent, leaf)) is not None:
+        for misfit in self.cycle.misfits(agent, leaf):
             if misfit == CONSTRAINTS:
                 groups = leaf.framework.constraints[leaf.node.path].groups
                 yield ConstraintUnmet(tuple(_failing(group, agent) for group in groups))
-                return
-            of_agent = misfit in AGENT_CAPABILITIES
-            yield MissingCapability(misfit, of_agent)
-            if of_agent:
-                agent = copy(agent)
-                agent.capabilities |= {misfit}
             else:
-                leaf = _capable(leaf, misfit)
+                yield MissingCapability(misfit, misfit in AGENT_CAPABILITIES)
 
-    # The decisions, watched.
+    # What the cycle tells.
 
-    def _serve_guarantees(self, agent: Agent, key: int) -> None:
-        self._stage = GUARANTEES
+    def turn(self, stage: int, agent: Agent) -> None:
+        """Note that an agent's turn in a stage begins."""
+        self._stage = stage
         self._shares.clear()
-        super()._serve_guarantees(agent, key)
 
-    def _share_out(
-        self, agent: Agent, key: int, leaves: Mapping[Subscription, None] | None
-    ) -> None:
-        self._stage = FAIR_SHARE
-        self._shares.clear()
-        super()._share_out(agent, key, leaves)
-
-    def _fair(self, agent: Agent, leaf: Subscription) -> Resources:
-        offered = super()._fair(agent, leaf)
+    def considered(self, agent: Agent, leaf: Subscription, offered: Resources) -> None:
+        """Note what stage two would offer."""
         if leaf in self._asked and agent in self._asked_agents:
             self._reached.add((leaf, agent))
-            visible = self._visible(agent, leaf)
+            visible = self.cycle.visible(agent, leaf)
             if not visible:
                 self._note(leaf, agent, self._hidden(leaf, agent))
             elif offered != visible:
                 self._note(leaf, agent, self._chopped(leaf, visible))
-        return offered
 
-    def _offer(self, agent: Agent, leaf: Subscription, resources: Resources) -> None:
-        served = self._would_be_served(agent, leaf, resources)
-        before = self._made.get((leaf, agent))
-        super()._offer(agent, leaf, resources)
-        if self._made.get((leaf, agent)) is not before:
-            for behind, entry in served.items():
+    def offering(self, agent: Agent, leaf: Subscription, resources: Resources) -> None:
+        """Note who would be behind if an offer is made now."""
+        self._served = self._would_be_served(agent, leaf, resources)
+
+    def decided(
+        self, agent: Agent, leaf: Subscription, resources: Resources, is_made: bool
+    ) -> None:
+        """Note whether the offer was made."""
+        if is_made:
+            self._made[leaf, agent] = self._made.get((leaf, agent), EMPTY) + resources
+            for behind, entry in self._served.items():
                 self._ahead.setdefault((behind, agent), []).append(entry)
         elif leaf in self._asked and agent in self._asked_agents:
             self._note(leaf, agent, self._unwanted(leaf, agent, resources))
@@ -266,14 +264,17 @@ class WatchedCycle(Cycle):
         if not suffices(resources, minimum):
             yield _below(resources, minimum)
             return
-        held = leaf.filters[agent.id]
-        until = max(refused.end for refused in held if refused.resources >= resources)
+        until = max(
+            end
+            for held, on, refused, end in self._state.held_filters()
+            if held is leaf and on is agent and refused >= resources
+        )
         yield Filtered(resources, until, until - self._now)
 
     def _chopped(self, leaf: Subscription, visible: Resources) -> Iterator[Reason]:
         """Yield the limits and guarantees that do not allow all of `visible`."""
         tree, headroom = self._tree, self._state.headroom
-        wanted = free_part(visible).quantities().milli
+        wanted = visible.unreserved().nonrevocable().quantities().milli
         for role in leaf.node.upward():
             for name in sorted(role.quota.limit.keys() & wanted.keys()):
                 limit, consumed = role.quota.limit[name], role.consumed[name]
@@ -293,10 +294,10 @@ class WatchedCycle(Cycle):
     def _hidden(self, leaf: Subscription, agent: Agent) -> Iterator[Reason]:
         """Yield why the framework may see nothing of what is available."""
         lacking = [name for name in SHOWING if name not in leaf.framework.capabilities]
-        shown = {name: self._visible(agent, _capable(leaf, name)) for name in lacking}
+        shown = {name: self.cycle.visible(agent, leaf, (name,)) for name in lacking}
         if not any(shown.values()):
             # Entries that need more than one of them.
-            shown = dict.fromkeys(lacking, self._visible(agent, _capable(leaf, *lacking)))
+            shown = dict.fromkeys(lacking, self.cycle.visible(agent, leaf, lacking))
         for name, resources in shown.items():
             if resources:
                 yield MissingCapability(name, hidden=resources)
@@ -352,14 +353,6 @@ class WatchedCycle(Cycle):
         if key not in self._shares:
             self._shares[key] = leaf.node.sorter.share(leaf.framework.id)
         return self._shares[key]
-
-
-def _capable(leaf: Subscription, *capabilities: str) -> Subscription:
-    """Return a copy of a leaf whose framework can do more."""
-    twin = copy(leaf)
-    twin.framework = copy(leaf.framework)
-    twin.framework.capabilities |= set(capabilities)
-    return twin
 
 
 def _failing(group: tuple[AttributeConstraint, ...], agent: Agent) -> tuple[str, ...]:
