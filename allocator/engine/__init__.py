@@ -14,7 +14,7 @@ from allocator.engine.offers import InverseOffer, Offer, Offers
 try:
     from allocator.engine.allocator import Allocator
 except ModuleNotFoundError as error:
-    if not str(error.name).startswith("allocator.engine._"):
+    if not str(error.name).rpartition(".")[2].startswith("_"):
         raise
     raise ImportError(
         f"the compiled module {error.name} is missing; build it with"

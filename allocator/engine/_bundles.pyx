@@ -47,6 +47,7 @@ cdef object EMPTY = Resources()
 
 @cython.final
 @cython.auto_pickle(False)
+@cython.no_gc  # refers to nothing that refers back; who gives back references last needs it whole
 cdef class Bundles:
     """The distinct values that an engine holds.
 

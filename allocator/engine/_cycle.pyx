@@ -877,6 +877,7 @@ cdef class LeafOrder:
 
 @cython.final
 @cython.auto_pickle(False)
+@cython.no_gc_clear  # `__dealloc__` needs the bundles
 cdef class OfferColumns:
     """The offers of one cycle, numbered one after the other, as columns."""
 
@@ -889,9 +890,8 @@ cdef class OfferColumns:
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        if self.bundles is not None:
-            for i in range(self.n):
-                release(self.bundles, self.offered[i])
+        for i in range(self.n):
+            release(self.bundles, self.offered[i])
         PyMem_Free(self.offered)
 
     def offer(self, Py_ssize_t i):

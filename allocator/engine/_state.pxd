@@ -152,10 +152,12 @@ cdef class State:
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered, int64_t sign
     ) except -1
     cdef int account(
-        self, Subscription leaf, Agent agent, int32_t bundle, int64_t sign, int64_t times
+        self, Subscription leaf, Agent agent, int32_t lost, int32_t gained, int64_t times
     ) except -1
+    cdef const int64_t *change_of(self, int32_t lost, int32_t gained) except NULL
+    cdef bint is_shared(self, int32_t bundle) noexcept
     cdef int account_by_value(
-        self, Subscription leaf, Agent agent, object resources, int64_t sign, int64_t times
+        self, Subscription leaf, Agent agent, object lost, object gained, int64_t times
     ) except -1
     cdef int count_total(self, int32_t bundle, int64_t sign) except -1
     cdef int check_fit(self, int32_t bundle, const int64_t *sums) except -1
@@ -173,9 +175,8 @@ cdef class State:
     cdef int close_offer(self, int32_t offer) except -1
     cdef int32_t offer_at(self, int64_t number) except -1
     cdef object held(self, int32_t holding)
-    cdef int check_answer(
-        self, const int64_t[:] numbers, object kept, list keeps, int32_t *wanted
-    ) except -1
+    cdef int check_open(self, const int64_t[:] numbers) except -1
+    cdef int read_wanted(self, const int64_t[:] numbers, object kept, int32_t *wanted) except -1
     cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1
     cdef int give_back_and_refuse(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered, double end

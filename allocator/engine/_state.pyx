@@ -30,7 +30,7 @@ S4. Within a cycle resources are only given away, so that whatever a quota refus
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from allocator.engine._bundles cimport NOTHING, Bundles
 from allocator.engine._filters cimport Filters
@@ -381,9 +381,8 @@ cdef class State:
         """Take over what the total tells about offers. O(columns)."""
         cdef Py_ssize_t gpus = self.totals.columns.get("gpus", NONE)
         cdef const int64_t *whole = self.bundles.whole(agent.bundle.total, self.whole_row)
-        cdef int32_t rest = self.bundles.bundles[agent.bundle.total].rest
         agent.has_gpus = gpus != NONE and gpus < self.bundles.n_columns and whole[gpus] > 0
-        agent.has_shared = rest != NOTHING and self.bundles.rests[rest].is_shared
+        agent.has_shared = self.is_shared(agent.bundle.total)
         return 0
 
     def change_total(self, Agent agent, object total):
@@ -560,7 +559,7 @@ cdef class State:
             self.holdings[holding].allocated = self.bundles.plus(before, bundle)
         release(self.bundles, before)
         self.count(leaf, agent, bundle, offered, 1)
-        self.account(leaf, agent, bundle, 1, 1)
+        self.account(leaf, agent, NOTHING, bundle, 1)
         return holding
 
     cdef int free(
@@ -587,7 +586,7 @@ cdef class State:
         release(self.bundles, before)
         self.give_back(agent, bundle, offered)
         self.count(leaf, agent, bundle, offered, -1)
-        self.account(leaf, agent, bundle, -1, 0)
+        self.account(leaf, agent, bundle, NOTHING, 0)
         release(self.bundles, bundle)
         if (self.holdings[holding].offered == NOTHING
                 and self.holdings[holding].allocated == NOTHING):
@@ -607,7 +606,6 @@ cdef class State:
         cdef Holding *held = &self.holdings[holding]
         cdef Agent agent = self.agents_at[held.agent]
         cdef Subscription leaf = self.leaves_at[held.leaf]
-        cdef int32_t rest = self.bundles.bundles[bundle].rest
         cdef int32_t before = held.offered
         cdef int32_t unshared = self.bundles.nonshared(bundle)
         held.offered = self.bundles.minus(before, bundle)
@@ -620,7 +618,7 @@ cdef class State:
         self.take_from_use(agent, bundle, True)
         self.add_in_use(agent, bundle, False)
         self.tree.keep(leaf.node, self.bundles.whole(unshared, self.whole_row))
-        if rest != NOTHING and self.bundles.rests[rest].is_shared:
+        if self.is_shared(bundle):
             for entry in self.bundles.value(bundle).shared():
                 column = self.bundles.column(entry.name)
                 self.tree.hold_shared(leaf.node, agent.id, entry, column, ALLOCATED, 1)
@@ -633,11 +631,10 @@ cdef class State:
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered, int64_t sign
     ) except -1:
         """Add to all sums what is held of `agent`, or with sign −1 take it out (S2)."""
-        cdef int32_t rest = self.bundles.bundles[bundle].rest
         cdef const int64_t *whole
         cdef const int64_t *charged
         cdef Py_ssize_t column
-        if rest != NOTHING and self.bundles.rests[rest].is_shared:
+        if self.is_shared(bundle):
             return self.count_shared(leaf, agent, bundle, offered, sign)
         whole = self.bundles.whole(bundle, self.whole_row)
         charged = self.bundles.charged(bundle, self.charged_row)
@@ -670,42 +667,51 @@ cdef class State:
         return 0
 
     cdef int account(
-        self, Subscription leaf, Agent agent, int32_t bundle, int64_t sign, int64_t times
+        self, Subscription leaf, Agent agent, int32_t lost, int32_t gained, int64_t times
     ) except -1:
-        """Tell both sorters what was given, or with sign −1 taken back. O(depth × columns + log).
+        """Tell both sorters what was taken back and what was given. O(depth × columns + log).
 
         The compiled sorters are told rows, to which no agent belongs; shared entries, which count
         once an agent, apart.
         """
         cdef RoleNode node = leaf.node
-        cdef str framework = leaf.framework.id
-        cdef int32_t rest = self.bundles.bundles[bundle].rest
-        cdef bint is_shared = rest != NOTHING and self.bundles.rests[rest].is_shared
-        cdef int32_t unshared
-        cdef Py_ssize_t column
-        cdef const int64_t *change
-        unshared = self.bundles.nonshared(bundle) if is_shared else bundle
-        change = self.bundles.whole(unshared, self.whole_row)
-        if sign < 0:
-            for column in range(self.bundles.n_columns):
-                self.change_row[column] = -change[column]
-            change = self.change_row
+        cdef bint is_shared = self.is_shared(lost) or self.is_shared(gained)
+        cdef const int64_t *change = self.change_of(lost, gained)
         if self.tree.drf is not None:
             self.tree.account(node, change, times)
         if node.drf is not None:
             node.drf.add_row(leaf.leaf, change, self.bundles.n_columns, times)
-        if is_shared:
-            release(self.bundles, unshared)
         if is_shared or self.tree.drf is None or node.drf is None:
-            self.account_by_value(leaf, agent, self.bundles.value(bundle), sign, times)
+            self.account_by_value(
+                leaf, agent, self.bundles.value(lost), self.bundles.value(gained), times)
         return 0
 
+    cdef const int64_t *change_of(self, int32_t lost, int32_t gained) except NULL:
+        """Return what is gained less what is lost, shared entries left out, as a row."""
+        cdef int32_t unshared = self.bundles.nonshared(gained)
+        cdef const int64_t *row = self.bundles.whole(unshared, self.whole_row)
+        cdef Py_ssize_t column
+        release(self.bundles, unshared)
+        if lost == NOTHING and unshared == gained:
+            return row
+        for column in range(self.bundles.n_columns):
+            self.change_row[column] = row[column]
+        unshared = self.bundles.nonshared(lost)
+        row = self.bundles.whole(unshared, self.whole_row)
+        for column in range(self.bundles.n_columns):
+            self.change_row[column] -= row[column]
+        release(self.bundles, unshared)
+        return self.change_row
+
+    cdef bint is_shared(self, int32_t bundle) noexcept:
+        """Tell whether there are shared entries. O(1)."""
+        return self.bundles.rests[self.bundles.bundles[bundle].rest].is_shared
+
     cdef int account_by_value(
-        self, Subscription leaf, Agent agent, object resources, int64_t sign, int64_t times
+        self, Subscription leaf, Agent agent, object lost, object gained, int64_t times
     ) except -1:
         """Tell the sorters in Python all, and the compiled ones the shared entries."""
         cdef RoleNode node = leaf.node
-        lost, gained = (EMPTY, resources) if sign > 0 else (resources, EMPTY)
         for sorter, client in ((self.tree.sorter, node.path), (node.sorter, leaf.framework.id)):
             if sorter is not self.tree.drf and sorter is not node.drf:
                 if times:
@@ -927,17 +933,19 @@ cdef class State:
 
     # Answers.
 
-    def answer(self, const int64_t[:] numbers, object kept, const double[:] ends):
+    def answer(self, const int64_t[:] numbers, object read_kept, object read_ends):
         """Keep a part of each of some open offers and give the rest back, all or none.
 
         Parameters
         ----------
         numbers : (n,) int64
             Of the offers.
-        kept : Resources, or list of n Resources, or None
-            What is kept of each: the same, its own, or all; `EMPTY` declines.
-        ends : (n,) float64
-            The instant at which the filter on the rest ends, −inf for no filter.
+        read_kept : callable
+            Returns what is kept of each, after it is known that they are open: `Resources`, or a
+            list of n of them, or None for all; `EMPTY` declines.
+        read_ends : callable
+            Returns the instants at which the filters on what is given back end, (n,) float64, −inf
+            for none, after it is known that what is kept is there.
 
         Raises
         ------
@@ -948,42 +956,56 @@ cdef class State:
         """
         cdef Py_ssize_t n = numbers.shape[0]
         cdef Py_ssize_t i
-        cdef list keeps = kept if isinstance(kept, list) else None
-        cdef int32_t *wanted = <int32_t *>grown(NULL, max(1, n) * sizeof(int32_t))
+        cdef bint keep_all
+        cdef const double[:] ends
+        cdef int32_t *wanted
+        self.check_open(numbers)
+        kept = read_kept()
+        keep_all = kept is None
+        wanted = <int32_t *>grown(NULL, max(1, n) * sizeof(int32_t))
+        for i in range(n):
+            wanted[i] = NONE if keep_all else NOTHING
         try:
+            if not keep_all and kept is not EMPTY:
+                self.read_wanted(numbers, kept, wanted)
+            ends = read_ends()
             for i in range(n):
-                wanted[i] = NOTHING
-            self.check_answer(numbers, kept, keeps, wanted)
-            for i in range(n):
-                self.settle_offer(
-                    self.offer_at(numbers[i]), NONE if kept is None else wanted[i], ends[i])
+                self.settle_offer(self.offer_at(numbers[i]), wanted[i], ends[i])
         finally:
-            for i in range(n):
+            for i in range(0 if keep_all else n):
                 release(self.bundles, wanted[i])
             PyMem_Free(wanted)
 
-    cdef int check_answer(
-        self, const int64_t[:] numbers, object kept, list keeps, int32_t *wanted
-    ) except -1:
-        """Refuse an answer that cannot be carried out; fill in the bundles that are kept."""
+    cdef int check_open(self, const int64_t[:] numbers) except -1:
+        """Refuse offers that are not open, or there twice. O(n)."""
+        cdef Py_ssize_t n = numbers.shape[0]
         cdef Py_ssize_t i
-        cdef int32_t offer
-        cdef set seen = None
-        if numbers.shape[0] > 1:
-            seen = set()
-        for i in range(numbers.shape[0]):
-            offer = self.offer_at(numbers[i])
-            if seen is not None:
-                if offer in seen:
+        cdef IntMap seen
+        memset(&seen, 0, sizeof(IntMap))
+        try:
+            for i in range(n):
+                self.offer_at(numbers[i])
+                if n > 1 and get(&seen, <uint64_t>numbers[i]) != NONE:
                     raise OfferGone(f"offer 'O{numbers[i]}' is there twice")
-                seen.add(offer)
-            if kept is not None:
-                wanted[i] = self.bundle_of(kept if keeps is None else keeps[i])
-                if not self.bundles.covers(self.offers[offer].bundle, wanted[i]):
-                    left = self.bundles.value(self.offers[offer].bundle)
-                    raise ResourceError(
-                        f"offer 'O{numbers[i]}' holds {left}, "
-                        f"not {self.bundles.value(wanted[i])}")
+                if n > 1:
+                    reserve_one(&seen)
+                    put(&seen, <uint64_t>numbers[i], 0)
+        finally:
+            clear(&seen)
+        return 0
+
+    cdef int read_wanted(self, const int64_t[:] numbers, object kept, int32_t *wanted) except -1:
+        """Fill in the bundles that are kept; refuse what is not in the offers. O(n × entries)."""
+        cdef Py_ssize_t i
+        cdef int32_t left
+        cdef list each = kept if isinstance(kept, list) else None
+        for i in range(numbers.shape[0]):
+            wanted[i] = self.bundle_of(kept if each is None else each[i])
+            left = self.offers[self.offer_at(numbers[i])].bundle
+            if not self.bundles.covers(left, wanted[i]):
+                raise ResourceError(
+                    f"offer 'O{numbers[i]}' holds {self.bundles.value(left)}, "
+                    f"not {self.bundles.value(wanted[i])}")
         return 0
 
     cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1:
@@ -1052,8 +1074,7 @@ cdef class State:
         offered = self.bundles.value(agent.bundle.offered) - left + converted
         held = self.bundles.value(self.holdings[holding].offered) - left + converted
         after = self.bundle_of(converted)
-        self.account(leaf, agent, after, 1, 0)
-        self.account(leaf, agent, before, -1, 0)
+        self.account(leaf, agent, before, after, 0)
         # The new before the old, so that nothing is counted as gone in between.
         self.count(leaf, agent, after, True, 1)
         self.count(leaf, agent, before, True, -1)

@@ -694,8 +694,11 @@ class Allocator:
         O(names × depth + log siblings) an offer.
         """
         numbers = _offer_numbers(offer)
+        n = len(numbers)
         self._state.answer(
-            numbers, _read_kept(resources, numbers), self._filter_ends(refuse_seconds, len(numbers))
+            numbers,
+            lambda: _read_kept(resources, n),
+            lambda: self._filter_ends(refuse_seconds, n),
         )
 
     def decline(
@@ -710,7 +713,9 @@ class Allocator:
         OfferGone, InvalidValue
         """
         numbers = _offer_numbers(offer)
-        self._state.answer(numbers, EMPTY, self._filter_ends(refuse_seconds, len(numbers)))
+        self._state.answer(
+            numbers, lambda: EMPTY, lambda: self._filter_ends(refuse_seconds, len(numbers))
+        )
 
     def rescind(self, offer: OffersLike) -> None:
         """Take an offer back, or several; what is in it is available again. Raises `OfferGone`."""
@@ -1249,14 +1254,14 @@ def _offer_numbers(offer: OffersLike) -> NDArray[np.int64]:
 
 
 def _read_kept(
-    resources: ResourcesLike | list[Resources] | None, numbers: NDArray[np.int64]
+    resources: ResourcesLike | list[Resources] | None, n: int
 ) -> Resources | list[Resources] | None:
-    """Return what is kept of one or each of several offers, None for all."""
+    """Return what is kept of each of n offers, None for all."""
     if isinstance(resources, list) and resources and all(
         isinstance(each, Resources) for each in resources
     ):
-        if len(resources) != len(numbers):
-            raise InvalidValue(f"{len(resources)} resources for {len(numbers)} offers")
+        if len(resources) != n:
+            raise InvalidValue(f"{len(resources)} resources for {n} offers")
         return resources
     return None if resources is None else Resources(resources)
 

@@ -115,8 +115,13 @@ class History:
     def allocate(self) -> None:
         self.engine.allocate(self.pick(None, None, self.some(AGENTS)))
 
+    def open_offers(self) -> list[str]:
+        state = self.engine._state
+        held = (held for agent in state.agents.values() for held in state.holdings_on(agent))
+        return [id for holding in held for id in holding.offers]
+
     def answer(self) -> None:
-        for offer in sorted(open_offers(self.engine)):
+        for offer in sorted(self.open_offers()):
             choice = self.random.random()
             left = self.engine._state.find_offer(offer)[2]
             if choice < 0.3:

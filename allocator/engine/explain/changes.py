@@ -128,7 +128,7 @@ class Whitelist(Step):
 
     def apply(self, engine: Allocator) -> None:
         """Call `set_whitelist` with one host more."""
-        engine.set_whitelist({*(engine._whitelist or ()), self.hostname})
+        engine.set_whitelist({*(engine._state.whitelist or ()), self.hostname})
 
     def __str__(self) -> str:
         return f"whitelist host {self.hostname}"
