@@ -137,8 +137,6 @@ cdef class Bundles:
     # Within: bundles.
     cdef int64_t *row(self, int32_t bundle) noexcept
     cdef Py_ssize_t bucket(self, uint64_t hash) noexcept
-    cdef int32_t retained_bundle(self, int32_t bundle) noexcept
-    cdef int release_bundle(self, int32_t bundle) except -1
     cdef int32_t interned(self, const int64_t *row, int32_t rest) except -1
     cdef int32_t new_bundle(self, const int64_t *row, int32_t rest, uint64_t hash) except -1
     cdef void chain(self, int32_t bundle) noexcept
@@ -183,6 +181,22 @@ cdef class Bundles:
     cdef bint admits(self, int operation, Item *item, int32_t viewer) except -1
     cdef int32_t computed_by_value(self, int operation, int32_t a, int32_t b) except? -1
     cdef int forget(self, Memo *memo) except -1
+
+
+cdef inline int32_t retained(Bundles bundles, int32_t bundle) noexcept:
+    """Return `bundle` with one more reference."""
+    if bundle != NOTHING:
+        bundles.bundles[bundle].refs += 1
+    return bundle
+
+
+cdef inline int release(Bundles bundles, int32_t bundle) except -1:
+    """Give a reference back."""
+    if bundle != NOTHING:
+        bundles.bundles[bundle].refs -= 1
+        if bundles.bundles[bundle].refs == 0:
+            bundles.discard(bundle)
+    return 0
 
 
 cdef class Held:

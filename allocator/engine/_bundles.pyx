@@ -150,7 +150,7 @@ cdef class Bundles:
         cdef PyObject *found
         cdef int32_t bundle
         if resources is self.last:
-            return self.retained_bundle(self.last_bundle)
+            return retained(self, self.last_bundle)
         plain = resources._plain
         memset(self.sums, 0, self.stride * sizeof(int64_t))
         while PyDict_Next(plain, &position, &name, &milli):
@@ -160,9 +160,9 @@ cdef class Bundles:
                 column = self.column(<object>name)
             self.sums[column] = <object>milli
         bundle = self.interned(self.sums, self.rest_of(resources))
-        self.release_bundle(self.last_bundle)
+        release(self, self.last_bundle)
         self.last = resources
-        self.last_bundle = self.retained_bundle(bundle)
+        self.last_bundle = retained(self, bundle)
         return bundle
 
     cdef object value(self, int32_t bundle):
@@ -210,9 +210,9 @@ cdef class Bundles:
         cdef int32_t rest, other
         cdef Py_ssize_t column
         if b == NOTHING:
-            return self.retained_bundle(a)
+            return retained(self, a)
         if a == NOTHING:
-            return self.retained_bundle(b)
+            return retained(self, b)
         rest = self.bundles[a].rest
         other = self.bundles[b].rest
         if (self.bundles[a].names & self.rests[other].others
@@ -236,7 +236,7 @@ cdef class Bundles:
         cdef int32_t rest
         cdef Py_ssize_t column
         if b == NOTHING:
-            return self.retained_bundle(a)
+            return retained(self, a)
         if a == b:
             return NOTHING
         rest = self.rest_minus(self.bundles[a].rest, self.bundles[b].rest)
@@ -266,7 +266,7 @@ cdef class Bundles:
         """Return the entries that are not shared. O(1) if all are, else O(k)."""
         cdef int32_t rest = self.bundles[bundle].rest
         if not self.rests[rest].is_shared:
-            return self.retained_bundle(bundle)
+            return retained(self, bundle)
         rest = self.asked(NONSHARED, rest, 0)
         return self.interned(self.row(bundle), rest)
 
@@ -319,7 +319,7 @@ cdef class Bundles:
         """Return what a viewer may see. O(1) if anybody may see all, else O(k)."""
         cdef int32_t rest = self.bundles[bundle].rest
         if self.rests[rest].is_open:
-            return self.retained_bundle(bundle)
+            return retained(self, bundle)
         if not self.rests[rest].is_reserved:
             viewer &= FLAGS
         rest = self.asked(SEEN, rest, viewer)
@@ -364,20 +364,6 @@ cdef class Bundles:
         """Return the place in `buckets` for a hash, by its upper bits, which are mixed best."""
         return <Py_ssize_t>(hash >> 32) & (self.n_buckets - 1)
 
-    cdef inline int32_t retained_bundle(self, int32_t bundle) noexcept:
-        """Do as `retained` in the .pxd does, which is for other modules. O(1)."""
-        if bundle != NOTHING:
-            self.bundles[bundle].refs += 1
-        return bundle
-
-    cdef inline int release_bundle(self, int32_t bundle) except -1:
-        """Do as `release` in the .pxd does, which is for other modules. O(1)."""
-        if bundle != NOTHING:
-            self.bundles[bundle].refs -= 1
-            if self.bundles[bundle].refs == 0:
-                self.discard(bundle)
-        return 0
-
     cdef int32_t interned(self, const int64_t *row, int32_t rest) except -1:
         """Return the bundle of a plain row and a rest, whose reference goes to it. O(k)."""
         cdef uint64_t hash = <uint64_t>rest * REST_FACTOR
@@ -390,7 +376,7 @@ cdef class Bundles:
             if (self.bundles[bundle].hash == hash and self.bundles[bundle].rest == rest
                     and memcmp(self.row(bundle), row, self.n_columns * sizeof(int64_t)) == 0):
                 self.release_rest(rest)
-                return self.retained_bundle(bundle)
+                return retained(self, bundle)
             bundle = self.bundles[bundle].next
         return self.new_bundle(row, rest, hash)
 
@@ -958,7 +944,7 @@ cdef class Bundles:
         cdef int i
         for i in range(N_MEMOS):
             self.forget(&self.memos[i])
-        self.release_bundle(self.last_bundle)
+        release(self, self.last_bundle)
         self.last = None
         self.last_bundle = NOTHING
 
@@ -993,7 +979,7 @@ cdef class Held:
         self.number = number
 
     def __dealloc__(self):
-        self.bundles.release_bundle(self.number)
+        release(self.bundles, self.number)
 
     @property
     def value(self):
@@ -1316,7 +1302,7 @@ cdef int check_bundles(Bundles bundles) except -1:
             names |= bit(column) if row[column] else 0
         assert record.names == names
         assert bundles.interned(bundles.row(i), bundles.retained_rest(record.rest)) == i
-        bundles.release_bundle(i)
+        release(bundles, i)
         value = bundles.value(i)
         assert {bundles.columns[name]: milli for name, milli in value._plain.items()} == {
             column: milli for column, milli in enumerate(row) if milli}
