@@ -18,10 +18,9 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport NOTHING, Bundles
+from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._order cimport FAIR_SHARE, GUARANTEES, mixed, sort_by_place
-from allocator.engine._references cimport release, retained
 from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
 from allocator.engine._state cimport (
     GPU_RESOURCES,

@@ -32,10 +32,9 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport NOTHING, Bundles
+from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
 from allocator.engine._filters cimport Filters
 from allocator.engine._intmap cimport IntMap, clear, copy_to, drop, get, put, reserve_one
-from allocator.engine._references cimport release, retained
 from allocator.engine._roles cimport (
     ALLOCATED,
     CONSUMED,
