@@ -358,6 +358,12 @@ cdef class RoleTree:
             self.needy.update_weight(path, weight)
         self.prune(node)
 
+    def set_times_allocated(self, numbers):
+        """Set the number of times allocated of roles, as `Sorter.set_times_allocated` does."""
+        self.sorter.set_times_allocated(numbers)
+        if self.needy is not None:
+            self.needy.set_times_allocated(numbers)
+
     def set_quota(self, str path, object quota):
         """Replace the quota of `path`; `NO_QUOTA` removes it. O(depth × names)."""
         cdef RoleNode node = self.ensure(path)
