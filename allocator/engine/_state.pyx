@@ -731,10 +731,10 @@ cdef class State:
         if not (lost or gained):
             return 0
         if self.tree.drf is not None:
-            self.tree.drf.change_shared(self.tree.drf.leaf_of(node.path), agent.id, lost, gained)
+            self.tree.drf.change_shared(self.tree.leaf_of(node), agent.id, lost, gained)
         if self.tree.needy is not None:
             self.tree.needy.change_shared(
-                self.tree.needy.leaf_of(node.path), agent.id, lost, gained)
+                self.tree.needy_leaf_of(node), agent.id, lost, gained)
         if node.drf is not None:
             node.drf.change_shared(leaf.leaf, agent.id, lost, gained)
         return 0
