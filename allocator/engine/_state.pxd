@@ -177,6 +177,10 @@ cdef class State:
     cdef object held(self, int32_t holding)
     cdef int check_open(self, const int64_t[:] numbers) except -1
     cdef int check_in_offers(self, const int64_t[:] numbers, Several kept) except -1
+    cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1
+    cdef int check_held(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
+    ) except -1
     cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1
     cdef int give_back_and_refuse(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered, double end

@@ -29,6 +29,7 @@ S4. Within a cycle resources are only given away, so that whatever a quota refus
 
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -922,7 +923,7 @@ cdef class State:
         self.open_offer(holding, bundle, number)
         release(self.bundles, bundle)
 
-    def shorten_offers(self, Agent agent, Subscription leaf, object resources):
+    cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1:
         """Take resources out of the open offers of a holding, the oldest first. O(offers there)."""
         cdef int32_t holding = self.holding_at(agent, leaf)
         cdef int32_t offer = NONE if holding == NONE else self.holdings[holding].first_offer
@@ -939,6 +940,7 @@ cdef class State:
             else:
                 self.close_offer(offer)
             offer = newer
+        return 0
 
     # Answers.
 
@@ -1052,10 +1054,37 @@ cdef class State:
     def recover(
         self, Subscription leaf, Agent agent, object resources, bint offered, double end
     ):
-        """Give back resources that a subscription holds, refused until `end` unless it is −inf."""
+        """Give back resources that a subscription holds, refused until `end` unless it is −inf.
+
+        Offered ones are taken out of its open offers there, the oldest first. Raises
+        `ResourceError` if it holds less. O(its offers there).
+        """
         cdef int32_t bundle = self.bundle_of(resources)
+        try:
+            self.check_held(leaf, agent, bundle, offered)
+        except ResourceError:
+            release(self.bundles, bundle)
+            raise
+        if offered:
+            self.shorten_offers(agent, leaf, resources)
         self.give_back_and_refuse(leaf, agent, bundle, offered, end)
         release(self.bundles, bundle)
+
+    cdef int check_held(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
+    ) except -1:
+        """Refuse to take back more than a subscription holds. O(columns)."""
+        cdef int32_t holding = self.holding_at(agent, leaf)
+        cdef int32_t held = NOTHING
+        if holding != NONE:
+            held = self.holdings[holding].offered if offered else self.holdings[holding].allocated
+        if not self.bundles.covers(held, bundle):
+            kind = "is offered" if offered else "uses"
+            raise ResourceError(
+                f"framework {leaf.framework.id!r} {kind} "
+                f"{str(self.bundles.value(held)) or 'nothing'} of agent {agent.id!r} in role "
+                f"{leaf.node.path!r}, not {self.bundles.value(bundle)}")
+        return 0
 
     def add_filter(self, Subscription leaf, Agent agent, object resources, double end):
         """Refuse resources of an agent until `end`. O(1) amortised."""
@@ -1356,6 +1385,38 @@ cdef class State:
                 self.replace_total(agent, retained(self.bundles, totals.numbers[i]))
             self.mark_dirty(agent)
         self.publish_agents(agents)
+
+    def release(self, list leaves, list agents, Several given):
+        """Give back what subscriptions use on agents, all or none.
+
+        The same pair may be there more than once. O(n × (columns × depth + log siblings)); raises
+        `ResourceError` if one uses less.
+        """
+        cdef Several together = Several(self.bundles, given.n)
+        cdef IntMap first  # agent << 32 | leaf -> where in `together` all that it gives back is
+        cdef uint64_t pair
+        cdef int32_t place, before
+        cdef Py_ssize_t i
+        cdef Agent agent
+        cdef Subscription leaf
+        memset(&first, 0, sizeof(IntMap))
+        try:
+            for i in range(given.n):
+                agent, leaf = agents[i], leaves[i]
+                pair = <uint64_t>agent.index << 32 | <uint64_t>leaf.index
+                place = get(&first, pair)
+                if place == NONE:
+                    reserve_one(&first)
+                    place = <int32_t>i
+                    put(&first, pair, place)
+                before = together.numbers[place]
+                together.numbers[place] = self.bundles.plus(before, given.numbers[i])
+                release(self.bundles, before)
+                self.check_held(leaf, agent, together.numbers[place], False)
+        finally:
+            clear(&first)
+        for i in range(given.n):
+            self.give_back_and_refuse(leaves[i], agents[i], given.numbers[i], False, -INFINITY)
 
     cdef int check_used(self, list ids, Several totals, Several used) except -1:
         """Refuse use of more than an agent has; several may use one copy of a shared entry."""
