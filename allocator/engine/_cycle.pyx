@@ -94,12 +94,16 @@ cdef class Cycle:
     cdef int64_t number
 
     # Whom to look at.
+    cdef list named                # Agent: the agents of the cycle, None for all
     cdef Look *looks               # (n_looks,)
     cdef Py_ssize_t n_looks
     cdef Py_ssize_t capacity
     cdef uint64_t *pairs           # (n_pairs,) agent << 32 | leaf, sorted: what was reopened
     cdef Py_ssize_t n_pairs
     cdef list fresh                # Subscription: active ones to be tried on every agent
+    cdef uint64_t *keys            # (2 n_looks + 1,) what the turns of a stage go by, in order
+    cdef int32_t *order            # (2 n_looks + 1,) their places in `looks`
+    cdef int64_t n_met             # `RoleTree.n_met` when this was last taken care of
 
     # What was made, in the order first made.
     cdef int32_t *made_holdings    # (n_made,) holding
@@ -131,6 +135,8 @@ cdef class Cycle:
 
     def __dealloc__(self):
         PyMem_Free(self.looks)
+        PyMem_Free(self.keys)
+        PyMem_Free(self.order)
         PyMem_Free(self.pairs)
         PyMem_Free(self.made_holdings)
         PyMem_Free(self.made_bundles)
@@ -145,11 +151,13 @@ cdef class Cycle:
             O(what changed).
         """
         self.state.in_cycle = True
+        self.named = named
+        self.n_met = self.tree.n_met
         try:
-            self.gather(named)
+            self.gather()
             self.sync_roles()
             self.serve_guarantees()
-            self.share_out()
+            self.walk(FAIR_SHARE)
             return self.opened()
         finally:
             self.state.in_cycle = False
@@ -158,7 +166,7 @@ cdef class Cycle:
 
     # Whom to look at (S3).
 
-    cdef int gather(self, list named) except -1:
+    cdef int gather(self) except -1:
         """Find the agents to look at, and take back the marks that led to them."""
         cdef State state = self.state
         cdef Subscription leaf
@@ -167,9 +175,9 @@ cdef class Cycle:
             if leaf.active:
                 leaf.is_wanted = True
                 self.fresh.append(leaf)
-        if named is not None:
+        if self.named is not None:
             self.spread_pairs()
-            for agent in named:
+            for agent in self.named:
                 self.look(agent)
             return 0
         state.changed = False
@@ -244,6 +252,10 @@ cdef class Cycle:
             if first == self.n_pairs and not self.fresh:
                 return 0
         agent.cycle = self.number
+        return self.add_look(agent, first)
+
+    cdef int add_look(self, Agent agent, Py_ssize_t first) except -1:
+        """Note whom to look at, unless nothing is left there."""
         if agent.bundle.available == NOTHING and self.watch is None:
             return 0
         if self.n_looks == self.capacity:
@@ -270,7 +282,30 @@ cdef class Cycle:
             return low
         return self.n_pairs
 
-    cdef Py_ssize_t arrange(self, int stage, uint64_t *keys, int32_t *order) except -1:
+    # Turns.
+
+    cdef int walk(self, int stage) except -1:
+        """Give each agent its turn in a stage."""
+        cdef Py_ssize_t n = self.arrange(stage)
+        cdef Py_ssize_t i = 0
+        cdef uint64_t key
+        cdef Agent agent
+        while i < n:
+            key = self.keys[i]
+            agent = self.state.agents_at[self.looks[self.order[i]].agent]
+            if self.watch is not None:
+                self.watch.turn(stage, agent)
+            if agent.bundle.available != NOTHING:
+                if stage == GUARANTEES:
+                    self.guarantees_turn(agent, key)
+                else:
+                    self.fair_turn(agent, key, self.looks[self.order[i]].first)
+            i += 1
+            if self.n_met != self.tree.n_met:
+                n = self.go_on_widely(stage, key, agent, &i)
+        return 0
+
+    cdef Py_ssize_t arrange(self, int stage) except -1:
         """Fill in the order of a stage: places in `looks`, and the keys that they go by.
 
         Returns how many there are: agents on which nothing is left have no turn.
@@ -278,48 +313,59 @@ cdef class Cycle:
         cdef uint64_t salt = stage_salt(self.seed, self.number, stage)
         cdef Py_ssize_t n = 0
         cdef Py_ssize_t i, j
-        cdef Agent a, b
+        cdef Agent agent
+        # The second half of each is what sorting needs beside it.
+        self.keys = <uint64_t *>grown(self.keys, (2 * self.n_looks + 1) * sizeof(uint64_t))
+        self.order = <int32_t *>grown(self.order, (2 * self.n_looks + 1) * sizeof(int32_t))
         for i in range(self.n_looks):
-            a = self.state.agents_at[self.looks[i].agent]
-            if a.bundle.available != NOTHING or self.watch is not None:
-                keys[n] = mixed(a.id_hash ^ salt)
-                order[n] = <int32_t>i
+            agent = self.state.agents_at[self.looks[i].agent]
+            if agent.bundle.available != NOTHING or self.watch is not None:
+                self.keys[n] = mixed(agent.id_hash ^ salt)
+                self.order[n] = <int32_t>i
                 n += 1
-        sort_by_place(keys, order, <int32_t>n, keys + self.n_looks, order + self.n_looks)
+        sort_by_place(
+            self.keys, self.order, <int32_t>n, self.keys + self.n_looks, self.order + self.n_looks)
         # Agents of one key, of which there is hardly ever more than one, go by their ids.
         for i in range(1, n):
             j = i
-            while j and keys[j - 1] == keys[j]:
-                a = self.state.agents_at[self.looks[order[j - 1]].agent]
-                b = self.state.agents_at[self.looks[order[j]].agent]
-                if a.id <= b.id:
-                    break
-                order[j - 1], order[j] = order[j], order[j - 1]
+            while j and self.keys[j - 1] == self.keys[j] and self.id_at(j) < self.id_at(j - 1):
+                self.order[j - 1], self.order[j] = self.order[j], self.order[j - 1]
                 j -= 1
         return n
 
-    cdef int walk(self, int stage) except -1:
-        """Give each agent its turn in a stage."""
-        cdef Py_ssize_t n = self.n_looks
-        cdef Py_ssize_t i
-        cdef Agent agent
-        cdef uint64_t *keys = <uint64_t *>grown(NULL, (2 * n + 1) * sizeof(uint64_t))
-        cdef int32_t *order = NULL
-        try:
-            order = <int32_t *>grown(NULL, (2 * n + 1) * sizeof(int32_t))
-            for i in range(self.arrange(stage, keys, order)):
-                agent = self.state.agents_at[self.looks[order[i]].agent]
-                if self.watch is not None:
-                    self.watch.turn(stage, agent)
-                if agent.bundle.available == NOTHING:
-                    continue  # only watched
-                if stage == GUARANTEES:
-                    self.guarantees_turn(agent, keys[i])
-                else:
-                    self.fair_turn(agent, keys[i], self.looks[order[i]].first)
-        finally:
-            PyMem_Free(keys)
-            PyMem_Free(order)
+    cdef str id_at(self, Py_ssize_t i):
+        """Return the id of the agent at a place of the order."""
+        return (<Agent>self.state.agents_at[self.looks[self.order[i]].agent]).id
+
+    cdef Py_ssize_t go_on_widely(
+        self, int stage, uint64_t key, Agent agent, Py_ssize_t *i
+    ) except -1:
+        """Go on after an agent's turn in which a name ceased to be required (S4).
+
+        What headroom held back elsewhere may be offered now: on the agents whose turn is yet to
+        come, all of which are looked at from here on, and in the next cycle on the others. Returns
+        how many turns there are, and sets the place of the next.
+        """
+        cdef Py_ssize_t n
+        self.n_met = self.tree.n_met
+        self.n_looks = 0
+        for agent_there in self.named if self.named is not None else self.state.agents.values():
+            self.look_widely(agent_there)
+        if stage == FAIR_SHARE:
+            self.state.epoch += 1
+        n = self.arrange(stage)
+        i[0] = 0
+        while i[0] < n and (self.keys[i[0]] < key or (
+                self.keys[i[0]] == key and self.id_at(i[0]) <= agent.id)):
+            i[0] += 1
+        return n
+
+    cdef int look_widely(self, Agent agent) except -1:
+        """Have a candidate's turn come for everybody's sake."""
+        if agent.admitted:
+            agent.is_dirty = agent.has_shared
+            agent.looked = self.state.epoch
+            self.add_look(agent, ALL)
         return 0
 
     # Stage one.
@@ -330,7 +376,7 @@ cdef class Cycle:
         if self.tree.n_guarantees and self.tree.required:
             self.walk(GUARANTEES)
             if n_met != self.tree.n_met and self.tree.required:
-                # What headroom held back beside another guarantee may come along now (S4).
+                # What could not come along with another guarantee may do so next time (S4).
                 self.state.epoch += 1
         return 0
 
@@ -453,15 +499,6 @@ cdef class Cycle:
         return self.state.bundle_of(offered)
 
     # Stage two.
-
-    cdef int share_out(self) except -1:
-        """Offer what is left in the order of shares."""
-        cdef int64_t n_met = self.tree.n_met
-        self.walk(FAIR_SHARE)
-        if n_met != self.tree.n_met:
-            # What headroom held back may be offered now (S4).
-            self.state.epoch += 1
-        return 0
 
     cdef int fair_turn(self, Agent agent, uint64_t key, Py_ssize_t first) except -1:
         """Offer an agent to everybody, or to those for whom something changed."""
