@@ -202,3 +202,9 @@ cdef inline int release(Bundles bundles, int32_t bundle) except -1:
 cdef class Held:
     cdef Bundles bundles         # where it is
     cdef readonly int32_t number # the bundle; one reference
+
+
+cdef class Several:
+    cdef Bundles bundles         # where they are
+    cdef int32_t *numbers        # (n,) bundles; one reference each
+    cdef readonly Py_ssize_t n

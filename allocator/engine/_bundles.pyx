@@ -964,6 +964,34 @@ cdef class Bundles:
 @cython.final
 @cython.auto_pickle(False)
 @cython.no_gc_clear  # `__dealloc__` needs the bundles
+cdef class Several:
+    """Bundles, one for each of several agents or offers, with references of its own.
+
+    Parameters
+    ----------
+    bundles : Bundles
+        Where they are.
+    n : int
+        How many; each is NOTHING at first.
+    """
+
+    def __cinit__(self, Bundles bundles not None, Py_ssize_t n):
+        self.bundles = bundles
+        self.numbers = <int32_t *>PyMem_Calloc(max(n, 1), sizeof(int32_t))
+        if self.numbers == NULL:
+            raise MemoryError
+        self.n = n
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            release(self.bundles, self.numbers[i])
+        PyMem_Free(self.numbers)
+
+
+@cython.final
+@cython.auto_pickle(False)
+@cython.no_gc_clear  # `__dealloc__` needs the bundles
 cdef class Held:
     """A bundle as a Python object, with a reference of its own. For tests.
 
