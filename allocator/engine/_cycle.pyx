@@ -112,6 +112,13 @@ cdef class Cycle:
     cdef Py_ssize_t made_capacity
     cdef dict shown                # Agent -> shared entries offered in this cycle already
 
+    # Orders that are walked.
+    cdef DRFSorter role_drf        # whose order `role_steps` walks
+    cdef Walk role_steps           # over the roles, None with a sorter that is not compiled
+    cdef object role_paths         # iterator of str: the order of such a sorter
+    cdef RoleNode role             # whose subscriptions are walked, by `RoleNode.steps`
+    cdef object leaf_names         # or this iterator of str
+
     # Scratch.
     cdef int64_t *rows             # (N_ROWS, stride)
     cdef uint64_t hopeless[MAX_HOPELESS]  # sets of names that no role has room for (C2)
@@ -384,26 +391,24 @@ cdef class Cycle:
         """Offer an agent to the roles whose guarantees it serves."""
         cdef RoleNode node
         cdef Subscription leaf
-        cdef RoleOrder roles
-        cdef LeafOrder leaves
         if self.tree.needy is not None and self.tree.needy.first() == NONE:
             return 0
         if self.first_takes_all(agent, GUARANTEES):
             return 0
         self.tree.leaving = []
         try:
-            roles = RoleOrder(self, key, True)
-            node = roles.next()
+            self.begin_roles(key, True)
+            node = self.next_role()
             while node is not None and agent.bundle.available != NOTHING:
                 if node.on_unmet_path():
-                    leaves = LeafOrder(self, node, key)
-                    leaf = leaves.next()
+                    self.begin_leaves(node, key)
+                    leaf = self.next_leaf()
                     while leaf is not None:
                         self.try_guarantee(agent, leaf)
-                        leaf = leaves.next()
-                node = roles.next()
+                        leaf = self.next_leaf()
+                node = self.next_role()
         finally:
-            roles = None  # the walk ends before the order that it follows changes
+            self.end_walks()
             self.tree.leave_needy()
         return 0
 
@@ -509,30 +514,33 @@ cdef class Cycle:
             names = self.names_with_headroom(agent)
             if names == 0 or self.is_hopeless(names):
                 return 0
-        if first != ALL:
-            return self.fair_turn_of_some(agent, key, first)
-        if self.first_takes_all(agent, FAIR_SHARE):
-            return 0
-        return self.fair_turn_of_all(agent, key, names)
+        try:
+            if first != ALL:
+                self.fair_turn_of_some(agent, key, first)
+            elif not self.first_takes_all(agent, FAIR_SHARE):
+                self.fair_turn_of_all(agent, key, names)
+        finally:
+            self.end_walks()
+        return 0
 
     cdef int fair_turn_of_all(self, Agent agent, uint64_t key, uint64_t names) except -1:
         """Try everybody; `names` are those that headroom leaves, 0 if that does not bind all."""
-        cdef RoleOrder roles = RoleOrder(self, key, False)
-        cdef RoleNode node = roles.next()
-        cdef LeafOrder leaves
+        cdef RoleNode node
         cdef Subscription leaf
         cdef bint all_closed = names != 0
+        self.begin_roles(key, False)
+        node = self.next_role()
         while node is not None:
             if not (names and is_closed(node, names)):
                 all_closed = False
-                leaves = LeafOrder(self, node, key)
-                leaf = leaves.next()
+                self.begin_leaves(node, key)
+                leaf = self.next_leaf()
                 while leaf is not None:
                     self.try_fair(agent, leaf)
                     if agent.bundle.available == NOTHING:
                         return 0
-                    leaf = leaves.next()
-            node = roles.next()
+                    leaf = self.next_leaf()
+            node = self.next_role()
         if all_closed and self.n_hopeless < MAX_HOPELESS:
             self.hopeless[self.n_hopeless] = names
             self.n_hopeless += 1
@@ -540,11 +548,34 @@ cdef class Cycle:
 
     cdef int fair_turn_of_some(self, Agent agent, uint64_t key, Py_ssize_t first) except -1:
         """Try the fresh subscriptions, and those reopened on the agent."""
-        cdef list wanted = list(self.fresh)
+        cdef list wanted = self.wanted_on(agent, first)
         cdef Subscription leaf
         cdef RoleNode node
-        cdef RoleOrder roles
-        cdef LeafOrder leaves
+        if len(wanted) <= 1:
+            # Often just one came back; it needs no order.
+            for leaf in wanted:
+                self.try_fair(agent, leaf)
+            return 0
+        nodes = {(<Subscription>leaf).node for leaf in wanted}
+        self.begin_roles(key, False)
+        node = self.next_role()
+        while node is not None:
+            if node in nodes:
+                self.begin_leaves(node, key)
+                leaf = self.next_leaf()
+                while leaf is not None:
+                    if leaf.is_wanted or leaf.stamp == self.stamp_of(agent):
+                        self.try_fair(agent, leaf)
+                        if agent.bundle.available == NOTHING:
+                            return 0
+                    leaf = self.next_leaf()
+            node = self.next_role()
+        return 0
+
+    cdef list wanted_on(self, Agent agent, Py_ssize_t first):
+        """Return the subscriptions to try on an agent, those reopened there marked by a stamp."""
+        cdef list wanted = list(self.fresh)
+        cdef Subscription leaf
         while first < self.n_pairs and self.pairs[first] >> 32 == <uint64_t>agent.index:
             leaf = self.state.leaves_at[self.pairs[first] & 0xFFFFFFFF]
             if leaf is not None and leaf.active and not leaf.is_wanted and (
@@ -552,26 +583,7 @@ cdef class Cycle:
                 leaf.stamp = self.stamp_of(agent)
                 wanted.append(leaf)
             first += 1
-        if len(wanted) <= 1:
-            # Often just one came back; it needs no order.
-            for leaf in wanted:
-                self.try_fair(agent, leaf)
-            return 0
-        nodes = {(<Subscription>leaf).node for leaf in wanted}
-        roles = RoleOrder(self, key, False)
-        node = roles.next()
-        while node is not None:
-            if node in nodes:
-                leaves = LeafOrder(self, node, key)
-                leaf = leaves.next()
-                while leaf is not None:
-                    if leaf.is_wanted or leaf.stamp == self.stamp_of(agent):
-                        self.try_fair(agent, leaf)
-                        if agent.bundle.available == NOTHING:
-                            return 0
-                    leaf = leaves.next()
-            node = roles.next()
-        return 0
+        return wanted
 
     cdef int64_t stamp_of(self, Agent agent) noexcept:
         """Return what tells this agent's turn in this cycle from all others."""
@@ -846,6 +858,59 @@ cdef class Cycle:
             node.synced = self.number
         return 0
 
+    cdef int begin_roles(self, uint64_t key, bint needy_only) except -1:
+        """Take the order of the roles, for stage one perhaps only of those with an unmet path."""
+        cdef RoleTree tree = self.tree
+        if tree.drf is None:
+            self.role_paths = ordered(tree.sorter, key)
+            return 0
+        self.role_drf = tree.needy if needy_only else tree.drf
+        if self.role_steps is None or self.role_steps.sorter is not self.role_drf:
+            self.role_steps = Walk(self.role_drf)
+            return 0
+        return self.role_steps.restart()
+
+    cdef RoleNode next_role(self):
+        """Return the next role in the order taken, None at the end."""
+        cdef int32_t place
+        if self.role_steps is None:
+            path = next(self.role_paths, None)
+            return None if path is None else self.tree.nodes[path]
+        place = self.role_steps.advance()
+        return None if place == NONE else self.tree.nodes[self.role_drf.labels[place]]
+
+    cdef int begin_leaves(self, RoleNode node, uint64_t key) except -1:
+        """Take the order of the subscriptions to a role."""
+        self.role = node
+        if node.drf is None:
+            self.leaf_names = ordered(node.sorter, mixed(key ^ node.id_hash))
+            return 0
+        self.sync_leaves(node)
+        if node.steps is None:
+            node.steps = Walk(node.drf)
+            return 0
+        return node.steps.restart()
+
+    cdef Subscription next_leaf(self):
+        """Return the next subscription in the order taken, None at the end."""
+        cdef int32_t place
+        if self.role.drf is None:
+            framework = next(self.leaf_names, None)
+            return None if framework is None else self.role.subscriptions[framework]
+        place = self.role.steps.advance()
+        if place != NONE:
+            return self.role.at_leaf[place]
+        self.role.steps.end()
+        return None
+
+    cdef int end_walks(self) except -1:
+        """Follow no order any longer, so that changes need not think of it."""
+        if self.role_steps is not None:
+            self.role_steps.end()
+        if self.role is not None and self.role.steps is not None:
+            self.role.steps.end()
+        return 0
+
     # For what is worked out by value.
 
     cdef dict bounds(self, const int64_t *row):
@@ -864,59 +929,6 @@ cdef class Cycle:
             for name, column in self.bundles.totals.columns.items()
             if column < self.bundles.n_columns and row[<Py_ssize_t>column]
         }
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class RoleOrder:
-    """The roles in the order of the moment, for stage one perhaps only those with an unmet path."""
-
-    cdef RoleTree tree
-    cdef DRFSorter drf     # compiled sorter that is walked, or None
-    cdef Walk steps        # over `drf`
-    cdef object paths      # iterator of str: the order of another sorter
-
-    def __cinit__(self, Cycle cycle, uint64_t key, bint needy_only):
-        self.tree = cycle.tree
-        self.drf = self.tree.needy if needy_only and self.tree.drf is not None else self.tree.drf
-        if self.drf is not None:
-            self.steps = Walk(self.drf)
-        else:
-            self.paths = ordered(self.tree.sorter, key)
-
-    cdef RoleNode next(self):
-        cdef int32_t place
-        if self.paths is not None:
-            path = next(self.paths, None)
-            return None if path is None else self.tree.nodes[path]
-        place = self.steps.advance()
-        return None if place == NONE else self.tree.nodes[self.drf.labels[place]]
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class LeafOrder:
-    """The subscriptions to a role in the order of the moment."""
-
-    cdef RoleNode node
-    cdef Walk steps         # over the node's compiled sorter
-    cdef object frameworks  # iterator of str: the order of another sorter
-
-    def __cinit__(self, Cycle cycle, RoleNode node, uint64_t key):
-        self.node = node
-        if node.drf is not None:
-            cycle.sync_leaves(node)
-            self.steps = Walk(node.drf)
-        else:
-            self.frameworks = ordered(node.sorter, mixed(key ^ node.id_hash))
-
-    cdef Subscription next(self):
-        cdef int32_t place
-        if self.frameworks is not None:
-            framework = next(self.frameworks, None)
-            return None if framework is None else self.node.subscriptions[framework]
-        place = self.steps.advance()
-        return None if place == NONE else self.node.at_leaf[place]
 
 
 @cython.final

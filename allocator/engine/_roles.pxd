@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
-from allocator.sorter._drf cimport DRFSorter
+from allocator.sorter._drf cimport DRFSorter, Walk
 
 cdef enum:
     # The sums of a role, each a row over its subtree in 1/1000 (R2).
@@ -28,6 +28,7 @@ cdef class RoleNode:
     cdef readonly dict subscriptions  # framework id -> Subscription, also ones that have left
     cdef readonly object sorter    # Sorter: the frameworks of this very role by what they hold in it
     cdef DRFSorter drf             # the same if it is the compiled one, else None
+    cdef Walk steps                # over `drf`, made when first needed
     cdef list at_leaf              # leaf of `drf` -> Subscription
     cdef readonly int32_t n_active  # active subscriptions (R5)
     cdef readonly double weight
