@@ -23,8 +23,8 @@ S3. An agent is dirty if a cycle could make an offer to anybody on it for which 
 S4. Within a cycle resources are only given away, so that whatever a quota refused it goes on to
     refuse: limits leave less room, guarantees serve less, and available less required headroom
     shrinks. The one exception is a name that is required no longer, which headroom then no longer
-    binds; `Cycle` marks all agents when that may matter. Between cycles, any change of what quotas
-    are about marks all agents (`touch_quotas`).
+    binds: from there on `Cycle` looks at all agents (`go_on_widely`). Between cycles, any change of
+    what quotas are about marks all agents (`touch_quotas`).
 """
 
 cimport cython
