@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from allocator import Allocator, ManualClock, Offers, reference
@@ -67,7 +67,15 @@ def look_at(offers: Offers) -> None:
         pass
 
 
-def decline_all(engine: Allocator, offers: Iterable[Any], refuse_seconds: float | None) -> None:
-    """Decline all offers for so long; None makes no filters."""
+def decline_all(engine: Allocator, offers: Sequence[Any], refuse_seconds: float | None) -> None:
+    """Decline all offers for so long, None without filters: at once, but by the reference."""
+    if isinstance(offers, Offers):
+        engine.decline(offers, refuse_seconds=refuse_seconds)
+    else:
+        decline_each(engine, offers, refuse_seconds)
+
+
+def decline_each(engine: Allocator, offers: Sequence[Any], refuse_seconds: float | None) -> None:
+    """Decline the offers in as many calls."""
     for offer in offers:
         engine.decline(offer, refuse_seconds=refuse_seconds)
