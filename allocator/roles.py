@@ -32,12 +32,12 @@ def validate_role(role: object) -> str:
     if not isinstance(role, str):
         raise InvalidRole(f"role {role!r}: a role is text, not {type(role).__name__}")
     if role == DEFAULT_ROLE:
-        return role
+        return DEFAULT_ROLE
     for name in role.split("/"):
         reason = _name_defect(name)
         if reason:
             raise InvalidRole(f"role {role!r}: {reason}")
-    return role
+    return str.__str__(role)  # of a subclass, its text
 
 
 def _name_defect(name: str) -> str | None:

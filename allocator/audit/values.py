@@ -53,7 +53,7 @@ def to_json(value: object) -> Any:
     if isinstance(value, Mapping):
         return _object(value)
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
-        return [to_json(item) for item in value]
+        return [_item(item) for item in value]
     return _other(value)
 
 
@@ -81,6 +81,13 @@ def resources_to_json(resources: Resources) -> Any:
     """Return resources as text, or as v1 JSON where the text would be JSON. O(n log n)."""
     text = str(resources)
     return resources.to_json() if text.startswith("[") else text
+
+
+def _item(value: object) -> Any:
+    """Return a list's item; a list of resources is no list of their texts, which would add up."""
+    if isinstance(value, Resources):
+        return {"$resources": resources_to_json(value)}
+    return to_json(value)
 
 
 def _number(value: Real | Decimal) -> Any:

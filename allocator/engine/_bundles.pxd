@@ -31,11 +31,12 @@ cdef struct Bundle:
 
 
 cdef struct Rest:
-    PyObject *value   # owned: `Resources` without plain scalars
-    PyObject *key     # owned: what it is found by
+    PyObject *value   # owned: `Resources` without plain scalars, NULL until it was asked for
+    PyObject *key     # owned: bytes of its parts, by which it is found
     PyObject *reservations  # owned: tuple of its amounts by role, NULL until it was asked for
     int64_t *whole    # (stride,) its scalars, a shared one counted once, 1/1000; NULL if none
     int64_t *charged  # (stride,) the unreserved, non-revocable ones of them; NULL if none
+    uint64_t names    # bit min(column, 63) for each column of its scalars
     uint64_t others   # bit min(column, 63) for each column whose name is a range or set here
     int32_t refs      # references to it, those of bundles included
     int32_t next      # next in the free list
@@ -43,6 +44,22 @@ cdef struct Rest:
     bint is_shared    # whether an entry is shared
     bint is_reserved  # whether an entry is reserved
     bint is_counted   # whether there are ranges or sets, of which minima count the elements
+    bint has_sets     # whether there are sets
+
+
+cdef struct Item:
+    PyObject *key       # owned: what it is found by
+    PyObject *identity  # owned: `Identity`
+    PyObject *entry     # owned: the `Resource`, NULL if parts tell amounts of the identity (B7)
+    int64_t amount      # of a whole entry that is a scalar, 1/1000
+    int32_t column      # of its name, NONE if it has none, as names of ranges and sets may
+    int32_t role        # number of the role that it is reserved to, 0 if unreserved
+    int32_t refs        # rests that have it
+    int32_t next        # next in the free list
+    bint is_scalar      # whether it is a scalar
+    bint is_revocable   # whether it is revocable
+    bint is_shared      # whether it is shared
+    bint is_refined     # whether it has more than one reservation
 
 
 cdef struct Memo:
@@ -61,10 +78,12 @@ cdef class Bundles:
     cdef Rest *rests                # (rest_capacity,)
     cdef int32_t capacity           # bundles, free ones included
     cdef int32_t rest_capacity      # rests, free ones included
+    cdef Item *items                # (item_capacity,) what rests are made of
+    cdef int32_t item_capacity      # items, free ones included
     cdef int32_t free               # the first free bundle, NONE if there is none
     cdef int32_t free_rest          # the first free rest, NONE if there is none
-    cdef Py_ssize_t n_bundles       # bundles in use, NOTHING not counted
-    cdef Py_ssize_t n_rests         # rests in use, NOTHING not counted
+    cdef int32_t free_item          # the first free item, NONE if there is none
+    cdef Py_ssize_t n_bundles       # bundles in use, NOTHING included
 
     # Lookup.
     cdef int32_t *buckets           # (n_buckets,) first bundle of those of a hash, or NONE
@@ -72,7 +91,8 @@ cdef class Bundles:
     cdef uint64_t *factors          # (stride,) what a column's amount counts in the hash
     cdef dict columns               # str -> int: `totals.columns`
     cdef list names                 # (n_columns,) str: the name of each column
-    cdef dict rest_index            # key -> int: the rest of these entries
+    cdef dict rest_index            # bytes -> int: the rest of these parts
+    cdef dict item_index            # Identity, or the parts of an entry -> int: the item
     cdef dict roles                 # str or None -> int: numbers of roles, 0 for None
     cdef list role_names            # str or None: roles by number
 
@@ -81,6 +101,8 @@ cdef class Bundles:
     cdef int32_t last_bundle        # its bundle; one reference
     cdef Memo *memos                # (N_MEMOS,) answers, in one of two places by a hash
     cdef int64_t *sums              # (stride,) scratch: the row of a sum or difference
+    cdef int64_t *parts             # (n_words,) scratch: the parts of a rest in the making
+    cdef Py_ssize_t n_words         # words there is room for in it
 
     # Columns.
     cdef int adopt_columns(self) except -1
@@ -115,8 +137,6 @@ cdef class Bundles:
     # Within: bundles.
     cdef int64_t *row(self, int32_t bundle) noexcept
     cdef Py_ssize_t bucket(self, uint64_t hash) noexcept
-    cdef int32_t retained_bundle(self, int32_t bundle) noexcept
-    cdef int release_bundle(self, int32_t bundle) except -1
     cdef int32_t interned(self, const int64_t *row, int32_t rest) except -1
     cdef int32_t new_bundle(self, const int64_t *row, int32_t rest, uint64_t hash) except -1
     cdef void chain(self, int32_t bundle) noexcept
@@ -130,20 +150,61 @@ cdef class Bundles:
     cdef int adopt_arrays(self, Bundles original) except -1
 
     # Within: rests. Those that return one return a new reference.
+    cdef const int64_t *parts_of(self, int32_t rest, Py_ssize_t *n_words) noexcept
+    cdef int reserve_words(self, Py_ssize_t n_words) except -1
     cdef int32_t rest_of(self, object resources) except -1
-    cdef int32_t new_rest(self, object resources, object key) except -1
-    cdef int64_t *amounts(self, list entries) except? NULL
-    cdef uint64_t other_names(self, object resources) except? 0
+    cdef int32_t rest_of_parts(self, Py_ssize_t n_words) except -1
+    cdef int32_t new_rest(self, bytes key) except -1
+    cdef int take_in(self, Rest *rest, const int64_t *part) except -1
+    cdef uint64_t other_names(self, int32_t rest) noexcept
+    cdef object rest_value(self, int32_t rest)
+    cdef int grow_rests(self, int32_t capacity) except -1
     cdef int32_t retained_rest(self, int32_t rest) noexcept
     cdef int release_rest(self, int32_t rest) except -1
+
+    # Within: items.
+    cdef int32_t role_number(self, object role) except -1
+    cdef int32_t item_of(self, object identity, object entry) except -1
+    cdef int32_t new_item(self, object key, object identity, object entry) except -1
+    cdef int release_item(self, int32_t item) except -1
+    cdef int grow_items(self, int32_t capacity) except -1
+
+    # Within: arithmetic of rests.
     cdef int32_t rest_plus(self, int32_t a, int32_t b) except? -1
     cdef int32_t rest_minus(self, int32_t a, int32_t b) except? -1
+    cdef bint rest_covers(self, int32_t a, int32_t b) except -1
     cdef int32_t asked(self, int operation, int32_t a, int32_t b) except? -1
     cdef int32_t computed(self, int operation, int32_t a, int32_t b) except? -1
+    cdef Py_ssize_t put_sum(self, int32_t a, int32_t b) except? -1
+    cdef Py_ssize_t put_difference(self, int32_t a, int32_t b) except? -1
+    cdef Py_ssize_t put_admitted(self, int operation, int32_t rest, int32_t viewer) except -1
+    cdef bint admits(self, int operation, Item *item, int32_t viewer) except -1
+    cdef int32_t computed_by_value(self, int operation, int32_t a, int32_t b) except? -1
     cdef int forget(self, Memo *memo) except -1
-    cdef int grow_rests(self, int32_t capacity) except -1
+
+
+cdef inline int32_t retained(Bundles bundles, int32_t bundle) noexcept:
+    """Return `bundle` with one more reference."""
+    if bundle != NOTHING:
+        bundles.bundles[bundle].refs += 1
+    return bundle
+
+
+cdef inline int release(Bundles bundles, int32_t bundle) except -1:
+    """Give a reference back."""
+    if bundle != NOTHING:
+        bundles.bundles[bundle].refs -= 1
+        if bundles.bundles[bundle].refs == 0:
+            bundles.discard(bundle)
+    return 0
 
 
 cdef class Held:
     cdef Bundles bundles         # where it is
     cdef readonly int32_t number # the bundle; one reference
+
+
+cdef class Several:
+    cdef Bundles bundles         # where they are
+    cdef int32_t *numbers        # (n,) bundles; one reference each
+    cdef readonly Py_ssize_t n

@@ -1,29 +1,41 @@
 """Resources by number, compiled. What bundles and rests are is said in `_bundles.pxd`.
 
-Beyond B1 to B3:
+Beyond B1 to B3, which `_check` verifies too:
 
-B4. A bundle in use is in the chain of its hash from `buckets`; NOTHING is too.
-B5. `refs` of a rest counts the bundles and memos that have it, no one else keeps one.
+B4. A bundle in use, and NOTHING, is in the chain of its hash from `buckets`.
+B5. `refs` of a rest counts the bundles and memos that have it, no one else keeps one; `refs` of an
+    item counts the rests that have it.
 B6. In a bundle the sums of plain row and rest fit an int64, and no name of the plain row is that
     of a range or set in the rest, as in every `Resources`. Every scalar name has a column.
+B7. A rest is a row of parts, one for each identity in the order of their addresses; a part is the
+    number of its item, the number of words that follow, and these: the amount of a scalar, begin
+    and end of the intervals of a range. Where such numbers do not tell all (sets, shared entries,
+    and what cannot be split, which may have more disk information than its identity), the item is
+    the whole entry, and no words follow.
 
-Plain rows are added and subtracted here; what is done with rests is remembered by their numbers
-(`asked`), as the same few rests meet again and again.
+Sums and differences of whole entries of one identity are left to `Resources`. What is done with
+rests is remembered by their numbers (`asked`), as the same few often meet again and again.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport Py_CLEAR, Py_INCREF, Py_XDECREF, Py_XINCREF
 from libc.string cimport memcmp, memcpy, memset
 
+from allocator.engine._ranges cimport contains, difference_of, union_of
+
+from operator import itemgetter
+
 from allocator.errors import ResourceError
-from allocator.resources import Resources
-from allocator.resources.identity import SCALAR as _SCALAR
+from allocator.resources import DiskInfo as _DiskInfo, Resource as _Resource, Resources
+from allocator.resources.identity import SCALAR as _SCALAR, SET as _SET
 from allocator.roles import is_at_or_below
 
 cdef enum:
     N_MEMOS = 4096  # answers remembered, a power of two
+    UNKNOWN = -2    # what is left to `Resources`
 
     # What is asked of rests.
     PLUS = 1
@@ -47,7 +59,8 @@ cdef object EMPTY = Resources()
 
 @cython.final
 @cython.auto_pickle(False)
-@cython.no_gc  # refers to nothing that refers back; who gives back references last needs it whole
+# It refers to nothing that refers back, and whoever has references needs it whole to the end.
+@cython.no_gc
 cdef class Bundles:
     """The distinct values that an engine holds.
 
@@ -67,20 +80,19 @@ cdef class Bundles:
         self.columns = totals.columns
         self.names = []
         self.rest_index = {}
+        self.item_index = {}
         self.roles = {None: 0}
         self.role_names = [None]
-        self.free = self.free_rest = NONE
+        self.free = self.free_rest = self.free_item = NONE
         self.memos = <Memo *>PyMem_Calloc(N_MEMOS, sizeof(Memo))
         if self.memos == NULL:
             raise MemoryError
         self.widen(4)
         self.grow_rests(8)
         self.grow(16)
-        self.free_rest = self.rests[NOTHING].next
-        self.free = self.bundles[NOTHING].next
-        self.rests[NOTHING].is_open = True
+        self.new_rest(b"")
         self.rests[NOTHING].value = owned(EMPTY)
-        self.chain(NOTHING)
+        self.new_bundle(self.sums, NOTHING, 0)
 
     def __dealloc__(self):
         cdef int32_t i
@@ -88,29 +100,36 @@ cdef class Bundles:
             Py_XDECREF(self.bundles[i].value)
         for i in range(self.rest_capacity):
             clear_rest(&self.rests[i])
+        for i in range(self.item_capacity):
+            clear_item(&self.items[i])
         PyMem_Free(self.plain)
         PyMem_Free(self.bundles)
         PyMem_Free(self.rests)
+        PyMem_Free(self.items)
         PyMem_Free(self.buckets)
         PyMem_Free(self.factors)
         PyMem_Free(self.memos)
         PyMem_Free(self.sums)
+        PyMem_Free(self.parts)
 
     # Columns.
 
     cdef int adopt_columns(self) except -1:
         """Take over the columns that others gave to names. O(1) if none, else O(all)."""
         cdef Py_ssize_t n_columns = len(self.columns)
-        cdef int32_t rest
+        cdef int32_t i
         if n_columns == self.n_columns:
             return 0
         if n_columns > self.stride:
             self.widen(max(n_columns, self.stride * 3 // 2))
         self.names = list(self.columns)
         self.n_columns = n_columns
-        for rest in range(self.rest_capacity):
-            if self.rests[rest].is_counted:
-                self.rests[rest].others = self.other_names(<object>self.rests[rest].value)
+        for i in range(self.item_capacity):
+            if self.items[i].key != NULL and self.items[i].column == NONE:
+                self.items[i].column = self.columns.get((<object>self.items[i].identity).name, NONE)
+        for i in range(self.rest_capacity):
+            if self.rests[i].is_counted:
+                self.rests[i].others = self.other_names(i)
         return 0
 
     cdef Py_ssize_t column(self, str name) except -1:
@@ -132,7 +151,7 @@ cdef class Bundles:
         cdef PyObject *found
         cdef int32_t bundle
         if resources is self.last:
-            return self.retained_bundle(self.last_bundle)
+            return retained(self, self.last_bundle)
         plain = resources._plain
         memset(self.sums, 0, self.stride * sizeof(int64_t))
         while PyDict_Next(plain, &position, &name, &milli):
@@ -142,23 +161,20 @@ cdef class Bundles:
                 column = self.column(<object>name)
             self.sums[column] = <object>milli
         bundle = self.interned(self.sums, self.rest_of(resources))
-        self.release_bundle(self.last_bundle)
+        release(self, self.last_bundle)
         self.last = resources
-        self.last_bundle = self.retained_bundle(bundle)
+        self.last_bundle = retained(self, bundle)
         return bundle
 
     cdef object value(self, int32_t bundle):
         """Return the `Resources` of a bundle. O(entries) at first, then O(1)."""
         cdef dict plain
-        cdef const int64_t *row
-        cdef Py_ssize_t column
         if self.bundles[bundle].value == NULL:
-            resources = <object>self.rests[self.bundles[bundle].rest].value
+            resources = self.rest_value(self.bundles[bundle].rest)
             if self.bundles[bundle].names:
-                row = self.row(bundle)
-                plain = {self.names[column]: row[column]
-                         for column in range(self.n_columns) if row[column]}
-                resources = Resources._make(plain, {}, plain) + resources
+                plain = named(self, self.row(bundle))
+                resources = Resources._make(
+                    plain, resources._special, named(self, self.whole(bundle, self.sums)))
             self.bundles[bundle].value = owned(resources)
         return <object>self.bundles[bundle].value
 
@@ -195,9 +211,9 @@ cdef class Bundles:
         cdef int32_t rest, other
         cdef Py_ssize_t column
         if b == NOTHING:
-            return self.retained_bundle(a)
+            return retained(self, a)
         if a == NOTHING:
-            return self.retained_bundle(b)
+            return retained(self, b)
         rest = self.bundles[a].rest
         other = self.bundles[b].rest
         if (self.bundles[a].names & self.rests[other].others
@@ -221,7 +237,7 @@ cdef class Bundles:
         cdef int32_t rest
         cdef Py_ssize_t column
         if b == NOTHING:
-            return self.retained_bundle(a)
+            return retained(self, a)
         if a == b:
             return NOTHING
         rest = self.rest_minus(self.bundles[a].rest, self.bundles[b].rest)
@@ -238,7 +254,6 @@ cdef class Bundles:
         """Tell whether `b` is contained in `a`. O(k)."""
         cdef const int64_t *x
         cdef const int64_t *y
-        cdef int32_t rest
         cdef Py_ssize_t column
         if a == b or b == NOTHING:
             return True
@@ -246,15 +261,13 @@ cdef class Bundles:
         for column in range(self.n_columns):
             if x[column] < y[column]:
                 return False
-        rest = self.rest_minus(self.bundles[a].rest, self.bundles[b].rest)
-        self.release_rest(rest)
-        return rest != NONE
+        return self.rest_covers(self.bundles[a].rest, self.bundles[b].rest)
 
     cdef int32_t nonshared(self, int32_t bundle) except -1:
         """Return the entries that are not shared. O(1) if all are, else O(k)."""
         cdef int32_t rest = self.bundles[bundle].rest
         if not self.rests[rest].is_shared:
-            return self.retained_bundle(bundle)
+            return retained(self, bundle)
         rest = self.asked(NONSHARED, rest, 0)
         return self.interned(self.row(bundle), rest)
 
@@ -278,29 +291,36 @@ cdef class Bundles:
         first, then O(1).
         """
         cdef Rest *rest = &self.rests[self.bundles[bundle].rest]
+        cdef Py_ssize_t n_words
+        cdef const int64_t *part = self.parts_of(self.bundles[bundle].rest, &n_words)
+        cdef const int64_t *end = part + n_words
+        cdef Item *item
+        cdef dict by_role = {}
+        cdef dict amounts
         if rest.reservations == NULL:
-            resources = <object>rest.value
-            roles = {identity.role for identity in resources._special if identity.reservations}
-            rest.reservations = owned(tuple([
-                (role, dict(resources.reserved(role).quantities().milli))
-                for role in sorted(roles)]))
+            while part < end:
+                item = &self.items[part[0]]
+                if item.role:
+                    amounts = by_role.setdefault(self.role_names[item.role], {})
+                    if item.is_scalar:
+                        name = self.names[item.column]
+                        amounts[name] = amounts.get(name, 0) + <object>scalar(item, part)
+                part = after(part)
+            rest.reservations = owned(tuple(sorted(by_role.items(), key=itemgetter(0))))
         return <tuple>rest.reservations
 
     # What a framework may see.
 
     cdef int32_t viewer(self, str role, bint revocable, bint shared, bint refined) except -1:
         """Return the number of a kind of framework: its role, and what it is shown. O(1)."""
-        cdef int32_t number = self.roles.setdefault(role, len(self.role_names))
-        if number == len(self.role_names):
-            self.role_names.append(role)
-        return (number << FLAG_BITS | (REVOCABLE if revocable else 0)
+        return (self.role_number(role) << FLAG_BITS | (REVOCABLE if revocable else 0)
                 | (SHARED if shared else 0) | (REFINED if refined else 0))
 
     cdef int32_t seen_by(self, int32_t bundle, int32_t viewer) except -1:
         """Return what a viewer may see. O(1) if anybody may see all, else O(k)."""
         cdef int32_t rest = self.bundles[bundle].rest
         if self.rests[rest].is_open:
-            return self.retained_bundle(bundle)
+            return retained(self, bundle)
         if not self.rests[rest].is_reserved:
             viewer &= FLAGS
         rest = self.asked(SEEN, rest, viewer)
@@ -328,6 +348,7 @@ cdef class Bundles:
         twin.adopt_arrays(self)
         twin.names = self.names.copy()
         twin.rest_index = self.rest_index.copy()
+        twin.item_index = self.item_index.copy()
         twin.roles = self.roles.copy()
         twin.role_names = self.role_names.copy()
         twin.last = self.last
@@ -344,20 +365,6 @@ cdef class Bundles:
         """Return the place in `buckets` for a hash, by its upper bits, which are mixed best."""
         return <Py_ssize_t>(hash >> 32) & (self.n_buckets - 1)
 
-    cdef inline int32_t retained_bundle(self, int32_t bundle) noexcept:
-        """Do as `retained` in the .pxd does, which is for other modules. O(1)."""
-        if bundle != NOTHING:
-            self.bundles[bundle].refs += 1
-        return bundle
-
-    cdef inline int release_bundle(self, int32_t bundle) except -1:
-        """Do as `release` in the .pxd does, which is for other modules. O(1)."""
-        if bundle != NOTHING:
-            self.bundles[bundle].refs -= 1
-            if self.bundles[bundle].refs == 0:
-                self.discard(bundle)
-        return 0
-
     cdef int32_t interned(self, const int64_t *row, int32_t rest) except -1:
         """Return the bundle of a plain row and a rest, whose reference goes to it. O(k)."""
         cdef uint64_t hash = <uint64_t>rest * REST_FACTOR
@@ -370,7 +377,7 @@ cdef class Bundles:
             if (self.bundles[bundle].hash == hash and self.bundles[bundle].rest == rest
                     and memcmp(self.row(bundle), row, self.n_columns * sizeof(int64_t)) == 0):
                 self.release_rest(rest)
-                return self.retained_bundle(bundle)
+                return retained(self, bundle)
             bundle = self.bundles[bundle].next
         return self.new_bundle(row, rest, hash)
 
@@ -446,7 +453,7 @@ cdef class Bundles:
         self.n_buckets = n_buckets
         memset(buckets, 0xff, n_buckets * sizeof(int32_t))  # NONE everywhere
         for bundle in range(self.capacity):
-            if bundle == NOTHING or self.bundles[bundle].refs:
+            if self.bundles[bundle].refs:
                 self.chain(bundle)
         return 0
 
@@ -512,6 +519,8 @@ cdef class Bundles:
             self.grow(original.capacity)
         if original.rest_capacity > self.rest_capacity:
             self.grow_rests(original.rest_capacity)
+        if original.item_capacity > self.item_capacity:
+            self.grow_items(original.item_capacity)
         memcpy(self.plain, original.plain, self.capacity * self.stride * sizeof(int64_t))
         memcpy(self.bundles, original.bundles, self.capacity * sizeof(Bundle))
         memcpy(self.buckets, original.buckets, self.n_buckets * sizeof(int32_t))
@@ -520,82 +529,157 @@ cdef class Bundles:
             Py_XINCREF(self.bundles[i].value)
         for i in range(self.rest_capacity):
             copy_rest(&self.rests[i], &original.rests[i], self.stride)
-        self.n_columns = original.n_columns
-        self.n_bundles, self.n_rests = original.n_bundles, original.n_rests
+        for i in range(self.item_capacity):
+            copy_item(&self.items[i], &original.items[i])
+        self.n_columns, self.n_bundles = original.n_columns, original.n_bundles
         self.free, self.free_rest = original.free, original.free_rest
+        self.free_item = original.free_item
         return 0
 
     # Rests.
 
+    cdef inline const int64_t *parts_of(self, int32_t rest, Py_ssize_t *n_words) noexcept:
+        """Return the parts of a rest and their length, good while the rest is."""
+        cdef PyObject *key = self.rests[rest].key
+        n_words[0] = PyBytes_GET_SIZE(<object>key) // <Py_ssize_t>sizeof(int64_t)
+        return <const int64_t *>PyBytes_AS_STRING(<object>key)
+
+    cdef inline int reserve_words(self, Py_ssize_t n_words) except -1:
+        """Make room for that many words in `parts`. O(1) amortised."""
+        cdef void *grown
+        if n_words > self.n_words:
+            grown = PyMem_Realloc(self.parts, 2 * n_words * sizeof(int64_t))
+            if grown == NULL:
+                raise MemoryError
+            self.parts = <int64_t *>grown
+            self.n_words = 2 * n_words
+        return 0
+
     cdef int32_t rest_of(self, object resources) except -1:
-        """Return the rest of `Resources`, with a new reference. O(its entries)."""
+        """Return the rest of `Resources`. O(entries log entries + intervals)."""
         cdef dict special = resources._special
-        cdef int32_t rest
+        cdef Py_ssize_t n_words = 0
+        cdef Py_ssize_t i
+        cdef int32_t item
         if not special:
             return NOTHING
-        # Equality of entries does not look at all disk information.
-        key = frozenset([(identity, entry._value, entry._copies, entry._disk)
-                         for identity, entry in special.items()])
-        found = self.rest_index.get(key)
-        if found is None:
-            return self.new_rest(resources.special(), key)
-        rest = found
-        self.rests[rest].refs += 1
-        return rest
+        for identity, entry in (
+            special.items() if len(special) == 1 else sorted(special.items(), key=address)
+        ):
+            item = self.item_of(identity, entry)
+            value = entry._value
+            self.reserve_words(n_words + 3 + (0 if self.items[item].is_scalar else 2 * len(value)))
+            self.parts[n_words] = item
+            i = n_words + 2
+            if self.items[item].entry == NULL:
+                if self.items[item].is_scalar:
+                    self.parts[i] = value
+                    i += 1
+                else:
+                    for begin, end in value:
+                        self.parts[i] = begin
+                        self.parts[i + 1] = end
+                        i += 2
+            self.parts[n_words + 1] = i - n_words - 2
+            n_words = i
+        return self.rest_of_parts(n_words)
 
-    cdef int32_t new_rest(self, object resources, object key) except -1:
-        """Return the rest of special entries that is not there yet. O(entries + k)."""
-        cdef list entries = list(resources._special.values())
-        cdef list free = [entry for entry in entries
-                          if not entry.identity.reservations and not entry.identity.revocable]
+    cdef int32_t rest_of_parts(self, Py_ssize_t n_words) except -1:
+        """Return the rest of so many words in `parts`. O(words), O(words + k) if it is new."""
+        cdef bytes key = PyBytes_FromStringAndSize(<char *>self.parts, n_words * sizeof(int64_t))
+        cdef PyObject *found = PyDict_GetItem(self.rest_index, key)
+        if found == NULL:
+            return self.new_rest(key)
+        return self.retained_rest(<object>found)
+
+    cdef int32_t new_rest(self, bytes key) except -1:
+        """Return the rest of parts that is not there yet. O(words + k)."""
         cdef int32_t number
         cdef Rest *rest
-        for entry in entries:
-            if entry.type == _SCALAR:
-                self.column(entry.name)
+        cdef Py_ssize_t n_words
+        cdef const int64_t *part
+        cdef const int64_t *end
         if self.free_rest == NONE:
             self.grow_rests(self.rest_capacity + self.rest_capacity // 2)
         number = self.free_rest
         rest = &self.rests[number]
-        rest.whole = self.amounts(entries)
-        rest.charged = self.amounts(free)
-        rest.is_shared = any([entry.shared for entry in entries])
-        rest.is_reserved = any([entry.reservations for entry in entries])
-        rest.is_open = len(free) == len(entries) and not rest.is_shared
-        rest.is_counted = any([entry.type != _SCALAR for entry in entries])
-        rest.others = self.other_names(resources)
-        self.rest_index[key] = number
-        rest.value = owned(resources)
+        self.free_rest = rest.next
         rest.key = owned(key)
         rest.refs = 1
-        self.free_rest = rest.next
-        self.n_rests += 1
+        rest.is_open = True
+        self.rest_index[key] = number
+        part = self.parts_of(number, &n_words)
+        end = part + n_words
+        while part < end:
+            self.take_in(rest, part)
+            part = after(part)
+        rest.others = self.other_names(number)
         return number
 
-    cdef int64_t *amounts(self, list entries) except? NULL:
-        """Return a row of the scalars among entries, NULL if there are none. O(entries + k)."""
-        cdef int64_t *row = NULL
-        cdef int64_t milli
-        for entry in entries:
-            if entry.type == _SCALAR:
-                if row == NULL:
-                    row = <int64_t *>PyMem_Calloc(self.stride, sizeof(int64_t))
-                    if row == NULL:
-                        raise MemoryError
-                milli = entry.value
-                row[self.column(entry.name)] += milli
-        return row
+    cdef int take_in(self, Rest *rest, const int64_t *part) except -1:
+        """Have a new rest tell of one of its parts. O(1), O(k) for the first scalar."""
+        cdef Item *item = &self.items[part[0]]
+        cdef bint is_free = not (item.role or item.is_revocable)
+        item.refs += 1
+        rest.is_open = rest.is_open and is_free and not item.is_shared
+        rest.is_shared = rest.is_shared or item.is_shared
+        rest.is_reserved = rest.is_reserved or item.role != 0
+        if not item.is_scalar:
+            rest.is_counted = True
+            rest.has_sets = rest.has_sets or item.entry != NULL
+            return 0
+        rest.names |= bit(item.column)
+        rest.whole = present(rest.whole, self.stride)
+        rest.whole[item.column] += scalar(item, part)
+        if is_free:
+            rest.charged = present(rest.charged, self.stride)
+            rest.charged[item.column] += scalar(item, part)
+        return 0
 
-    cdef uint64_t other_names(self, object resources) except? 0:
-        """Return the bits of the columns whose names are ranges or sets. O(entries)."""
+    cdef uint64_t other_names(self, int32_t rest) noexcept:
+        """Return the bits of the columns whose names are ranges or sets in it. O(parts)."""
+        cdef Py_ssize_t n_words
+        cdef const int64_t *part = self.parts_of(rest, &n_words)
+        cdef const int64_t *end = part + n_words
+        cdef Item *item
         cdef uint64_t bits = 0
-        cdef Py_ssize_t column
-        for identity in resources._special:
-            if identity.kind != _SCALAR:
-                column = self.columns.get(identity.name, self.n_columns)
-                if column < self.n_columns:
-                    bits |= bit(column)
+        while part < end:
+            item = &self.items[part[0]]
+            if not item.is_scalar and item.column != NONE:
+                bits |= bit(item.column)
+            part = after(part)
         return bits
+
+    cdef object rest_value(self, int32_t rest):
+        """Return the `Resources` of a rest. O(words) at first, then O(1)."""
+        cdef Py_ssize_t n_words
+        cdef const int64_t *part = self.parts_of(rest, &n_words)
+        cdef const int64_t *end = part + n_words
+        cdef int64_t *whole = self.rests[rest].whole
+        cdef dict special = {}
+        if self.rests[rest].value == NULL:
+            while part < end:
+                identity = <object>self.items[part[0]].identity
+                special[identity] = entry_of(&self.items[part[0]], part)
+                part = after(part)
+            totals = {} if whole == NULL else named(self, whole)
+            self.rests[rest].value = owned(Resources._make({}, special, totals))
+        return <object>self.rests[rest].value
+
+    cdef int grow_rests(self, int32_t capacity) except -1:
+        """Have that many rests, more than there are. O(capacity)."""
+        cdef int32_t rest
+        cdef void *grown = PyMem_Realloc(self.rests, capacity * sizeof(Rest))
+        if grown == NULL:
+            raise MemoryError
+        self.rests = <Rest *>grown
+        memset(self.rests + self.rest_capacity, 0,
+               (capacity - self.rest_capacity) * sizeof(Rest))
+        for rest in range(capacity - 1, self.rest_capacity - 1, -1):
+            self.rests[rest].next = self.free_rest
+            self.free_rest = rest
+        self.rest_capacity = capacity
+        return 0
 
     cdef inline int32_t retained_rest(self, int32_t rest) noexcept:
         """Return a rest, or NONE, with one more reference."""
@@ -604,21 +688,104 @@ cdef class Bundles:
         return rest
 
     cdef int release_rest(self, int32_t rest) except -1:
-        """Give a reference to a rest, or NONE, back. O(1)."""
-        cdef Rest *record = &self.rests[rest]
+        """Give a reference to a rest, or NONE, back. O(1), O(parts) if it was the last."""
+        cdef Py_ssize_t n_words
+        cdef const int64_t *part
+        cdef const int64_t *end
         if rest <= NOTHING:
             return 0
-        record.refs -= 1
-        if record.refs == 0:
-            del self.rest_index[<object>record.key]
-            clear_rest(record)
-            record.next = self.free_rest
+        self.rests[rest].refs -= 1
+        if self.rests[rest].refs == 0:
+            part = self.parts_of(rest, &n_words)
+            end = part + n_words
+            while part < end:
+                self.release_item(<int32_t>part[0])
+                part = after(part)
+            del self.rest_index[<object>self.rests[rest].key]
+            clear_rest(&self.rests[rest])
+            self.rests[rest].next = self.free_rest
             self.free_rest = rest
-            self.n_rests -= 1
         return 0
 
+    # Items.
+
+    cdef int32_t item_of(self, object identity, object entry) except -1:
+        """Return the item of an entry. O(1)."""
+        cdef PyObject *found = PyDict_GetItem(self.item_index, identity)
+        if found != NULL:
+            return <object>found
+        if identity.splittable and identity.kind != _SET:
+            return self.new_item(identity, identity, None)
+        # Equality of entries does not look at all disk information.
+        key = (identity, entry._value, entry._copies, entry._disk)
+        found = PyDict_GetItem(self.item_index, key)
+        if found != NULL:
+            return <object>found
+        return self.new_item(key, identity, entry)
+
+    cdef int32_t new_item(self, object key, object identity, object entry) except -1:
+        """Return an item that is not there yet, of a whole entry or with None of its identity."""
+        cdef int32_t column = self.columns.get(identity.name, NONE)
+        cdef int32_t role = self.role_number(identity.role)
+        cdef int32_t number
+        cdef Item *item
+        if identity.kind == _SCALAR:
+            column = <int32_t>self.column(identity.name)
+        if self.free_item == NONE:
+            self.grow_items(self.item_capacity + self.item_capacity // 2 + 8)
+        number = self.free_item
+        item = &self.items[number]
+        item.is_scalar = identity.kind == _SCALAR
+        item.is_revocable = identity.revocable
+        item.is_shared = identity.shared
+        item.is_refined = len(identity.reservations) > 1
+        item.column = column
+        item.role = role
+        item.amount = entry._value if item.is_scalar and entry is not None else 0
+        self.item_index[key] = number
+        item.key = owned(key)
+        item.identity = owned(identity)
+        item.entry = NULL if entry is None else owned(entry)
+        self.free_item = item.next
+        return number
+
+    cdef int32_t role_number(self, object role) except -1:
+        """Return the number of a role, or of None. O(1)."""
+        cdef int32_t number = self.roles.setdefault(role, len(self.role_names))
+        if number == len(self.role_names):
+            self.role_names.append(role)
+        return number
+
+    cdef int release_item(self, int32_t item) except -1:
+        """Have one rest less with an item. O(1)."""
+        cdef Item *record = &self.items[item]
+        record.refs -= 1
+        if record.refs == 0:
+            del self.item_index[<object>record.key]
+            clear_item(record)
+            record.next = self.free_item
+            self.free_item = item
+        return 0
+
+    cdef int grow_items(self, int32_t capacity) except -1:
+        """Have that many items, more than there are. O(capacity)."""
+        cdef int32_t item
+        cdef void *grown = PyMem_Realloc(self.items, capacity * sizeof(Item))
+        if grown == NULL:
+            raise MemoryError
+        self.items = <Item *>grown
+        memset(self.items + self.item_capacity, 0,
+               (capacity - self.item_capacity) * sizeof(Item))
+        for item in range(capacity - 1, self.item_capacity - 1, -1):
+            self.items[item].next = self.free_item
+            self.free_item = item
+        self.item_capacity = capacity
+        return 0
+
+    # Arithmetic of rests.
+
     cdef int32_t rest_plus(self, int32_t a, int32_t b) except? -1:
-        """Return the sum of two rests, with a new reference, or NONE if there is none."""
+        """Return the sum of two rests, or NONE if there is none."""
         if b == NOTHING:
             return self.retained_rest(a)
         if a == NOTHING:
@@ -626,7 +793,7 @@ cdef class Bundles:
         return self.asked(PLUS, a, b)
 
     cdef int32_t rest_minus(self, int32_t a, int32_t b) except? -1:
-        """Return `a` without `b`, with a new reference, or NONE if `b` is not contained."""
+        """Return `a` without `b`, or NONE if `b` is not contained."""
         if b == NOTHING:
             return self.retained_rest(a)
         if a == b:
@@ -635,8 +802,20 @@ cdef class Bundles:
             return NONE
         return self.asked(MINUS, a, b)
 
+    cdef bint rest_covers(self, int32_t a, int32_t b) except -1:
+        """Tell whether `b` is contained in `a`. O(words), mostly."""
+        cdef Py_ssize_t n, m
+        cdef const int64_t *x = self.parts_of(a, &n)
+        cdef const int64_t *y = self.parts_of(b, &m)
+        cdef int32_t verdict = a == b or parts_cover(self.items, x, n, y, m)
+        if verdict == UNKNOWN:
+            verdict = self.rest_minus(a, b)
+            self.release_rest(verdict)
+            return verdict != NONE
+        return verdict
+
     cdef int32_t asked(self, int operation, int32_t a, int32_t b) except? -1:
-        """Return what an operation makes of a rest, with a new reference. O(1) if remembered.
+        """Return what an operation makes of a rest, NONE if it cannot. O(1) if remembered.
 
         `b` is the other rest, the viewer, or 0.
         """
@@ -656,24 +835,85 @@ cdef class Bundles:
         return result
 
     cdef int32_t computed(self, int operation, int32_t a, int32_t b) except? -1:
-        """Do as `asked` does, without looking into the memos. O(entries × path)."""
-        value = <object>self.rests[a].value
+        """Do as `asked` does, without looking into the memos. O(words), mostly."""
+        cdef Py_ssize_t n_words
+        if operation == PLUS:
+            n_words = self.put_sum(a, b)
+        elif operation == MINUS:
+            n_words = self.put_difference(a, b)
+        else:
+            n_words = self.put_admitted(operation, a, b)
+        if n_words == NONE:
+            return NONE
+        if n_words == UNKNOWN:
+            return self.computed_by_value(operation, a, b)
+        return self.rest_of_parts(n_words)
+
+    cdef Py_ssize_t put_sum(self, int32_t a, int32_t b) except? -1:
+        """Put the sum of two rests into `parts`; return its words, or UNKNOWN. O(words + k)."""
+        cdef Rest *mine = &self.rests[a]
+        cdef Rest *theirs = &self.rests[b]
+        cdef Py_ssize_t n, m, column
+        cdef const int64_t *x = self.parts_of(a, &n)
+        cdef const int64_t *y = self.parts_of(b, &m)
+        if (mine.names & theirs.others or theirs.names & mine.others
+                or mine.is_counted and theirs.is_counted and (mine.has_sets or theirs.has_sets)):
+            return UNKNOWN
+        if mine.whole != NULL and theirs.whole != NULL:
+            for column in range(self.n_columns):
+                if wrapping_sum(mine.whole[column], theirs.whole[column]) < 0:
+                    return UNKNOWN
+        self.reserve_words(n + m)
+        return sum_of_parts(self.items, x, n, y, m, self.parts)
+
+    cdef Py_ssize_t put_difference(self, int32_t a, int32_t b) except? -1:
+        """Put `a` without `b` into `parts`; return its words, NONE, or UNKNOWN. O(words)."""
+        cdef Py_ssize_t n, m
+        cdef const int64_t *x = self.parts_of(a, &n)
+        cdef const int64_t *y = self.parts_of(b, &m)
+        cdef int verdict = parts_cover(self.items, x, n, y, m)
+        if verdict == UNKNOWN:
+            return UNKNOWN
+        if not verdict:
+            return NONE
+        self.reserve_words(n + m)
+        return difference_of_parts(self.items, x, n, y, m, self.parts)
+
+    cdef Py_ssize_t put_admitted(self, int operation, int32_t rest, int32_t viewer) except -1:
+        """Put the parts that a view has into `parts`; return its words. O(words + path)."""
+        cdef Py_ssize_t n_words
+        cdef Py_ssize_t length = 0
+        cdef const int64_t *part = self.parts_of(rest, &n_words)
+        cdef const int64_t *end = part + n_words
+        self.reserve_words(n_words)
+        while part < end:
+            if self.admits(operation, &self.items[part[0]], viewer):
+                length += copied_part(part, self.parts + length)
+            part = after(part)
+        return length
+
+    cdef bint admits(self, int operation, Item *item, int32_t viewer) except -1:
+        """Tell whether a view has the entries of an item. O(length of the role's path)."""
+        cdef int32_t role = viewer >> FLAG_BITS
+        if operation == NONSHARED:
+            return not item.is_shared
+        if operation == ALONG:
+            return not item.is_scalar or item.is_revocable or item.role and item.role == role
+        if (item.is_revocable and not viewer & REVOCABLE or item.is_shared and not viewer & SHARED
+                or item.is_refined and not viewer & REFINED):
+            return False
+        return (item.role == 0 or item.role == role
+                or is_at_or_below(self.role_names[role], self.role_names[item.role]))
+
+    cdef int32_t computed_by_value(self, int operation, int32_t a, int32_t b) except? -1:
+        """Compute a sum or difference as `Resources` do. O(entries)."""
+        mine, theirs = self.rest_value(a), self.rest_value(b)
         if operation == PLUS:
             try:
-                value = value + <object>self.rests[b].value
+                return self.rest_of(mine + theirs)
             except ResourceError:
                 return NONE
-        elif operation == MINUS:
-            if not value >= <object>self.rests[b].value:
-                return NONE
-            value = value - <object>self.rests[b].value
-        elif operation == NONSHARED:
-            value = value.nonshared()
-        elif operation == SEEN:
-            value = visible(value, self.role_names[b >> FLAG_BITS], b)
-        else:
-            value = coming_along(value, self.role_names[b >> FLAG_BITS])
-        return self.rest_of(value)
+        return self.rest_of(mine - theirs) if mine >= theirs else NONE
 
     cdef int forget(self, Memo *memo) except -1:
         """Empty a memo."""
@@ -684,21 +924,6 @@ cdef class Bundles:
             self.release_rest(old.result)
             if old.operation == PLUS or old.operation == MINUS:
                 self.release_rest(old.b)
-        return 0
-
-    cdef int grow_rests(self, int32_t capacity) except -1:
-        """Have that many rests, more than there are. O(capacity)."""
-        cdef int32_t rest
-        cdef void *grown = PyMem_Realloc(self.rests, capacity * sizeof(Rest))
-        if grown == NULL:
-            raise MemoryError
-        self.rests = <Rest *>grown
-        memset(self.rests + self.rest_capacity, 0,
-               (capacity - self.rest_capacity) * sizeof(Rest))
-        for rest in range(capacity - 1, self.rest_capacity - 1, -1):
-            self.rests[rest].next = self.free_rest
-            self.free_rest = rest
-        self.rest_capacity = capacity
         return 0
 
     # For tests.
@@ -720,17 +945,48 @@ cdef class Bundles:
         cdef int i
         for i in range(N_MEMOS):
             self.forget(&self.memos[i])
-        self.release_bundle(self.last_bundle)
+        release(self, self.last_bundle)
         self.last = None
         self.last_bundle = NOTHING
 
     def __len__(self):
-        return self.n_bundles + self.n_rests
+        """Return how many bundles, rests and items are in use, NOTHING not counted."""
+        return self.n_bundles - 1 + len(self.rest_index) - 1 + len(self.item_index)
 
     def _check(self):
-        """Raise `AssertionError` unless B1 to B6 hold, by recomputing. For tests."""
+        """Raise `AssertionError` unless B1 to B7 hold, by recomputing. For tests."""
+        self.adopt_columns()
         check_bundles(self)
         check_rests(self)
+        check_items(self)
+
+
+@cython.final
+@cython.auto_pickle(False)
+@cython.no_gc_clear  # `__dealloc__` needs the bundles
+cdef class Several:
+    """Bundles, one for each of several agents or offers, with references of its own.
+
+    Parameters
+    ----------
+    bundles : Bundles
+        Where they are.
+    n : int
+        How many; each is NOTHING at first.
+    """
+
+    def __cinit__(self, Bundles bundles not None, Py_ssize_t n):
+        self.bundles = bundles
+        self.numbers = <int32_t *>PyMem_Calloc(max(n, 1), sizeof(int32_t))
+        if self.numbers == NULL:
+            raise MemoryError
+        self.n = n
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            release(self.bundles, self.numbers[i])
+        PyMem_Free(self.numbers)
 
 
 @cython.final
@@ -752,7 +1008,7 @@ cdef class Held:
         self.number = number
 
     def __dealloc__(self):
-        self.bundles.release_bundle(self.number)
+        release(self.bundles, self.number)
 
     @property
     def value(self):
@@ -807,25 +1063,132 @@ cdef class Held:
             PyMem_Free(scratch)
 
 
+# Parts (B7).
+
+cdef inline const int64_t *after(const int64_t *part) noexcept nogil:
+    """Return the part after another one."""
+    return part + 2 + part[1]
+
+
+cdef inline int64_t scalar(const Item *item, const int64_t *part) noexcept nogil:
+    """Return the amount of a part that is a scalar."""
+    return part[2] if item.entry == NULL else item.amount
+
+
+cdef inline bint precedes(const Item *items, const int64_t *x, const int64_t *y) noexcept nogil:
+    """Tell whether the identity of a part comes before that of another one."""
+    return <size_t>items[x[0]].identity < <size_t>items[y[0]].identity
+
+
+cdef inline Py_ssize_t copied_part(const int64_t *part, int64_t *result) noexcept nogil:
+    """Copy a part; return its words."""
+    memcpy(result, part, (2 + part[1]) * sizeof(int64_t))
+    return 2 + part[1]
+
+
+cdef int parts_cover(
+    const Item *items, const int64_t *x, Py_ssize_t n, const int64_t *y, Py_ssize_t m
+) noexcept nogil:
+    """Tell whether parts contain others, unless it is UNKNOWN. O(n + m)."""
+    cdef const int64_t *x_end = x + n
+    cdef const int64_t *y_end = y + m
+    cdef int verdict = True
+    while y < y_end:
+        while x < x_end and precedes(items, x, y):
+            x = after(x)
+        if x == x_end or precedes(items, y, x):
+            return False
+        if items[x[0]].entry != NULL:
+            # Equal entries contain each other, whatever they are.
+            if x[0] != y[0]:
+                verdict = UNKNOWN
+        elif items[x[0]].is_scalar:
+            if x[2] < y[2]:
+                return False
+        elif not contains(x + 2, x[1], y + 2, y[1]):
+            return False
+        x = after(x)
+        y = after(y)
+    return verdict
+
+
+cdef Py_ssize_t difference_of_parts(
+    const Item *items, const int64_t *x, Py_ssize_t n, const int64_t *y, Py_ssize_t m,
+    int64_t *result
+) noexcept nogil:
+    """Write parts without others, which they contain; return the words. O(n + m)."""
+    cdef const int64_t *x_end = x + n
+    cdef const int64_t *y_end = y + m
+    cdef Py_ssize_t length = 0
+    while x < x_end:
+        if y == y_end or precedes(items, x, y):
+            length += copied_part(x, result + length)
+            x = after(x)
+            continue
+        result[length] = x[0]
+        result[length + 1] = 0
+        if items[x[0]].entry == NULL:
+            if not items[x[0]].is_scalar:
+                result[length + 1] = difference_of(
+                    x + 2, x[1], y + 2, y[1], result + length + 2)
+            elif x[2] > y[2]:
+                result[length + 1] = 1
+                result[length + 2] = x[2] - y[2]
+        if result[length + 1]:
+            length += 2 + result[length + 1]
+        x = after(x)
+        y = after(y)
+    return length
+
+
+cdef Py_ssize_t sum_of_parts(
+    const Item *items, const int64_t *x, Py_ssize_t n, const int64_t *y, Py_ssize_t m,
+    int64_t *result
+) noexcept nogil:
+    """Write the sum of parts, which fits an int64; return the words, or UNKNOWN. O(n + m)."""
+    cdef const int64_t *x_end = x + n
+    cdef const int64_t *y_end = y + m
+    cdef Py_ssize_t length = 0
+    while x < x_end or y < y_end:
+        if y == y_end or (x < x_end and precedes(items, x, y)):
+            length += copied_part(x, result + length)
+            x = after(x)
+        elif x == x_end or precedes(items, y, x):
+            length += copied_part(y, result + length)
+            y = after(y)
+        elif items[x[0]].entry != NULL:
+            return UNKNOWN
+        else:
+            result[length] = x[0]
+            if items[x[0]].is_scalar:
+                result[length + 1] = 1
+                result[length + 2] = x[2] + y[2]
+            else:
+                result[length + 1] = union_of(x + 2, x[1], y + 2, y[1], result + length + 2)
+            length += 2 + result[length + 1]
+            x = after(x)
+            y = after(y)
+    return length
+
+
 # Values.
 
-cdef object visible(object resources, object role, int flags):
-    """Return the entries that a framework in a role is shown; without a role, none is reserved."""
-    if role is not None:
-        resources = resources.allocatable_to(role)
-    if not flags & REVOCABLE:
-        resources = resources.nonrevocable()
-    if not flags & SHARED:
-        resources = resources.nonshared()
-    if not flags & REFINED:
-        resources = Resources([e for e in resources if len(e.reservations) <= 1])
-    return resources
+cdef object entry_of(const Item *item, const int64_t *part):
+    """Return the `Resource` that a part stands for."""
+    cdef Py_ssize_t i
+    if item.entry != NULL:
+        return <object>item.entry
+    identity = <object>item.identity
+    disk = None if identity.source is None else _DiskInfo(source=identity.source)
+    if item.is_scalar:
+        return _Resource._make(identity, part[2], disk)
+    pairs = tuple([(part[i], part[i + 1]) for i in range(2, 2 + part[1], 2)])
+    return _Resource._make(identity, pairs, disk)
 
 
-cdef object coming_along(object resources, object role):
-    """Return the entries offered beside what serves a guarantee of a role."""
-    return Resources([e for e in resources
-                      if e.type != _SCALAR or e.revocable or e.reservations and e.role == role])
+cdef object address(object pair):
+    """Return the address of an identity, given with its entry."""
+    return <size_t><PyObject *>pair[0]
 
 
 cdef dict named(Bundles bundles, const int64_t *row):
@@ -872,6 +1235,15 @@ cdef int64_t *widened(int64_t *row, Py_ssize_t n_columns, Py_ssize_t stride) exc
     return wide
 
 
+cdef int64_t *present(int64_t *row, Py_ssize_t stride) except NULL:
+    """Return a row, of zeros if there was none."""
+    if row == NULL:
+        row = <int64_t *>PyMem_Calloc(stride, sizeof(int64_t))
+        if row == NULL:
+            raise MemoryError
+    return row
+
+
 cdef int64_t *copied(const int64_t *row, Py_ssize_t stride) except? NULL:
     """Return a copy of a row, if there is one."""
     cdef int64_t *twin
@@ -905,6 +1277,26 @@ cdef int clear_rest(Rest *rest) noexcept:
     PyMem_Free(rest.whole)
     PyMem_Free(rest.charged)
     memset(rest, 0, sizeof(Rest))
+    return 0
+
+
+cdef int copy_item(Item *item, const Item *original) noexcept:
+    """Overwrite an item by a copy of another."""
+    clear_item(item)
+    item[0] = original[0]
+    Py_XINCREF(item.key)
+    Py_XINCREF(item.identity)
+    Py_XINCREF(item.entry)
+    return 0
+
+
+cdef int clear_item(Item *item) noexcept:
+    """Free all that an item owns and zero it."""
+    Py_XDECREF(item.key)
+    Py_XDECREF(item.identity)
+    Py_XDECREF(item.entry)
+    memset(item, 0, sizeof(Item))
+    return 0
 
 
 # Checks by recomputation.
@@ -925,11 +1317,11 @@ cdef int check_bundles(Bundles bundles) except -1:
             assert bundles.bucket(bundles.bundles[i].hash) == column and i not in chained
             chained.add(i)
             i = bundles.bundles[i].next
-    assert len(chained) == bundles.n_bundles + 1 and not chained & free
+    assert len(chained) == bundles.n_bundles and not chained & free
     assert len(chained) + len(free) == bundles.capacity
     for i in chained:
         record = &bundles.bundles[i]
-        assert i == NOTHING or record.refs > 0
+        assert record.refs > 0
         row = [bundles.row(i)[column] for column in range(bundles.stride)]
         assert min(row) >= 0 and not any(row[bundles.n_columns:])
         assert (*row, record.rest) not in seen
@@ -939,13 +1331,14 @@ cdef int check_bundles(Bundles bundles) except -1:
             names |= bit(column) if row[column] else 0
         assert record.names == names
         assert bundles.interned(bundles.row(i), bundles.retained_rest(record.rest)) == i
-        bundles.release_bundle(i)
+        release(bundles, i)
         value = bundles.value(i)
         assert {bundles.columns[name]: milli for name, milli in value._plain.items()} == {
             column: milli for column, milli in enumerate(row) if milli}
-        assert value._special == (<object>bundles.rests[record.rest].value)._special
+        assert value._special == bundles.rest_value(record.rest)._special
         # Reading it anew finds clashing types and over-large sums.
-        assert Resources([entry for entry in value]) == value
+        anew = Resources([entry for entry in value])
+        assert anew == value and anew._totals == value._totals
     return 0
 
 
@@ -961,25 +1354,59 @@ cdef set free_bundles(Bundles bundles):
 
 
 cdef int check_rests(Bundles bundles) except -1:
-    """Check keys, amounts and references of rests (B2, B5)."""
+    """Check keys, references and what is told of rests (B2, B5, B7)."""
     cdef int32_t i
     cdef Rest *rest
     cdef dict refs = references_to_rests(bundles)
-    assert set(refs) == set(bundles.rest_index.values()) and len(refs) == bundles.n_rests
+    assert bundles.rest_index[b""] == NOTHING
+    refs[NOTHING] = 1
+    assert set(refs) == set(bundles.rest_index.values())
     for key, i in bundles.rest_index.items():
         rest = &bundles.rests[i]
-        value = <object>rest.value
+        value = bundles.rest_value(i)
         assert rest.refs == refs[i] and <object>rest.key is key
-        assert not value._plain and bundles.rest_of(value) == i
+        assert not value._plain and value._totals == Resources([*value])._totals
+        # Its value has the same parts in the same order.
+        assert bundles.rest_of(value) == i
         bundles.release_rest(i)
-        whole, free = value.quantities().milli, value.unreserved().nonrevocable()
-        assert (named(bundles, rest.whole) if rest.whole else {}) == whole
+        free = value.unreserved().nonrevocable()
+        assert (named(bundles, rest.whole) if rest.whole else {}) == value.quantities().milli
         assert (named(bundles, rest.charged) if rest.charged else {}) == free.quantities().milli
         assert rest.is_shared == bool(value.shared())
         assert rest.is_reserved == bool(value.reserved())
         assert rest.is_open == (value == free.nonshared())
         assert rest.is_counted == (value != value.scalars())
-        assert rest.others == bundles.other_names(value)
+        assert rest.names == bits_of(bundles, [e.name for e in value.scalars()])
+        assert rest.others == bits_of(bundles, [e.name for e in value if e.type != _SCALAR])
+    return 0
+
+
+cdef uint64_t bits_of(Bundles bundles, list names) except? 0:
+    """Return the bits of the columns of those names that have one."""
+    cdef uint64_t bits = 0
+    for name in names:
+        if name in bundles.names:
+            bits |= bit(bundles.names.index(name))
+    return bits
+
+
+cdef int check_items(Bundles bundles) except -1:
+    """Check what items are found by, what is told of them, and their references (B5)."""
+    cdef int32_t i
+    cdef Item *item
+    cdef dict refs = {}
+    for i in bundles.rest_index.values():
+        for identity, entry in bundles.rest_value(i)._special.items():
+            number = bundles.item_of(identity, entry)
+            refs[number] = refs.get(number, 0) + 1
+    assert set(refs) == set(bundles.item_index.values())
+    for key, i in bundles.item_index.items():
+        item = &bundles.items[i]
+        identity = <object>item.identity
+        assert item.refs == refs[i] and <object>item.key is key
+        assert (item.entry == NULL) == (identity.splittable and identity.kind != _SET)
+        assert bundles.role_names[item.role] == identity.role
+        assert item.column == bundles.columns.get(identity.name, NONE)
     return 0
 
 

@@ -18,10 +18,9 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport NOTHING, Bundles
+from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._order cimport FAIR_SHARE, GUARANTEES, mixed, sort_by_place
-from allocator.engine._references cimport release, retained
 from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
 from allocator.engine._state cimport (
     GPU_RESOURCES,
@@ -271,17 +270,22 @@ cdef class Cycle:
             return low
         return self.n_pairs
 
-    cdef int arrange(self, int stage, uint64_t *keys, int32_t *order) except -1:
-        """Fill in the order of a stage: places in `looks`, and the keys that they go by."""
+    cdef Py_ssize_t arrange(self, int stage, uint64_t *keys, int32_t *order) except -1:
+        """Fill in the order of a stage: places in `looks`, and the keys that they go by.
+
+        Returns how many there are: agents on which nothing is left have no turn.
+        """
         cdef uint64_t salt = stage_salt(self.seed, self.number, stage)
-        cdef Py_ssize_t n = self.n_looks
+        cdef Py_ssize_t n = 0
         cdef Py_ssize_t i, j
         cdef Agent a, b
-        for i in range(n):
+        for i in range(self.n_looks):
             a = self.state.agents_at[self.looks[i].agent]
-            keys[i] = mixed(a.id_hash ^ salt)
-            order[i] = <int32_t>i
-        sort_by_place(keys, order, <int32_t>n, keys + n, order + n)
+            if a.bundle.available != NOTHING or self.watch is not None:
+                keys[n] = mixed(a.id_hash ^ salt)
+                order[n] = <int32_t>i
+                n += 1
+        sort_by_place(keys, order, <int32_t>n, keys + self.n_looks, order + self.n_looks)
         # Agents of one key, of which there is hardly ever more than one, go by their ids.
         for i in range(1, n):
             j = i
@@ -292,7 +296,7 @@ cdef class Cycle:
                     break
                 order[j - 1], order[j] = order[j], order[j - 1]
                 j -= 1
-        return 0
+        return n
 
     cdef int walk(self, int stage) except -1:
         """Give each agent its turn in a stage."""
@@ -303,13 +307,12 @@ cdef class Cycle:
         cdef int32_t *order = NULL
         try:
             order = <int32_t *>grown(NULL, (2 * n + 1) * sizeof(int32_t))
-            self.arrange(stage, keys, order)
-            for i in range(n):
+            for i in range(self.arrange(stage, keys, order)):
                 agent = self.state.agents_at[self.looks[order[i]].agent]
                 if self.watch is not None:
                     self.watch.turn(stage, agent)
                 if agent.bundle.available == NOTHING:
-                    continue
+                    continue  # only watched
                 if stage == GUARANTEES:
                     self.guarantees_turn(agent, keys[i])
                 else:
@@ -338,6 +341,8 @@ cdef class Cycle:
         cdef RoleOrder roles
         cdef LeafOrder leaves
         if self.tree.needy is not None and self.tree.needy.first() == NONE:
+            return 0
+        if self.first_takes_all(agent, GUARANTEES):
             return 0
         self.tree.leaving = []
         try:
@@ -469,37 +474,9 @@ cdef class Cycle:
                 return 0
         if first != ALL:
             return self.fair_turn_of_some(agent, key, first)
-        if self.first_takes_all(agent):
+        if self.first_takes_all(agent, FAIR_SHARE):
             return 0
         return self.fair_turn_of_all(agent, key, names)
-
-    cdef bint first_takes_all(self, Agent agent) except -1:
-        """Offer the whole agent to the neediest, if that is what comes of its turn.
-
-        Most turns end so; the orders, which only matter for the next in turn, need not be kept.
-        """
-        cdef RoleNode node
-        cdef Subscription leaf
-        cdef int32_t place, bundle
-        cdef bint takes_all
-        if self.tree.drf is None or self.watch is not None or agent.has_shared:
-            return False
-        place = self.tree.drf.first()
-        if place == NONE:
-            return True
-        node = self.tree.nodes[self.tree.drf.labels[place]]
-        if node.drf is None:
-            return False
-        self.sync_leaves(node)
-        leaf = node.at_leaf[node.drf.first()]
-        if self.is_misfit(agent, leaf):
-            return False
-        bundle = self.fair(agent, leaf)
-        takes_all = bundle == agent.bundle.available and self.accepts(agent, leaf, bundle)
-        if takes_all:
-            self.give(agent, leaf, bundle)
-        release(self.bundles, bundle)
-        return takes_all
 
     cdef int fair_turn_of_all(self, Agent agent, uint64_t key, uint64_t names) except -1:
         """Try everybody; `names` are those that headroom leaves, 0 if that does not bind all."""
@@ -636,6 +613,35 @@ cdef class Cycle:
         return False
 
     # Both stages.
+
+    cdef bint first_takes_all(self, Agent agent, int stage) except -1:
+        """Offer the whole agent to the neediest, if that is what comes of its turn.
+
+        Most turns end so; the orders, which only matter for the next in turn, need not be kept.
+        """
+        cdef DRFSorter drf = self.tree.drf if stage == FAIR_SHARE else self.tree.needy
+        cdef RoleNode node
+        cdef Subscription leaf
+        cdef int32_t place, bundle
+        cdef bint takes_all
+        if drf is None or self.watch is not None or agent.has_shared:
+            return False
+        place = drf.first()
+        if place == NONE:
+            return True
+        node = self.tree.nodes[drf.labels[place]]
+        if node.drf is None:
+            return False
+        self.sync_leaves(node)
+        leaf = node.at_leaf[node.drf.first()]
+        if self.is_misfit(agent, leaf):
+            return False
+        bundle = self.fair(agent, leaf) if stage == FAIR_SHARE else self.guaranteed(agent, leaf)
+        takes_all = bundle == agent.bundle.available and self.accepts(agent, leaf, bundle)
+        if takes_all:
+            self.give(agent, leaf, bundle)
+        release(self.bundles, bundle)
+        return takes_all
 
     def misfits(self, Agent agent, Subscription leaf):
         """Return all that rules an offer out (§6.5): capabilities, `CONSTRAINTS` last."""
@@ -797,7 +803,8 @@ cdef class Cycle:
 
     cdef int sync_leaves(self, RoleNode node) except -1:
         """Take over the totals in the sorter of a role's frameworks, once in a cycle."""
-        if node.synced != self.number:
+        # One that has no sibling to compare with is the first whatever its share.
+        if node.synced != self.number and node.n_active > 1:
             node.drf.sync()
             node.synced = self.number
         return 0

@@ -16,7 +16,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport Bundles
+from allocator.engine._bundles cimport Bundles, release, retained
 from allocator.sorter._siblings cimport NONE
 
 from collections import Counter
@@ -66,7 +66,7 @@ cdef class Filters:
         index = self.batch_for(end)  # the last that can fail: no batch without filters remains
         slot = slot_for(table, agent)
         table.slots[slot].agent = agent
-        table.slots[slot].bundle = bundles.retained_bundle(bundle)
+        table.slots[slot].bundle = retained(bundles, bundle)
         table.slots[slot].batch = index
         table.n_held += 1
         batch = &self.batches[index]
@@ -153,7 +153,7 @@ cdef class Filters:
                     self.leave(gone.slots[i].batch)
             for i in range(gone.capacity):
                 if gone.slots[i].agent != NONE:
-                    bundles.release_bundle(gone.slots[i].bundle)
+                    release(bundles, gone.slots[i].bundle)
         finally:
             PyMem_Free(gone.slots)
         return gone.n_held
@@ -292,7 +292,7 @@ cdef class Filters:
         self.on_agent[gone.agent] -= 1
         self.n_held -= 1
         self.leave(gone.batch)
-        return bundles.release_bundle(gone.bundle)
+        return release(bundles, gone.bundle)
 
     cdef void leave(self, int32_t batch) noexcept:
         """Count one filter of a batch less, which is in no table any more (F2)."""

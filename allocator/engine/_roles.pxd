@@ -15,6 +15,9 @@ cdef enum:
     CHILDREN_NEED       # Σ NEED of its children
     CHILDREN_GUARANTEE  # Σ what its children are guaranteed, by themselves or by theirs
     N_SUMS
+    GUARANTEE = N_SUMS  # what its quota guarantees, 0 where nothing
+    LIMIT               # what its quota allows at most, INT64_MAX where nothing is limited
+    N_ROWS
 
 
 cdef class RoleNode:
@@ -32,10 +35,14 @@ cdef class RoleNode:
     cdef int32_t n_reserving       # agents with anything reserved to exactly this role (R1)
     cdef Bundles bundles           # tells the columns
     cdef Py_ssize_t stride         # of the rows
-    cdef int64_t *rows             # (N_SUMS, stride) the sums
-    cdef int64_t *guarantee        # (stride,) 0 where nothing is guaranteed; NULL without a quota
-    cdef int64_t *limit            # (stride,) INT64_MAX where there is none; NULL without a quota
+    cdef int64_t *rows             # (N_ROWS, stride) the sums, and the quota
+    cdef int64_t *guarantee        # (stride,) the row GUARANTEE; NULL without a quota
+    cdef int64_t *limit            # (stride,) the row LIMIT; NULL without a quota
     cdef bint is_unmet             # whether an amount that it is guaranteed is not consumed
+    cdef int32_t leaf              # its leaf in `RoleTree.drf`,
+    cdef int64_t leaf_shape        # good while this is that sorter's `shape`
+    cdef int32_t needy_leaf        # its leaf in `RoleTree.needy`,
+    cdef int64_t needy_shape       # good while this is that sorter's `shape`
     cdef int64_t synced            # number of the last cycle that `drf` took over the totals for
     cdef bint in_needy             # whether it is active in `RoleTree.needy` (R6)
     cdef dict copies               # (sum, agent id, identity) -> copies of a shared entry held here
@@ -64,6 +71,8 @@ cdef class RoleTree:
     cdef readonly int64_t n_met    # grows when a name is no longer required
 
     cdef int fit_columns(self) except -1
+    cdef int32_t leaf_of(self, RoleNode node) except -1
+    cdef int32_t needy_leaf_of(self, RoleNode node) except -1
     cdef RoleTree copy_for(self, Bundles bundles)
     cdef int adopt(
         self, RoleNode node, str framework, object subscription, int32_t leaf

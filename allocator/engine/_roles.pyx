@@ -50,12 +50,11 @@ cdef class RoleNode:
         self.weight = DEFAULT_WEIGHT
         self.quota = NO_QUOTA
         self.bundles = bundles
+        self.leaf_shape = self.needy_shape = -1
         self.fit_columns()
 
     def __dealloc__(self):
         PyMem_Free(self.rows)
-        PyMem_Free(self.guarantee)
-        PyMem_Free(self.limit)
 
     # Looking.
 
@@ -126,7 +125,7 @@ cdef class RoleNode:
         cdef int64_t *rows
         if stride == self.stride:
             return 0
-        rows = <int64_t *>PyMem_Calloc(N_SUMS * stride, sizeof(int64_t))
+        rows = <int64_t *>PyMem_Calloc(N_ROWS * stride, sizeof(int64_t))
         if rows == NULL:
             raise MemoryError
         for sum in range(N_SUMS if self.stride else 0):
@@ -139,25 +138,20 @@ cdef class RoleNode:
 
     cdef int store_quota(self, object quota) except -1:
         """Take a quota over into rows; its names have columns. O(columns)."""
-        cdef int64_t *guarantee = NULL
-        cdef int64_t *limit = NULL
         cdef Py_ssize_t column
-        if quota is not NO_QUOTA:
-            guarantee = <int64_t *>PyMem_Calloc(self.stride, sizeof(int64_t))
-            limit = <int64_t *>PyMem_Calloc(self.stride, sizeof(int64_t))
-            if guarantee == NULL or limit == NULL:
-                PyMem_Free(guarantee)
-                PyMem_Free(limit)
-                raise MemoryError
-            for column in range(self.stride):
-                limit[column] = INT64_MAX
-            for name, milli in quota.guarantee.items():
-                guarantee[self.bundles.column(name)] = milli
-            for name, milli in quota.limit.items():
-                limit[self.bundles.column(name)] = milli
-        PyMem_Free(self.guarantee)
-        PyMem_Free(self.limit)
-        self.guarantee, self.limit, self.quota = guarantee, limit, quota
+        self.quota = quota
+        self.guarantee = self.limit = NULL
+        if quota is NO_QUOTA:
+            return 0
+        self.guarantee = self.rows + GUARANTEE * self.stride
+        self.limit = self.rows + LIMIT * self.stride
+        for column in range(self.stride):
+            self.guarantee[column] = 0
+            self.limit[column] = INT64_MAX
+        for name, milli in quota.guarantee.items():
+            self.guarantee[self.bundles.column(name)] = milli
+        for name, milli in quota.limit.items():
+            self.limit[self.bundles.column(name)] = milli
         return 0
 
     cdef bint falls_short(self) noexcept:
@@ -364,6 +358,12 @@ cdef class RoleTree:
             self.needy.update_weight(path, weight)
         self.prune(node)
 
+    def set_times_allocated(self, numbers):
+        """Set the number of times allocated of roles, as `Sorter.set_times_allocated` does."""
+        self.sorter.set_times_allocated(numbers)
+        if self.needy is not None:
+            self.needy.set_times_allocated(numbers)
+
     def set_quota(self, str path, object quota):
         """Replace the quota of `path`; `NO_QUOTA` removes it. O(depth × names)."""
         cdef RoleNode node = self.ensure(path)
@@ -470,12 +470,25 @@ cdef class RoleTree:
 
     cdef int account(self, RoleNode node, const int64_t *change, int64_t times) except -1:
         """Add unshared amounts to a role's leaf in the compiled sorters. O(depth × columns)."""
-        self.drf.add_row(
-            self.drf.leaf_of(node.path), change, self.bundles.n_columns, times)
+        self.drf.add_row(self.leaf_of(node), change, self.bundles.n_columns, times)
         if self.needy is not None:
             self.needy.add_row(
-                self.needy.leaf_of(node.path), change, self.bundles.n_columns, times)
+                self.needy_leaf_of(node), change, self.bundles.n_columns, times)
         return 0
+
+    cdef int32_t leaf_of(self, RoleNode node) except -1:
+        """Return a role's leaf in `drf`. O(1)."""
+        if node.leaf_shape != self.drf.shape:
+            node.leaf = self.drf.leaf_of(node.path)
+            node.leaf_shape = self.drf.shape
+        return node.leaf
+
+    cdef int32_t needy_leaf_of(self, RoleNode node) except -1:
+        """Return a role's leaf in `needy`. O(1)."""
+        if node.needy_shape != self.needy.shape:
+            node.needy_leaf = self.needy.leaf_of(node.path)
+            node.needy_shape = self.needy.shape
+        return node.needy_leaf
 
     cdef int refresh_need(self, RoleNode node, Py_ssize_t column) except -1:
         """Restore R4 for one name at a node whose children are right already. O(1)."""
@@ -535,10 +548,7 @@ cdef class RoleTree:
                 self.leaving.append(node)
                 return 0
             node.in_needy = wanted
-            if wanted:
-                self.needy.activate(node.path)
-            else:
-                self.needy.deactivate(node.path)
+            self.needy.activate_leaf(self.needy_leaf_of(node), wanted)
         return 0
 
     cdef int leave_needy(self) except -1:
@@ -555,6 +565,8 @@ cdef class RoleTree:
         if self.drf is None or bool(self.n_guarantees) == (self.needy is not None):
             return 0
         self.needy = self.drf.copy(self.totals) if self.n_guarantees else None
+        for node in self.nodes.values():
+            node.needy_shape = -1  # what was looked up belongs to another sorter
         for node in self.nodes.values():
             # As in the sorter that it is a copy of.
             node.in_needy = self.needy is not None and node.n_active > 0

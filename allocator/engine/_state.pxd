@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from allocator.engine._bundles cimport Bundles
+from allocator.engine._bundles cimport Bundles, Several
 from allocator.engine._filters cimport Filters
 from allocator.engine._intmap cimport IntMap
 from allocator.engine._roles cimport RoleNode, RoleTree
@@ -186,6 +186,19 @@ cdef class State:
     cdef int touch_quotas(self) except -1
     cdef int mark_dirty(self, Agent agent) except -1
     cdef int mark_reopened(self, uint64_t pair) except -1
+
+    cdef Agent new_agent(
+        self, str id, object hostname, object attributes, object capabilities, object region,
+        object zone, int32_t bundle
+    )
+    cdef int use_bundle(self, str id, str role, Agent agent, int32_t bundle) except -1
+    cdef int fill(
+        self, Several found, int32_t common, const int64_t[:, :] amounts, list names
+    ) except -1
+    cdef int check_used(self, list ids, Several totals, Several used) except -1
+    cdef int check_fit_together(
+        self, Several gained, list lost, const int64_t *sums
+    ) except -1
 
     cdef object adopt_framework(self, object framework)
     cdef int adopt_arrays(self, State original) except -1

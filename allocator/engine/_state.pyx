@@ -32,10 +32,10 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport NOTHING, Bundles
+from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
 from allocator.engine._filters cimport Filters
 from allocator.engine._intmap cimport IntMap, clear, copy_to, drop, get, put, reserve_one
-from allocator.engine._references cimport release, retained
+from allocator.engine._order cimport hash_of
 from allocator.engine._roles cimport (
     ALLOCATED,
     CONSUMED,
@@ -50,10 +50,10 @@ from allocator.sorter._siblings cimport NONE
 from copy import copy
 from typing import NamedTuple
 
-from allocator.engine._order import hash64
+from allocator.engine.inputs import check_contained
 from allocator.engine.offers import offer_number
 from allocator.errors import InvalidValue, OfferGone, ResourceError
-from allocator.resources import EMPTY, Quantities
+from allocator.resources import EMPTY, Quantities, Resources
 from allocator.resources.quantities import over_large
 from allocator.sorter import Totals
 
@@ -346,10 +346,19 @@ cdef class State:
         cdef Agent agent
         try:
             self.check_fit(bundle, self.total_row)
-        except ResourceError:
+            agent = self.new_agent(
+                id, hostname, attributes, capabilities, region, zone, bundle)
+        finally:
             release(self.bundles, bundle)
-            raise
-        agent = Agent.__new__(Agent)
+        self.set_active(agent, active)
+        return agent
+
+    cdef Agent new_agent(
+        self, str id, object hostname, object attributes, object capabilities, object region,
+        object zone, int32_t bundle
+    ):
+        """Take in an active agent whose total is known to fit. O(columns)."""
+        cdef Agent agent = Agent.__new__(Agent)
         agent.id = id
         agent.hostname = hostname
         agent.attributes = attributes
@@ -357,11 +366,11 @@ cdef class State:
         agent.region = region
         agent.zone = zone
         agent.bundles = self.bundles
-        agent.id_hash = hash64(id)
+        agent.id_hash = hash_of(id)
         agent.first_holding = NONE
-        agent.bundle.total = bundle
+        agent.bundle.total = retained(self.bundles, bundle)
         agent.bundle.available = retained(self.bundles, bundle)
-        agent.active = active
+        agent.active = True
         self.note_total(agent)
         self.admit(agent)
         agent.index = take_place(self.agents_at, self.free_agents, agent)
@@ -722,10 +731,10 @@ cdef class State:
         if not (lost or gained):
             return 0
         if self.tree.drf is not None:
-            self.tree.drf.change_shared(self.tree.drf.leaf_of(node.path), agent.id, lost, gained)
+            self.tree.drf.change_shared(self.tree.leaf_of(node), agent.id, lost, gained)
         if self.tree.needy is not None:
             self.tree.needy.change_shared(
-                self.tree.needy.leaf_of(node.path), agent.id, lost, gained)
+                self.tree.needy_leaf_of(node), agent.id, lost, gained)
         if node.drf is not None:
             node.drf.change_shared(leaf.leaf, agent.id, lost, gained)
         return 0
@@ -1190,11 +1199,20 @@ cdef class State:
 
     # Frameworks that use something before they are added.
 
-    def use(self, object framework, str role, Agent agent, object resources):
-        """Enter what a known framework uses on an agent. O(entries)."""
+    def use(self, str framework, str role, Agent agent, object resources):
+        """Enter what a framework, added or not, uses on an agent. O(entries)."""
         cdef int32_t bundle = self.bundle_of(resources)
-        self.hold(self.subscription(framework, role), agent, bundle, False, True)
+        self.use_bundle(framework, role, agent, bundle)
         release(self.bundles, bundle)
+
+    cdef int use_bundle(self, str id, str role, Agent agent, int32_t bundle) except -1:
+        """Do as `use` for a bundle."""
+        framework = self.frameworks.get(id)
+        if framework is None:
+            self.expect(id, agent, role, self.bundles.value(bundle))
+        else:
+            self.hold(self.subscription(framework, role), agent, bundle, False, True)
+        return 0
 
     def restore_use(self, object framework, str role, Agent agent, object resources):
         """Do as `use` where it may be more than the agent has; `refresh_agent` comes after."""
@@ -1239,6 +1257,143 @@ cdef class State:
                 bundle = self.bundle_of(resources)
                 self.hold(self.subscription(framework, role), agent, bundle, False, False)
                 release(self.bundles, bundle)
+
+    # Many at once.
+
+    def several(self, object each, Py_ssize_t n):
+        """Return the bundles of n values: of `Resources`, of a list of n, or of `Columns`.
+
+        O(n × columns); raises `ResourceError` where amounts do not go together.
+        """
+        cdef Several found = Several(self.bundles, n)
+        cdef int32_t bundle
+        cdef Py_ssize_t i
+        if isinstance(each, list):
+            for i in range(n):
+                found.numbers[i] = self.bundle_of((<list>each)[i])
+        elif isinstance(each, Resources):
+            bundle = self.bundle_of(each)
+            for i in range(n):
+                found.numbers[i] = retained(self.bundles, bundle)
+            release(self.bundles, bundle)
+        else:
+            common, names, amounts = each
+            bundle = self.bundle_of(common)
+            try:
+                self.fill(found, bundle, amounts, names)
+            finally:
+                release(self.bundles, bundle)
+        return found
+
+    cdef int fill(
+        self, Several found, int32_t common, const int64_t[:, :] amounts, list names
+    ) except -1:
+        """Put in what is `common` to all with amounts of their own of some more names."""
+        cdef Bundles bundles = self.bundles
+        cdef list columns = [bundles.column(name) for name in names]
+        cdef int32_t rest = bundles.bundles[common].rest
+        cdef Py_ssize_t i, j, column
+        self.fit_columns()
+        memcpy(self.change_row, bundles.row(common), self.stride * sizeof(int64_t))
+        for i in range(found.n):
+            for j in range(len(columns)):
+                column = columns[j]
+                self.change_row[column] = amounts[i, j]
+            found.numbers[i] = bundles.of_row(self.change_row, rest)
+        return 0
+
+    def add_agents(
+        self, list ids, list hostnames, list attributes, object capabilities, object region,
+        object zone, Several totals, object users
+    ):
+        """Take in agents with what is in use of each, all or none.
+
+        Parameters
+        ----------
+        ids, hostnames, attributes : list
+            Of n agents that are not there yet.
+        capabilities, region, zone
+            Of each of them.
+        totals : Several
+        users : tuple or None
+            Frameworks and roles, a list each, and the `Several` that they use; None if nobody
+            uses anything.
+
+        Raises
+        ------
+        ResourceError
+            More is in use than there is, or the totals are over-large.
+            O(n × (columns × depth + log siblings)).
+        """
+        cdef Several used
+        cdef list frameworks, roles
+        cdef list agents = []
+        cdef Py_ssize_t i
+        if users is not None:
+            frameworks, roles, used = users
+            self.check_used(ids, totals, used)
+            self.check_fit_together(used, None, self.in_use_row)
+        self.check_fit_together(totals, None, self.total_row)
+        for i in range(totals.n):
+            agents.append(self.new_agent(
+                ids[i], hostnames[i], attributes[i], capabilities, region, zone,
+                totals.numbers[i]))
+            if users is not None and used.numbers[i] != NOTHING:
+                self.use_bundle(frameworks[i], roles[i], agents[i], used.numbers[i])
+        self.publish_agents(agents)
+
+    def update_agents(self, list agents, Several totals):
+        """Replace the totals of agents, all or none.
+
+        O(n × columns); raises `ResourceError` if they are over-large.
+        """
+        cdef Py_ssize_t i
+        cdef Agent agent
+        self.check_fit_together(totals, agents, self.total_row)
+        for i in range(totals.n):
+            agent = agents[i]
+            if totals.numbers[i] != agent.bundle.total:
+                self.replace_total(agent, retained(self.bundles, totals.numbers[i]))
+            self.mark_dirty(agent)
+        self.publish_agents(agents)
+
+    cdef int check_used(self, list ids, Several totals, Several used) except -1:
+        """Refuse use of more than an agent has; several may use one copy of a shared entry."""
+        cdef Py_ssize_t i
+        for i in range(totals.n):
+            if self.is_shared(used.numbers[i]) or not self.bundles.covers(
+                    totals.numbers[i], used.numbers[i]):
+                check_contained(
+                    f"agent {ids[i]!r} uses more than it has",
+                    self.bundles.value(totals.numbers[i]), self.bundles.value(used.numbers[i]))
+        return 0
+
+    cdef int check_fit_together(
+        self, Several gained, list lost, const int64_t *sums
+    ) except -1:
+        """Refuse what would take a sum over all agents beyond int64, one after the other.
+
+        `lost` has the agents whose totals are replaced, None if none are. O(n × columns).
+        """
+        cdef const int64_t *whole
+        cdef Py_ssize_t i, column
+        cdef int64_t *together = <int64_t *>grown(NULL, self.stride * sizeof(int64_t))
+        cdef Agent agent
+        try:
+            memcpy(together, sums, self.stride * sizeof(int64_t))
+            for i in range(gained.n):
+                if lost is not None:
+                    agent = lost[i]
+                    whole = self.bundles.whole(agent.bundle.total, self.whole_row)
+                    for column in range(self.bundles.n_columns):
+                        together[column] -= whole[column]
+                self.check_fit(gained.numbers[i], together)
+                whole = self.bundles.whole(gained.numbers[i], self.whole_row)
+                for column in range(self.bundles.n_columns):
+                    together[column] += whole[column]
+        finally:
+            PyMem_Free(together)
+        return 0
 
     # Copying.
 

@@ -26,6 +26,7 @@ from allocator.engine.inputs import (
     FRAMEWORK_CAPABILITIES,
     MinimumLike,
     Used,
+    check_contained,
     read_attributes,
     read_capabilities,
     read_count,
@@ -41,6 +42,17 @@ from allocator.engine.inputs import (
     read_words,
 )
 from allocator.engine.maintenance import Maintenance
+from allocator.engine.many import (
+    EachLike,
+    UsedLike,
+    check_length,
+    read_each,
+    read_each_attributes,
+    read_each_roles,
+    read_ids,
+    read_used_by,
+    repeated,
+)
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
 from allocator.engine.offers import Offer, Offers, offer_number
 from allocator.engine.quota import NO_QUOTA, Quota, check_quota
@@ -77,7 +89,6 @@ from allocator.sorter import (
     Sorter,
     Totals,
 )
-
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -247,12 +258,12 @@ class Allocator:
         -----
         O(entries + used), however many agents, frameworks and roles there are.
         """
-        read_id("agent", id)
+        id = read_id("agent", id)
         if id in self._state.agents:
             raise DuplicateAgent(f"there is an agent {id!r} already")
         total = Resources(resources)
         in_use = read_used("framework", used)
-        _check_contained(f"agent {id!r} uses more than it has", total, in_use)
+        check_contained(f"agent {id!r} uses more than it has", total, _together(in_use))
         agent = self._state.add_agent(
             id,
             total,
@@ -298,6 +309,113 @@ class Allocator:
         agent.capabilities = can
         self._state.touch_agent(agent)
 
+    def add_agents(
+        self,
+        ids: Iterable[str],
+        resources: EachLike,
+        *,
+        hostnames: Iterable[str] | None = None,
+        attributes: object = None,
+        capabilities: Iterable[str] = DEFAULT_CAPABILITIES,
+        region: str | None = None,
+        zone: str | None = None,
+        used: UsedLike | None = None,
+    ) -> None:
+        """Add many agents, all or none; what differs from one to the other is given as columns.
+
+        Parameters
+        ----------
+        ids : sequence of n str
+        resources : resources, mapping with columns, or list of n Resources
+            What each has in all: one value for all; or a mapping in which arrays, lists or tuples
+            of n amounts stand for plain scalars, each agent's own, beside what all have alike.
+        hostnames : sequence of n str, optional
+            The ids if not given.
+        attributes : mapping, or list of n, optional
+        capabilities : iterable of str
+            Of each.
+        region, zone : str, optional
+            Of each.
+        used : mapping, optional
+            `framework` and `role`, one text for all or n of them, and `resources`, in the forms
+            above: what is in use of each agent.
+
+        Raises
+        ------
+        DuplicateAgent, InvalidValue, InvalidRole, ResourceError
+            As by `add_agent`, or something is not n long; no agent is added then.
+
+        Notes
+        -----
+        O(n × (names × depth + log frameworks)): some ten times faster than as many calls.
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> used = {"framework": ["spark", "flink"], "role": "*", "resources": "cpus:1"}
+        >>> engine.add_agents(["a1", "a2"], {"cpus": [8, 4.5], "ports": "[1-9]"}, used=used)
+        >>> print(engine.agent("a2").available)
+        cpus:3.5;ports:[1-9]
+        """
+        named = read_ids("agent", ids)
+        n = len(named)
+        for id in self._state.agents.keys() & named:
+            raise DuplicateAgent(f"there is an agent {id!r} already")
+        for id in repeated(named):
+            raise DuplicateAgent(f"agent {id!r} is there twice")
+        hosts = named if hostnames is None else read_ids("host", hostnames)
+        check_length("agents", "hostnames", hosts, n)
+        totals = read_each("agents", resources, n)
+        users = read_used_by(used, n)
+        known = read_each_attributes(attributes, n)
+        can = read_capabilities("agent", capabilities, AGENT_CAPABILITIES)
+        at = read_name("region", region), read_name("zone", zone)
+        state = self._state
+        state.add_agents(
+            named,
+            hosts,
+            known,
+            can,
+            *at,
+            state.several(totals, n),
+            users and (users.frameworks, users.roles, state.several(users.resources, n)),
+        )
+        self._recovery.agent_added(len(state.agents))
+
+    def update_agents(self, ids: Iterable[str], resources: EachLike) -> None:
+        """Replace the totals of many agents, all or none, as `update_agent` does for each.
+
+        Parameters
+        ----------
+        ids : sequence of n str
+        resources : resources, mapping with columns, or list of n Resources
+            As in `add_agents`.
+
+        Raises
+        ------
+        UnknownAgent, InvalidValue, ResourceError
+            As by `update_agent`, or something is not n long, or an agent is there twice. Nothing
+            changes then.
+
+        Notes
+        -----
+        O(n × names).
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.add_agents(["a1", "a2"], "cpus:8")
+        >>> engine.update_agents(["a1", "a2"], {"cpus": [16, 8], "mem": 1024})
+        >>> print(engine.agent("a1").total)
+        cpus:16;mem:1024
+        """
+        named = read_ids("agent", ids)
+        agents = [self._agent(id) for id in named]
+        for id in repeated(named):
+            raise InvalidValue(f"agent {id!r} is there twice")
+        totals = read_each("agents", resources, len(named))
+        self._state.update_agents(agents, self._state.several(totals, len(named)))
+
     def add_resources(self, id: str, resources: ResourcesLike, used: Used | None = None) -> None:
         """Add what a resource provider brings to an agent. O(entries + used).
 
@@ -310,7 +428,7 @@ class Allocator:
         agent = self._agent(id)
         added = Resources(resources)
         in_use = read_used("framework", used)
-        _check_contained(f"agent {id!r} uses more than was added", added, in_use)
+        check_contained(f"agent {id!r} uses more than was added", added, _together(in_use))
         self._state.change_total(agent, agent.total + added)
         self._use(agent, in_use)
 
@@ -381,7 +499,7 @@ class Allocator:
         -----
         O(roles + used).
         """
-        read_id("framework", id)
+        id = read_id("framework", id)
         if id in self._state.frameworks:
             raise DuplicateFramework(f"there is a framework {id!r} already")
         subscribed = read_roles(roles)
@@ -394,11 +512,62 @@ class Allocator:
             constraints=read_constraints(constraints),
         )
         more = self._not_yet_known(id, read_used("agent", used))
-        self._state.frameworks[id] = framework
-        self._state.subscribe(framework, subscribed, quiet)
-        self._state.welcome(framework)
+        self._enter(framework, subscribed, quiet)
         for agent, role, resources in more:
-            self._state.use(framework, role, agent, resources)
+            self._state.use(id, role, agent, resources)
+
+    def add_frameworks(
+        self,
+        ids: Iterable[str],
+        roles: Iterable[str] | Sequence[Sequence[str]] = ("*",),
+        *,
+        active: bool = True,
+        suppressed: Iterable[str] = (),
+        capabilities: Iterable[str] = (),
+        min_allocatable: MinimumLike = None,
+        constraints: object = None,
+    ) -> None:
+        """Subscribe many frameworks that are alike, all or none.
+
+        Parameters
+        ----------
+        ids : sequence of n str
+        roles : iterable of str, or list of n lists of str
+            The roles of all, or those of each.
+        active, suppressed, capabilities, min_allocatable, constraints
+            Of each, as in `add_framework`.
+
+        Raises
+        ------
+        DuplicateFramework, InvalidRole, InvalidValue, ConstraintError, UnknownRole
+            As by `add_framework`, or the list of roles is not n long; none is added then.
+
+        Notes
+        -----
+        O(n × roles).
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.add_frameworks(["spark", "flink"], [["eng/batch"], ["eng/batch", "eng/stream"]])
+        >>> engine.framework("flink").roles
+        ('eng/batch', 'eng/stream')
+        """
+        named = read_ids("framework", ids)
+        for id in self._state.frameworks.keys() & named:
+            raise DuplicateFramework(f"there is a framework {id!r} already")
+        for id in repeated(named):
+            raise DuplicateFramework(f"framework {id!r} is there twice")
+        subscribed = read_each_roles(roles, len(named))
+        pairs = list(zip(named, subscribed, strict=True))
+        quiet = [read_suppressed(id, suppressed, own) for id, own in pairs]
+        can = read_capabilities("framework", capabilities, FRAMEWORK_CAPABILITIES)
+        minimum, wanted = read_minimum(min_allocatable), read_constraints(constraints)
+        for (id, own), silent in zip(pairs, quiet, strict=True):
+            framework = Framework(
+                id, active=bool(active), capabilities=can, minimum=minimum, constraints=wanted
+            )
+            self._enter(framework, own, silent)
 
     def update_framework(
         self,
@@ -511,9 +680,34 @@ class Allocator:
         InvalidValue
             The weight is not a finite number above 0. O(log siblings).
         """
-        validate_role(role)
-        number = read_number(f"the weight of role {role!r}", weight, least=0, open_end=True)
-        self._state.tree.set_weight(role, number)
+        self.set_weights({validate_role(role): weight})
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Weigh many roles, each as `set_weight` does, all or none.
+
+        Raises
+        ------
+        InvalidRole
+        InvalidValue
+            A weight is not a finite number above 0. O(n × log siblings).
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.set_weights({"eng": 2.0, "ops": 0.5})
+        >>> engine.role("ops").weight
+        0.5
+        """
+        if not isinstance(weights, Mapping):
+            raise InvalidValue(f"weights map roles to numbers, not {weights!r}")
+        read = {
+            validate_role(role): read_number(
+                f"the weight of role {role!r}", weight, least=0, open_end=True
+            )
+            for role, weight in weights.items()
+        }
+        for role, number in read.items():
+            self._state.tree.set_weight(role, number)
         self._state.changed = True
 
     def set_quota(
@@ -539,16 +733,39 @@ class Allocator:
         QuotaError
             A guarantee above a limit on its path, or children's above their parent's.
         """
-        validate_role(role)
-        quota = _read_quota(guarantee, limit)
-        check_quota(self._state.tree, role, quota)
-        self._state.tree.set_quota(role, quota)
-        self._state.touch_all()
+        self._set_quotas({validate_role(role): _read_quota(guarantee, limit)})
+
+    def set_quotas(self, quotas: Mapping[str, Mapping[str, QuantitiesLike | None]]) -> None:
+        """Replace the quotas of many roles, all or none; empty ones are none.
+
+        They are judged by how all fit together in the end, whatever the order.
+
+        Parameters
+        ----------
+        quotas : mapping
+            role → `{"guarantee": …, "limit": …}`, each as in `set_quota`.
+
+        Raises
+        ------
+        InvalidValue, InvalidRole, ResourceError, QuotaError
+
+        Notes
+        -----
+        O(n × depth × names), and the subtree of each limit.
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.set_quota("eng", guarantee="cpus:4")
+        >>> engine.set_quotas({"eng/web": {"guarantee": "cpus:6"}, "eng": {"guarantee": "cpus:8"}})
+        >>> print(engine.role("eng/web").quota.guarantee)
+        cpus:6
+        """
+        self._set_quotas(_read_quotas(quotas))
 
     def remove_quota(self, role: str) -> None:
         """Remove a role's quota, if it has one; raises `InvalidRole`, `QuotaError`."""
-        validate_role(role)
-        if self._state.tree.get(role) is not None:
+        if self._state.tree.get(validate_role(role)) is not None:
             self.set_quota(role)
 
     def set_whitelist(self, hostnames: Iterable[str] | None) -> None:
@@ -725,9 +942,7 @@ class Allocator:
     def release(self, framework: Offers) -> None: ...
 
     @overload
-    def release(
-        self, framework: str, agent: str, role: str, resources: ResourcesLike
-    ) -> None: ...
+    def release(self, framework: str, agent: str, role: str, resources: ResourcesLike) -> None: ...
 
     def release(
         self,
@@ -1166,6 +1381,14 @@ class Allocator:
         leaves = (holding.subscription for holding in held)
         return {leaf.framework.id for leaf in leaves if leaf.framework.active}
 
+    def _enter(
+        self, framework: Framework, subscribed: tuple[str, ...], quiet: tuple[str, ...]
+    ) -> None:
+        """Take in a framework with what its agents said that it uses."""
+        self._state.frameworks[framework.id] = framework
+        self._state.subscribe(framework, subscribed, quiet)
+        self._state.welcome(framework)
+
     def _settle(self, framework: Framework) -> None:
         for leaf in list(framework.subscriptions.values()):
             self._state.settle(leaf)
@@ -1178,11 +1401,7 @@ class Allocator:
     def _use(self, agent: Agent, in_use: list[tuple[str, str, Resources]]) -> None:
         """Enter what frameworks use on an agent that was just added."""
         for id, role, resources in in_use:
-            framework = self._state.frameworks.get(id)
-            if framework is None:
-                self._state.expect(id, agent, role, resources)
-            else:
-                self._state.use(framework, role, agent, resources)
+            self._state.use(id, role, agent, resources)
 
     def _not_yet_known(
         self, id: str, used: list[tuple[str, str, Resources]]
@@ -1222,8 +1441,10 @@ class Allocator:
     def _replace_quotas(self, quotas: Mapping[str, Quota]) -> None:
         """Set these quotas, judged by how all fit together in the end, not on the way there."""
         tree = self._state.tree
-        for role in quotas:
-            tree.set_quota(role, NO_QUOTA)
+        for role in quotas if len(quotas) > 1 else ():
+            node = tree.get(role)
+            if node is not None and node.quota is not NO_QUOTA:
+                tree.set_quota(role, NO_QUOTA)
         # Parents first: a child is then checked against what stands above it.
         for role in sorted(quotas, key=lambda path: path.count("/")):
             check_quota(tree, role, quotas[role])
@@ -1257,8 +1478,10 @@ def _read_kept(
     resources: ResourcesLike | list[Resources] | None, n: int
 ) -> Resources | list[Resources] | None:
     """Return what is kept of each of n offers, None for all."""
-    if isinstance(resources, list) and resources and all(
-        isinstance(each, Resources) for each in resources
+    if (
+        isinstance(resources, list)
+        and resources
+        and all(isinstance(each, Resources) for each in resources)
     ):
         if len(resources) != n:
             raise InvalidValue(f"{len(resources)} resources for {n} offers")
@@ -1284,18 +1507,13 @@ def _read_quotas(
         raise InvalidValue(f"quotas map roles to guarantees and limits, not {quotas!r}")
     found = {}
     for role, quota in quotas.items():
-        validate_role(role)
+        role = validate_role(role)
         if not isinstance(quota, Mapping) or not quota.keys() <= {"guarantee", "limit"}:
             raise InvalidValue(f"the quota of {role!r} has a guarantee and a limit, not {quota!r}")
         found[role] = _read_quota(quota.get("guarantee"), quota.get("limit"))
     return found
 
 
-def _check_contained(what: str, total: Resources, in_use: list[tuple[str, str, Resources]]) -> None:
-    used = EMPTY
-    for _, _, resources in in_use:
-        used += resources
-    # Several may use one copy of a shared entry.
-    single = Resources(entry.replace(copies=1) for entry in used.shared())
-    if not total >= used.nonshared() + single:
-        raise ResourceError(f"{what}: {used} of {total}")
+def _together(in_use: list[tuple[str, str, Resources]]) -> Resources:
+    """Return all that is in use."""
+    return sum((resources for _, _, resources in in_use), EMPTY)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from allocator.engine.frameworks import Minimum
-from allocator.errors import InvalidValue, UnknownRole
+from allocator.errors import InvalidValue, ResourceError, UnknownRole
 from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
 from allocator.resources.fixed import shown
 from allocator.roles import validate_role
@@ -50,7 +50,7 @@ def read_id(kind: str, value: object) -> str:
     """Return an agent's or framework's id; raises `InvalidValue` unless it is non-empty text."""
     if not isinstance(value, str) or not value:
         raise InvalidValue(f"{kind} id {value!r}: an id is non-empty text")
-    return value
+    return str.__str__(value)  # of a subclass, its text
 
 
 def read_number(what: str, value: object, *, least: float, open_end: bool = False) -> float:
@@ -85,7 +85,7 @@ def read_name(what: str, value: object) -> str | None:
     """Return text or None; raises `InvalidValue` for anything else."""
     if value is not None and not isinstance(value, str):
         raise InvalidValue(f"{what} is text or None, not {shown(value)}")
-    return value
+    return None if value is None else str.__str__(value)
 
 
 def read_words(what: str, words: Iterable[str]) -> tuple[str, ...]:
@@ -133,15 +133,22 @@ def read_used(what: str, used: Used | None) -> list[tuple[str, str, Resources]]:
         raise InvalidValue(f"used is a mapping of {what} to role to resources, not {used!r}")
     found = []
     for id, by_role in used.items():
-        read_id(what, id)
+        id = read_id(what, id)
         if not isinstance(by_role, Mapping):
             raise InvalidValue(f"used: {id!r} maps roles to resources, not {by_role!r}")
         for role, given in by_role.items():
             resources = Resources(given)
-            validate_role(role)
+            role = validate_role(role)
             if resources:
                 found.append((id, role, resources))
     return found
+
+
+def check_contained(what: str, total: Resources, used: Resources) -> None:
+    """Refuse use of more than there is; several may use one copy of a shared entry."""
+    single = Resources(entry.replace(copies=1) for entry in used.shared())
+    if not total >= used.nonshared() + single:
+        raise ResourceError(f"{what}: {used} of {total}")
 
 
 def read_minimum(given: MinimumLike) -> Minimum | dict[str, Minimum] | None:

@@ -89,12 +89,12 @@ class Offers(Sequence[Offer]):
         return self
 
     @overload
-    def __getitem__(self, index: SupportsIndex) -> Offer: ...
+    def __getitem__(self, index: int) -> Offer: ...
 
     @overload
     def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Offers: ...
 
-    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | NDArray[Any]) -> Any:
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> Any:
         """Return one offer, or a selection of them as `Offers`.
 
         Raises

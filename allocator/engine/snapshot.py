@@ -157,7 +157,7 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
         state.add_filter(leaf, agent, refused, now + seconds)
     for path, role in body["roles"].items():
         state.tree.nodes[path].sorter.set_times_allocated(role["times_allocated"])
-    state.tree.sorter.set_times_allocated(body["times_allocated"])
+    state.tree.set_times_allocated(body["times_allocated"])
     state.n_offers_made = read_count("offers_made", body["offers_made"])
     if state.last_open_offer() > state.n_offers_made:
         raise SnapshotError(

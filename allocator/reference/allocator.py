@@ -168,6 +168,50 @@ class Allocator:
             agent.attributes = known
             self._end_filters(agent=id)
 
+    def add_agents(
+        self,
+        ids: Iterable[str],
+        resources: object,
+        *,
+        hostnames: Iterable[str] | None = None,
+        attributes: object = None,
+        capabilities: Iterable[str] = inputs.DEFAULT_AGENT_CAPABILITIES,
+        region: str | None = None,
+        zone: str | None = None,
+        used: object = None,
+    ) -> None:
+        """Add agents one after the other, all or none."""
+        named = inputs.new_ids("agent", ids, self._state.agents)
+        hosts = named if hostnames is None else list(hostnames)
+        totals = inputs.each(resources, len(named))
+        in_use = inputs.each_used(used, len(named))
+        known = inputs.each_attributes(attributes, len(named))
+        if len(hosts) != len(named):
+            raise InvalidValue(f"{len(hosts)} hostnames for {len(named)} agents")
+        trial = self.fork()
+        for place, id in enumerate(named):
+            trial.add_agent(
+                id,
+                totals[place],
+                hostname=hosts[place],
+                attributes=known[place],
+                capabilities=capabilities,
+                region=region,
+                zone=zone,
+                used=in_use[place],
+            )
+        self._take_over(trial)
+
+    def update_agents(self, ids: Iterable[str], resources: object) -> None:
+        """Replace the totals of agents one after the other, all or none."""
+        named = [self._agent(id).id for id in inputs.ids("agent", ids)]
+        if len(set(named)) < len(named):
+            raise InvalidValue(f"an agent is there twice: {named!r}")
+        trial = self.fork()
+        for id, total_of_it in zip(named, inputs.each(resources, len(named)), strict=True):
+            trial.update_agent(id, resources=total_of_it)
+        self._take_over(trial)
+
     def add_resources(self, id: str, resources: ResourcesLike, used: object = None) -> None:
         """Add what a resource provider brings, some of which may be in use."""
         agent = self._agent(id)
@@ -245,6 +289,16 @@ class Allocator:
         for place, held in [*said.items(), *more]:
             self._allocate(place, held)
         state.settle()
+
+    def add_frameworks(
+        self, ids: Iterable[str], roles: Iterable[Any] = ("*",), **described: Any
+    ) -> None:
+        """Add frameworks one after the other, all or none."""
+        named = inputs.new_ids("framework", ids, self._state.frameworks)
+        trial = self.fork()
+        for id, own in zip(named, inputs.each_roles(roles, len(named)), strict=True):
+            trial.add_framework(id, own, **described)
+        self._take_over(trial)
 
     def update_framework(
         self,
@@ -325,13 +379,12 @@ class Allocator:
 
     def set_weight(self, role: str, weight: float) -> None:
         """Weigh a role's subtree."""
-        validate_role(role)
-        number = inputs.number(f"the weight of {role!r}", weight)
-        if number == 0:
-            raise InvalidValue(f"the weight of {role!r} is above 0, not {weight!r}")
-        self._state.weights[role] = number
-        if number == 1.0:
-            del self._state.weights[role]
+        self.set_weights({validate_role(role): weight})
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Weigh the subtrees of roles."""
+        together = {**self._state.weights, **inputs.weights(weights)}
+        self._state.weights = {role: weight for role, weight in together.items() if weight != 1.0}
 
     def set_quota(
         self,
@@ -342,6 +395,10 @@ class Allocator:
         """Replace a role's quota; an empty one is none."""
         validate_role(role)
         self._set_quotas({role: inputs.quota(guarantee, limit)})
+
+    def set_quotas(self, quotas: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the quotas of roles; they must fit together."""
+        self._set_quotas(inputs.quotas(quotas))
 
     def remove_quota(self, role: str) -> None:
         """Remove a role's quota, if it has one."""
@@ -593,6 +650,10 @@ class Allocator:
         return copy.deepcopy(self, {id(self._clock): self._clock})
 
     # What several calls have in common.
+
+    def _take_over(self, trial: Allocator) -> None:
+        """Go on as a fork on which some calls were tried."""
+        self.__dict__.update(trial.__dict__)
 
     def _agent(self, id: str) -> Agent:
         if not isinstance(id, str) or id not in self._state.agents:

@@ -6,10 +6,18 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from allocator.errors import ConstraintError, InvalidValue
+import numpy as np
+
+from allocator.errors import (
+    ConstraintError,
+    DuplicateAgent,
+    DuplicateFramework,
+    InvalidValue,
+)
 from allocator.reference.state import Quota
 from allocator.reference.suitability import Constraint, Constraints, Minimum
 from allocator.resources import Quantities, QuantitiesLike, Resources, read_limits
+from allocator.resources.v1 import is_v1
 from allocator.roles import validate_role
 
 FRAMEWORK_CAPABILITIES = frozenset(
@@ -115,6 +123,100 @@ def used_by(given: object) -> list[tuple[str, str, Resources]]:
         for role, resources in by_role.items():
             found.append((id, validate_role(role), Resources(resources)))
     return [each for each in found if each[2]]
+
+
+def ids(kind: str, given: object) -> list[str]:
+    """Return ids."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidValue(f"{kind} ids are a sequence of texts, not {given!r}")
+    return [id_of(kind, id) for id in given]
+
+
+def new_ids(kind: str, given: object, known: Iterable[str]) -> list[str]:
+    """Return distinct ids, none of which is known already."""
+    found = ids(kind, given)
+    duplicate = DuplicateAgent if kind == "agent" else DuplicateFramework
+    for id in found:
+        if id in known or found.count(id) > 1:
+            raise duplicate(f"{kind} {id!r} is there already, or twice")
+    return found
+
+
+def each(given: Any, n: int) -> list[Resources]:
+    """Return n resources: one for all, n of them, or a mapping with columns."""
+    if isinstance(given, (list, tuple)) and given and all(isinstance(r, Resources) for r in given):
+        return list(_as_long(given, n))
+    if isinstance(given, Mapping) and not is_v1(given):
+        columns = {name: _as_long(value, n) for name, value in given.items() if _is_column(value)}
+        if columns:
+            Resources({**given, **dict.fromkeys(columns, 0)})
+        return [
+            Resources({**given, **{name: column[i] for name, column in columns.items()}})
+            for i in range(n)
+        ]
+    return [Resources(given)] * n
+
+
+def _is_column(value: object) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _as_long(given: Any, n: int) -> Any:
+    if len(given) != n or getattr(given, "ndim", 1) != 1:
+        raise InvalidValue(f"{given!r} is not a sequence of {n}")
+    return given
+
+
+def each_used(given: object, n: int) -> list[dict[str, dict[str, Resources]]]:
+    """Return framework → role → resources of each of n agents."""
+    if given is None:
+        return [{}] * n
+    if not isinstance(given, Mapping) or given.keys() != {"framework", "role", "resources"}:
+        raise InvalidValue(f"used says a framework, a role and resources, not {given!r}")
+    frameworks = _each_text(given["framework"], n)
+    roles = _each_text(given["role"], n)
+    for role in roles:
+        validate_role(role)
+    for framework in frameworks:
+        id_of("framework", framework)
+    used = zip(frameworks, roles, each(given["resources"], n), strict=True)
+    return [{framework: {role: resources}} for framework, role, resources in used]
+
+
+def _each_text(given: Any, n: int) -> Any:
+    if isinstance(given, str):
+        return [given] * n
+    if not isinstance(given, Iterable):
+        raise InvalidValue(f"{given!r} is no text, nor a sequence of texts")
+    return _as_long(list(given), n)
+
+
+def each_attributes(given: object, n: int) -> list[object]:
+    """Return the attributes of each of n agents."""
+    return list(_as_long(given, n)) if isinstance(given, (list, tuple)) else [given] * n
+
+
+def each_roles(given: Any, n: int) -> list[tuple[str, ...]]:
+    """Return the roles of each of n frameworks."""
+    listed = isinstance(given, (list, tuple)) and given
+    if listed and all(isinstance(roles, (list, tuple)) for roles in given):
+        return [role_paths(roles) for roles in _as_long(given, n)]
+    return [role_paths(given)] * n
+
+
+def weights(given: object) -> dict[str, float]:
+    """Return role → weight."""
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"weights map roles to numbers, not {given!r}")
+    return {validate_role(role): weight(role, value) for role, value in given.items()}
+
+
+def weight(role: str, value: object) -> float:
+    """Return a weight: a number above 0."""
+    found = number(f"the weight of {role!r}", value)
+    if found == 0:
+        raise InvalidValue(f"the weight of {role!r} is above 0, not {value!r}")
+    return found
 
 
 def minimum(given: object) -> Minimum | dict[str, Minimum] | None:

@@ -52,6 +52,7 @@ def _read_mapping(amounts: Mapping[Any, Any]) -> Iterator[Entry]:
     for name, amount in amounts.items():
         if not isinstance(name, str) or not is_word(name):
             raise ResourceError(f"{shown(name)} is not a resource name")
+        name = str.__str__(name)  # of a subclass, its text
         try:
             if isinstance(amount, str):
                 kind, value = read_value(amount)

@@ -68,6 +68,7 @@ def read_v1(entry: Mapping[str, Any]) -> Entry:
     name = entry.get("name")
     if not isinstance(name, str) or not name:
         raise ResourceError(f"resource {shown(entry)}: its 'name' must be a non-empty text")
+    name = str.__str__(name)  # of a subclass, its text
     try:
         kind, value = _read_value(entry)
         disk = _read_disk(name, _message(entry, "disk"))

@@ -30,8 +30,18 @@ cdef struct Node:
     Siblings children   # those children with n_active > 0, in order
 
 
+cdef class TotalsRow:
+    cdef object version            # int: `Totals.version` when the amounts were last seen, or None
+    cdef int64_t *amounts          # (n_columns,) totals, 1/1000
+    cdef Py_ssize_t n_columns
+
+    cdef int refresh(self, object totals) except -1
+
+
 cdef class DRFSorter:
     cdef readonly object totals    # Totals: the denominators, perhaps shared with other sorters
+    cdef TotalsRow totals_row      # `totals.row`
+    cdef int64_t shape             # grows when clients come or go: leaves may have moved then
     cdef readonly bint flat        # whether each client is one leaf below the root
 
     # Nodes: parallel arrays of `capacity` records, indexed by node (D6).
@@ -79,6 +89,7 @@ cdef class DRFSorter:
     cdef int change_shared(
         self, int32_t leaf, object agent, object lost, object gained
     ) except -1
+    cdef int activate_leaf(self, int32_t leaf, bint active) except -1
     cdef int reserve_columns(self, Py_ssize_t n_columns) except -1
 
     # Within.

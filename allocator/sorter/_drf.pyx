@@ -62,6 +62,35 @@ cdef dict EMPTY = {}
 
 @cython.final
 @cython.auto_pickle(False)
+cdef class TotalsRow:
+    """Totals by column, made once for all sorters that share them."""
+
+    def __dealloc__(self):
+        PyMem_Free(self.amounts)
+
+    cdef int refresh(self, object totals) except -1:
+        """Take over the totals if they changed. O(k)."""
+        cdef Py_ssize_t column
+        cdef int64_t *amounts
+        if totals.version == self.version:
+            return 0
+        milli = totals.quantities.milli
+        for name in milli:
+            totals.column(name)
+        amounts = <int64_t *>PyMem_Calloc(max(1, len(totals.columns)), sizeof(int64_t))
+        if amounts == NULL:
+            raise MemoryError
+        for name, column in totals.columns.items():
+            amounts[column] = milli.get(name, 0)
+        PyMem_Free(self.amounts)
+        self.amounts = amounts
+        self.n_columns = len(totals.columns)
+        self.version = totals.version
+        return 0
+
+
+@cython.final
+@cython.auto_pickle(False)
 cdef class DRFSorter:
     """Clients by weighted Dominant Resource Fairness, in an order that is kept up to date.
 
@@ -101,6 +130,9 @@ cdef class DRFSorter:
         self.exclude = excluded_names(exclude)
         self.flat = flat
         self.totals = Totals() if totals is None else totals
+        if self.totals.row is None:
+            self.totals.row = TotalsRow()
+        self.totals_row = self.totals.row
         self.version = 0
         self.labels = []
         self.index = {}
@@ -177,6 +209,7 @@ cdef class DRFSorter:
                 node = found
         self.new_leaf(node)
         self.n_clients += 1
+        self.shape += 1
         self.levels = max(self.levels, <int32_t>len(names) + 1)
 
     def remove(self, client):
@@ -192,6 +225,7 @@ cdef class DRFSorter:
         cdef int32_t node = self.leaf_of(client)
         cdef int32_t parent
         self.disturb(NONE)
+        self.shape += 1
         if self.nodes[node].n_active:
             self.set_active(node, False)
         self.withdraw(node)
@@ -212,10 +246,7 @@ cdef class DRFSorter:
         UnknownClient
             If it is not there. O(d log s).
         """
-        cdef int32_t leaf = self.leaf_of(client)
-        if not self.nodes[leaf].n_active:
-            self.disturb(NONE)
-            self.set_active(leaf, True)
+        self.activate_leaf(self.leaf_of(client), True)
 
     def deactivate(self, client):
         """Leave a client out of `sort`; it keeps what it holds.
@@ -225,10 +256,7 @@ cdef class DRFSorter:
         UnknownClient
             If it is not there. O(d log s).
         """
-        cdef int32_t leaf = self.leaf_of(client)
-        if self.nodes[leaf].n_active:
-            self.disturb(NONE)
-            self.set_active(leaf, False)
+        self.activate_leaf(self.leaf_of(client), False)
 
     def update_weight(self, path, weight):
         """Set the weight of a path and thus of its subtree, also for a path yet to come.
@@ -442,29 +470,26 @@ cdef class DRFSorter:
         Nothing is recomputed for a name that nobody holds or that does not count.
         """
         cdef int32_t column
-        cdef int64_t total
         cdef bint stale = False
-        cdef dict columns
         version = self.totals.version
         if version == self.version:
             return 0
-        columns = self.totals.columns
-        milli = self.totals.quantities.milli
-        for name in milli:
-            self.totals.column(name)
-        self.reserve_columns(len(columns))
-        for name, column in columns.items():
-            total = milli.get(name, 0)
-            if (total != self.amounts[column] and self.rows[column]
-                    and name not in self.exclude):
+        self.totals_row.refresh(self.totals)
+        self.reserve_columns(self.totals_row.n_columns)
+        memset(self.delta, 0, self.stride * sizeof(int64_t))
+        memcpy(self.delta, self.totals_row.amounts, self.totals_row.n_columns * sizeof(int64_t))
+        for name in self.exclude:
+            if name in self.totals.columns:
+                self.delta[<Py_ssize_t>self.totals.columns[name]] = 0
+        for column in range(self.stride):
+            if self.delta[column] != self.amounts[column] and self.rows[column]:
                 stale = True
         if stale:
             self.disturb(NONE)
         self.n_counted = 0
-        for name, column in columns.items():
-            total = 0 if name in self.exclude else milli.get(name, 0)
-            self.amounts[column] = total
-            if total:
+        for column in range(self.stride):
+            self.amounts[column] = self.delta[column]
+            if self.amounts[column]:
                 self.counted[self.n_counted] = column
                 self.n_counted += 1
         self.version = version
@@ -497,12 +522,13 @@ cdef class DRFSorter:
     ) except -1:
         """Add unshared amounts to a leaf and its ancestors and re-place them. O(d (k + log s)).
 
-        `row` has `n_columns` amounts in 1/1000 by column of `totals.columns`, for which
-        `reserve_columns` has made room; they may be negative. `times` is added to the number of
-        times allocated. Rows count in shares and quantities but belong to no agent, so that
+        `row` has `n_columns` amounts in 1/1000 by column of `totals.columns`; they may be
+        negative. `times` is added to the number of times allocated. Rows count in shares and quantities but belong to no agent, so that
         `allocation` does not show them: who adds rows keeps that account. Raises `ResourceError`
         if a sum would exceed 2**63 - 1; nothing is changed then.
         """
+        if n_columns > self.stride:
+            self.reserve_columns(n_columns)
         self.check_fit(row, n_columns)
         self.disturb(leaf)
         self.add_to_path(leaf, row, n_columns, times)
@@ -521,6 +547,13 @@ cdef class DRFSorter:
         """
         memset(self.delta, 0, self.stride * sizeof(int64_t))
         return self.add_delta(leaf, agent, lost, gained, 0)
+
+    cdef int activate_leaf(self, int32_t leaf, bint active) except -1:
+        """Do as `activate` or `deactivate` does. O(d log s)."""
+        if self.nodes[leaf].n_active != active:
+            self.disturb(NONE)
+            self.set_active(leaf, active)
+        return 0
 
     cdef int reserve_columns(self, Py_ssize_t n_columns) except -1:
         """Make room for that many columns. O(1) if there is, else O(n k)."""

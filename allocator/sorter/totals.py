@@ -33,6 +33,8 @@ class Totals:
         #: resource name → its column in the int64 rows of all sorters that share this (T3). It
         #: also has names that no agent has, as soon as some client holds them.
         self.columns: dict[str, int] = {}
+        #: What compiled sorters made of `quantities`, kept here for all of them.
+        self.row: object = None
         #: agent id → what it adds to `quantities`.
         self._agents: dict[str, Quantities] = {}
 

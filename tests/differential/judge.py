@@ -149,14 +149,30 @@ class Names:
         roles: list[str] = []
         if made.method == "add_agent":
             self.agents.add(made.args[0])
+        if made.method == "add_agents":
+            self.agents.update(made.args[0])
         if made.method == "add_framework":
             self.frameworks.add(made.args[0])
             roles += [role for given in made.args[1:2] for role in given]
+        if made.method == "add_frameworks":
+            self.frameworks.update(made.args[0])
+            roles += [role for given in made.args[1] for role in _listed(given)]
         if made.method in ("set_weight", "set_quota"):
             roles.append(made.args[0])
+        if made.method in ("set_weights", "set_quotas"):
+            roles += made.args[0]
         roles += made.kwargs.get("roles", ())
-        roles += [role for used in (made.kwargs.get("used") or {}).values() for role in used]
+        used = made.kwargs.get("used") or {}
+        if made.method == "add_agents":
+            roles += _listed(used.get("role", ()))
+        else:
+            roles += [role for by_role in used.values() for role in by_role]
         self.roles.update(path for role in roles for path in ancestry(role))
+
+
+def _listed(given: Any) -> list[str]:
+    """Return one text, or several, as a list."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 def outcome(engine: Engine, made: Call) -> Any:

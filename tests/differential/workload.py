@@ -106,8 +106,7 @@ class Workload:
         queue = []
         if "recovery" in self._features and self._chance(0.1):
             queue += [self._set_quota() for _ in range(self._pick(0, 0, 2))]
-            quotas = {self._of(ROLES): self._quota() for _ in range(self._pick(0, 1, 2))}
-            queue.append(call("recover", self._pick(0, 1, 3, 4), quotas))
+            queue.append(call("recover", self._pick(0, 1, 3, 4), self._quotas()))
         weighed = self._some(ROLES, most=3) if self._chance(0.5) else []
         queue += [call("set_weight", role, self._of(WEIGHTS)) for role in weighed]
         queue += [self._add_agent() for _ in range(self._pick(1, 1, 3))]
@@ -142,20 +141,25 @@ class Workload:
             (lambda _: call("advance", self._pick(0.125, 0.5, 1, 1, 1.5, 5, 20)), 8),
             (lambda _: self._add_agent(), 4),
             (lambda _: call("remove_agent", self._of(AGENTS)), 1),
+            (lambda _: self._add_agents(), 2),
             (self._update_agent, 3),
+            (lambda _: self._update_agents(), 1),
             (self._toggle_agent, 2),
             (lambda _: call("add_resources", self._of(AGENTS), self._resources()), 1),
             (lambda _: self._add_framework(), 4),
             (lambda _: call("remove_framework", self._of(FRAMEWORKS)), 1),
+            (lambda _: self._add_frameworks(), 2),
             (lambda _: self._update_framework(), 3),
             (lambda _: call(self._pick(*_TOGGLES), self._of(FRAMEWORKS)), 2),
             (self._suppress_or_revive, 5),
             (lambda _: call("set_weight", self._of(ROLES), self._of(WEIGHTS)), 3),
+            (lambda _: call("set_weights", self._weights()), 1),
             (lambda _: call("set_whitelist", self._pick(None, None, ["h1"], ["h1", "h2"])), 1),
             (lambda _: call(self._pick("pause", "resume", "resume")), 1),
             (lambda _: call("skip_cycles", self._pick(0, 1, 5)), 1),
             (lambda _: self._wrong(), 1),
             (lambda _: self._set_quota(), has("quota", 6)),
+            (lambda _: call("set_quotas", self._quotas()), has("quota", 2)),
             (self._apply, has("conversions", 6)),
             (self._apply_available, has("conversions", 2)),
             (lambda _: self._maintain(), has("maintenance", 4)),
@@ -252,6 +256,47 @@ class Workload:
             }
         return call("add_agent", self._of(AGENTS), self._resources(), **more)
 
+    def _add_agents(self) -> Call:
+        ids = self._some(AGENTS, 1)
+        n = len(ids)
+        more: dict[str, Any] = {}
+        if self._chance(0.3):
+            more["hostnames"] = [self._of(HOSTS) for _ in ids]
+        if self._chance(0.4):
+            listed = [self._attributes() for _ in ids]
+            more["attributes"] = listed if self._chance(0.5) else self._attributes()
+        if "capabilities" in self._features and self._chance(0.3):
+            more["capabilities"] = self._some(AGENT_CAPABILITIES)
+            more["region"] = self._pick("r1", "r2", None)
+        if self._chance(0.4):
+            more["used"] = {
+                "framework": self._one_or_each(FRAMEWORKS, n),
+                "role": self._one_or_each(ROLES, n),
+                "resources": self._pick(self._used(), {"cpus": self._amounts(n, 0, 0.5)}),
+            }
+        return call("add_agents", ids, self._each(n), **more)
+
+    def _update_agents(self) -> Call:
+        ids = self._some(AGENTS, 1)
+        return call("update_agents", ids, self._each(len(ids)))
+
+    def _each(self, n: int) -> Any:
+        """Return the totals of each of n agents, now and then of another number."""
+        if self._chance(0.4):
+            return self._resources()
+        return {
+            "cpus": self._amounts(n + self._chance(0.02), *AMOUNTS),
+            "mem": self._pick(4, self._amounts(n, *AMOUNTS)),
+            "net": self._pick(0, 2, self._amounts(n, 0, *AMOUNTS)),
+            **self._pick({}, {"ports": "[1-4]"}),
+        }
+
+    def _amounts(self, n: int, *choices: float) -> list[float]:
+        return [self._of(choices) for _ in range(n)]
+
+    def _one_or_each(self, choices: Sequence[str], n: int) -> str | list[str]:
+        return self._of(choices) if self._chance(0.3) else [self._of(choices) for _ in range(n)]
+
     def _used(self) -> str:
         return self._pick("cpus:0.1", "cpus:0.5;mem:0.001", "mem:0.5", "cpus(eng):0.1")
 
@@ -286,6 +331,13 @@ class Workload:
                 for agent in self._some(AGENTS, 1, 2)
             }
         return call("add_framework", self._of(FRAMEWORKS), roles, **more)
+
+    def _add_frameworks(self) -> Call:
+        ids = self._some(FRAMEWORKS, 1)
+        if self._chance(0.5):
+            return call("add_frameworks", ids, [self._some(ROLES, 1) for _ in ids])
+        roles = self._some(ROLES, 1)
+        return call("add_frameworks", ids, roles, **self._described(roles))
 
     def _update_framework(self) -> Call:
         roles = self._some(ROLES, 1)
@@ -344,6 +396,12 @@ class Workload:
         if self._chance(0.2):
             return call("remove_quota", role)
         return call("set_quota", role, **self._quota())
+
+    def _quotas(self) -> dict[str, Json]:
+        return {role: self._quota() for role in self._some(ROLES, 0, 4)}
+
+    def _weights(self) -> dict[str, float]:
+        return {role: self._of(WEIGHTS) for role in self._some(ROLES, 0, 4)}
 
     def _quota(self) -> Json:
         quota: Json = {}
@@ -484,6 +542,12 @@ class Workload:
             call("add_agent", "a9", self._pick("cpus:-1", "cpus:nan", "cpus", "cpus:0.0001")),
             call("add_agent", "a9", "cpus:1", used={"f1": {"eng": "cpus:2"}}),
             call("add_agent", "", "cpus:1"),
+            call("add_agents", ["a8", "a8"], "cpus:1"),
+            call("add_agents", ["a8", "a9"], {"cpus": [1, self._pick(-1, nan, 0.0001)]}),
+            call("add_frameworks", ["f8", "f9"], [["eng"], ["eng/"]]),
+            call("add_frameworks", ["f8", "f9"], [["eng"], ["ops"]], suppressed=["ops"]),
+            call("update_agents", self._pick(["a1", "a1"], ["a1", "a9"]), "cpus:1"),
+            call("set_weights", {"eng": 2.0, "ops": self._pick(0, nan)}),
             call("accept", "O9999"),
             call("decline", self._of(self._offers or ["O1"]), refuse_seconds="5"),
             call("skip_cycles", -1),

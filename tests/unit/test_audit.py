@@ -165,6 +165,20 @@ quantities = st.sampled_from([None, "cpus:1", "cpus:2;mem:64", "cpus:0", Quantit
 used = st.one_of(
     st.none(), st.dictionaries(agents | frameworks, st.dictionaries(roles, resources, max_size=1))
 )
+some_agents = st.lists(agents, max_size=3, unique=True)
+#: Resources of each of several agents, as `add_agents` takes them.
+each = resources | st.sampled_from(
+    [
+        {"cpus": [1, 2.5], "mem": 64},
+        {"cpus": np.array([1.5, 0.1, 3.0]), "mem": (1, 2, 3)},
+        {"cpus": np.array([0.1, 2.0005], np.float32)},
+        [Resources("cpus:1"), Resources([RESERVED])],
+        {"cpus": [Decimal(1), math.nan]},
+    ]
+)
+used_by = st.fixed_dictionaries(
+    {"framework": frameworks | st.lists(frameworks), "role": roles, "resources": each}
+)
 operations = st.sampled_from(
     [Reserve(Resources([RESERVED])), [Create([PHOTOS])], {"type": "UNKNOWN"}]
 )
@@ -197,11 +211,22 @@ KINDS: list[Kind] = [
         {"attributes": st.just({"rack": {"r1"}}), "used": used, "hostname": agents},
     ),
     ("update_agent", AGENT, {"resources": resources, "attributes": st.just({"x": object()})}),
+    (
+        "add_agents",
+        {"ids": some_agents, "resources": each},
+        {"used": used_by, "hostnames": some_agents},
+    ),
+    ("update_agents", {"ids": some_agents, "resources": each}, {}),
     ("add_resources", {**AGENT, "resources": resources}, {"used": used}),
     ("remove_agent", AGENT, {}),
     ("activate_agent", AGENT, {}),
     ("deactivate_agent", AGENT, {}),
     ("add_framework", FRAMEWORK, {"roles": role_lists, "used": used, **OF_FRAMEWORK}),
+    (
+        "add_frameworks",
+        {"ids": st.lists(frameworks)},
+        {"roles": st.lists(role_lists), **OF_FRAMEWORK},
+    ),
     ("update_framework", FRAMEWORK, {"roles": role_lists, **OF_FRAMEWORK}),
     ("remove_framework", FRAMEWORK, {}),
     ("activate_framework", FRAMEWORK, {}),
@@ -209,6 +234,12 @@ KINDS: list[Kind] = [
     ("suppress", FRAMEWORK, {"roles": role_lists}),
     ("revive", FRAMEWORK, {"roles": role_lists}),
     ("set_weight", {"role": roles, "weight": numbers}, {}),
+    ("set_weights", {"weights": st.dictionaries(roles, numbers)}, {}),
+    (
+        "set_quotas",
+        {"quotas": st.dictionaries(roles, st.fixed_dictionaries({"guarantee": quantities}))},
+        {},
+    ),
     ("set_quota", {"role": roles}, {"guarantee": quantities, "limit": quantities}),
     ("remove_quota", {"role": roles}, {}),
     ("set_whitelist", {"hostnames": st.none() | st.sets(agents)}, {}),

@@ -161,6 +161,28 @@ def test_plain_parts_leave_the_rest_alone(
     assert_same(left, a + c)
 
 
+def spans(max_bound: int) -> st.SearchStrategy[Resources]:
+    """Draw ports, some of them up to the last integer there is."""
+    bound = st.one_of(st.integers(0, 30), st.integers(max_bound - 30, max_bound))
+    pair = st.tuples(bound, bound).map(sorted)
+    return st.lists(pair, max_size=8).map(
+        lambda pairs: Resources(";".join(f"ports:[{low}-{high}]" for low, high in pairs))
+    )
+
+
+@given(st.sampled_from([60, MAX_MILLI]).flatmap(lambda m: st.tuples(spans(m), spans(m))))
+@on_bundles
+def test_ranges(bundles: Bundles, pair: tuple[Resources, Resources]) -> None:
+    a, b = pair
+    x, y = bundles.held(a), bundles.held(b)
+    union = x.plus(y)
+    assert_same(union, a + b)
+    assert_same(union.minus(x), (a + b) - a)
+    assert_same(union.minus(y), (a + b) - b)
+    assert outcome(lambda: x.minus(y).value) == outcome(lambda: a - b)
+    assert x.covers(y) == (a >= b)
+
+
 @pytest.mark.parametrize(
     ("a", "b"),
     [
@@ -182,6 +204,17 @@ def test_sums_that_cannot_be_are_refused(bundles: Bundles, a: str, b: str) -> No
             x, y = bundles.held(left), bundles.held(right)
             assert outcome(lambda x=x, y=y: x.plus(y).value) == refusal
             assert isinstance(refusal, str)
+
+
+@on_bundles
+def test_a_name_of_a_range_may_have_a_column_of_others(bundles: Bundles) -> None:
+    bundles.held("cpus:1")
+    bundles.totals.column("ports")
+    # The column is taken over while this one is read.
+    held = bundles.held("ports:[1-2];ports(eng):[4-5];mem(eng):1")
+    bundles._check()
+    with pytest.raises(ResourceError, match="both"):
+        held.plus(bundles.held("ports:1"))
 
 
 def test_a_name_of_a_range_may_become_a_column_later() -> None:
@@ -350,5 +383,6 @@ def test_thousands_at_once(bundles: Bundles) -> None:
     plain = [bundles.held(f"cpus:{i % 100 + 1};mem:{i}") for i in range(5000)]
     special = [bundles.held(f"ports:[1-{i}]") for i in range(1, 2000)]
     bundles._check()
-    assert len(bundles) == len(plain) + 2 * len(special)
+    # A bundle each, a rest for each special one, one item: the identity of all ports.
+    assert len(bundles) == len(plain) + 2 * len(special) + 1
     assert all(held.value["mem"] == i for i, held in enumerate(plain))

@@ -202,3 +202,14 @@ class TestClusters:
         half = len(made) // 2
         assert made[:half] == made[half:]
         assert half > 12
+
+
+def test_more_names_in_use_than_sorters_began_with(engine):
+    engine.add_framework("A", ["eng"])
+    engine.add_framework("B", ["eng"])
+    names = ["cpus", "mem", "disk", "gpus", "licenses", "iops", "bandwidth"]
+    used = {"A": {"eng": "iops:4"}, "B": {"eng": "cpus:1;bandwidth:7"}}
+    engine.add_agent("a1", dict.fromkeys(names, 8), used=used)
+    # A: 4/8 of the iops. B: 7/8 of the bandwidth.
+    assert engine.framework("A").share("eng") == 0.5
+    assert engine.framework("B").share("eng") == engine.role("eng").share == 0.875

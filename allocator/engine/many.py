@@ -1,0 +1,175 @@
+"""Reading what callers pass in for many agents at once, or for many offers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from allocator.engine.inputs import read_attributes, read_id, read_roles
+from allocator.errors import InvalidValue, ResourceError
+from allocator.resources import Resources, ResourcesLike
+from allocator.resources.fixed import read_milli, read_milli_array, shown
+from allocator.resources.v1 import is_v1
+from allocator.roles import validate_role
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: An array, list or tuple of n amounts.
+AmountsLike: TypeAlias = "NDArray[Any] | Sequence[Any]"
+#: Resources of each of n agents or offers: the same for all, or some amounts for each.
+EachLike: TypeAlias = "ResourcesLike | Mapping[str, str | float | AmountsLike] | list[Resources]"
+#: What is in use of each of n agents: by whom, in which role, how much.
+UsedLike: TypeAlias = "Mapping[str, str | Sequence[str] | EachLike]"
+
+
+class Columns(NamedTuple):
+    """Resources that differ in plain scalars alone."""
+
+    #: What all have, none of it of these names.
+    common: Resources
+    names: list[str]
+    #: (n, names) in 1/1000.
+    amounts: NDArray[np.int64]
+
+
+#: What each of n agents or offers has: all the same, or n of them.
+Each: TypeAlias = "Resources | list[Resources] | Columns"
+
+
+class Users(NamedTuple):
+    """What is in use of each of n agents."""
+
+    frameworks: list[str]
+    roles: list[str]
+    resources: Each
+
+
+def read_each(what: str, given: EachLike, n: int) -> Each:
+    """Return the resources of each of n `what`: the same for all, or n of them.
+
+    Raises
+    ------
+    InvalidValue
+        There are more or fewer than n.
+    ResourceError
+        Malformed. O(n × names).
+    """
+    if isinstance(given, list | tuple) and given and all(isinstance(r, Resources) for r in given):
+        check_length(what, "resources", given, n)
+        return list(given)
+    if isinstance(given, Mapping) and not is_v1(given):
+        columns = {name: value for name, value in given.items() if _is_column(value)}
+        if columns:
+            return _read_columns(what, given, columns, n)
+    return Resources(given)
+
+
+def read_ids(kind: str, ids: Iterable[str]) -> list[str]:
+    """Return ids; raises `InvalidValue` for what is none. O(n)."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise InvalidValue(f"{kind} ids are a sequence of texts, not {shown(ids)}")
+    return [read_id(kind, id) for id in ids]
+
+
+def repeated(ids: Sequence[str]) -> set[str]:
+    """Return the ids that are there more than once. O(n)."""
+    if len(set(ids)) == len(ids):
+        return set()
+    return {id for id, n in Counter(ids).items() if n > 1}
+
+
+def read_used_by(used: UsedLike | None, n: int) -> Users | None:
+    """Return who uses what of each of n agents, None if nothing is used.
+
+    Raises
+    ------
+    InvalidValue, InvalidRole, ResourceError
+        O(n × names).
+    """
+    if used is None:
+        return None
+    if not isinstance(used, Mapping) or used.keys() != {"framework", "role", "resources"}:
+        raise InvalidValue(f"used says a framework, a role and resources, not {shown(used)}")
+    frameworks = _texts("framework", used["framework"], n)
+    roles = _texts("role", used["role"], n)
+    known = {role: validate_role(role) for role in dict.fromkeys(roles)}
+    return Users(
+        [read_id("framework", framework) for framework in frameworks],
+        [known[role] for role in roles],
+        read_each("agents", used["resources"], n),
+    )
+
+
+def read_each_attributes(given: object, n: int) -> list[dict[str, object]]:
+    """Return the attributes of each of n agents, from one mapping for all or a list. O(n)."""
+    if isinstance(given, list | tuple):
+        check_length("agents", "attributes", given, n)
+        return [read_attributes(each) for each in given]
+    return [read_attributes(given)] * n
+
+
+def read_each_roles(given: Any, n: int) -> list[tuple[str, ...]]:
+    """Return the roles of each of n frameworks, from those of all or a list of lists.
+
+    Raises
+    ------
+    InvalidValue, InvalidRole
+        O(n × roles).
+    """
+    listed = isinstance(given, list | tuple) and given
+    if listed and all(isinstance(roles, list | tuple) for roles in listed):
+        check_length("frameworks", "collections of roles", given, n)
+        return [read_roles(roles) for roles in given]
+    return [read_roles(given)] * n
+
+
+def check_length(what: str, of: str, given: Sequence[Any], n: int) -> None:
+    """Refuse a list that is not as long as what it is about."""
+    if len(given) != n:
+        raise InvalidValue(f"{len(given)} {of} for {n} {what}")
+
+
+def _texts(what: str, given: Any, n: int) -> list[str]:
+    """Return n texts, from one for all or from as many."""
+    if isinstance(given, str):
+        return [given] * n
+    if not isinstance(given, Iterable):
+        raise InvalidValue(f"used: {shown(given)} is no {what}, nor a sequence of them")
+    found = list(given)
+    check_length("agents", f"{what}s", found, n)
+    return found
+
+
+def _is_column(value: object) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _read_columns(
+    what: str, given: Mapping[str, Any], columns: Mapping[str, Any], n: int
+) -> Columns:
+    common = {name: value for name, value in given.items() if name not in columns}
+    # With the names of the columns too, so that these are checked.
+    resources = Resources({**common, **dict.fromkeys(columns, 0)})
+    amounts = np.empty((n, len(columns)), np.int64)
+    for place, (name, column) in enumerate(columns.items()):
+        try:
+            amounts[:, place] = _read_column(what, name, column, n)
+        except ResourceError as error:
+            raise ResourceError(f"resource {name!r}: {error}") from None
+    return Columns(resources, list(columns), amounts)
+
+
+def _read_column(what: str, name: str, column: AmountsLike, n: int) -> NDArray[np.int64]:
+    if isinstance(column, np.ndarray) and column.ndim != 1:
+        raise InvalidValue(f"{name!r} is an array of {column.ndim} dimensions, not of one")
+    check_length(what, f"amounts of {name!r}", column, n)
+    if isinstance(column, np.ndarray):
+        return read_milli_array(column)
+    kinds = set(map(type, column))
+    if kinds == {float} or kinds == {int}:
+        return read_milli_array(np.array(column))
+    return np.array([read_milli(amount) for amount in column], np.int64)
