@@ -19,6 +19,7 @@ REVOCABLE = Resources(
     [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 10}, "revocable": {}}]
 )
 GROWN = TOTAL + REVOCABLE
+CAPABILITIES = ["REVOCABLE_RESOURCES"]
 
 
 class AddAndUpdateAgent(OneCallEach):
@@ -27,6 +28,7 @@ class AddAndUpdateAgent(OneCallEach):
     params = (
         [
             "add_frameworks",
+            "add_frameworks_at_once",
             "add_agents",
             "add_agents_at_once",
             "update_agents",
@@ -39,21 +41,22 @@ class AddAndUpdateAgent(OneCallEach):
     param_names = ("operation", "sorter", "agents", "frameworks")
 
     def setup(self, operation: str, sorter: str, n_agents: int, n_frameworks: int) -> None:
-        if sorter == "reference" and operation.endswith("at_once"):
-            raise NotImplementedError("the reference takes agents one by one")
         self.engine = build(sorter, n_agents, n_frameworks, n_cycles=2)
         self.ids = [f"agent{index}" for index in range(n_agents)]
         self.frameworks = [f"framework{index}" for index in range(n_frameworks)]
         #: Who uses a part of each agent.
         self.users = [self.frameworks[index % n_frameworks] for index in range(n_agents)]
         if not operation.startswith("add_frameworks"):
-            self.add_frameworks()
+            self.add_frameworks_at_once()
         if operation.startswith("update_agents"):
-            self.add_agents()
+            self.add_agents_at_once()
 
     def add_frameworks(self) -> None:
         for framework in self.frameworks:
-            self.engine.add_framework(framework, capabilities=["REVOCABLE_RESOURCES"])
+            self.engine.add_framework(framework, capabilities=CAPABILITIES)
+
+    def add_frameworks_at_once(self) -> None:
+        self.engine.add_frameworks(self.frameworks, capabilities=CAPABILITIES)
 
     def add_agents(self) -> None:
         for id, framework in zip(self.ids, self.users, strict=True):

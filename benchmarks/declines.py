@@ -30,9 +30,9 @@ def cluster(sorter: str, n_agents: int, n_frameworks: int, *, n_cycles: int = 2)
     """Return an engine before its first cycle; agents are in use by the frameworks, round-robin."""
     engine = build(sorter, n_agents, n_frameworks, n_cycles=n_cycles)
     names = add_frameworks(engine, n_frameworks, "*")
-    for index in range(n_agents):
-        used = {names[index % n_frameworks]: {"*": IN_USE}}
-        engine.add_agent(f"agent{index}", TOTAL, used=used)
+    users = [names[index % n_frameworks] for index in range(n_agents)]
+    used = {"framework": users, "role": "*", "resources": IN_USE}
+    engine.add_agents([f"agent{index}" for index in range(n_agents)], TOTAL, used=used)
     return engine
 
 
