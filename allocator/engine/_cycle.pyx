@@ -94,12 +94,16 @@ cdef class Cycle:
     cdef int64_t number
 
     # Whom to look at.
+    cdef list named                # Agent: the agents of the cycle, None for all
     cdef Look *looks               # (n_looks,)
     cdef Py_ssize_t n_looks
     cdef Py_ssize_t capacity
     cdef uint64_t *pairs           # (n_pairs,) agent << 32 | leaf, sorted: what was reopened
     cdef Py_ssize_t n_pairs
     cdef list fresh                # Subscription: active ones to be tried on every agent
+    cdef uint64_t *keys            # (2 n_looks + 1,) what the turns of a stage go by, in order
+    cdef int32_t *order            # (2 n_looks + 1,) their places in `looks`
+    cdef int64_t n_met             # `RoleTree.n_met` when this was last taken care of
 
     # What was made, in the order first made.
     cdef int32_t *made_holdings    # (n_made,) holding
@@ -107,6 +111,13 @@ cdef class Cycle:
     cdef Py_ssize_t n_made
     cdef Py_ssize_t made_capacity
     cdef dict shown                # Agent -> shared entries offered in this cycle already
+
+    # Orders that are walked.
+    cdef DRFSorter role_drf        # whose order `role_steps` walks
+    cdef Walk role_steps           # over the roles, None with a sorter that is not compiled
+    cdef object role_paths         # iterator of str: the order of such a sorter
+    cdef RoleNode role             # whose subscriptions are walked, by `RoleNode.steps`
+    cdef object leaf_names         # or this iterator of str
 
     # Scratch.
     cdef int64_t *rows             # (N_ROWS, stride)
@@ -131,6 +142,8 @@ cdef class Cycle:
 
     def __dealloc__(self):
         PyMem_Free(self.looks)
+        PyMem_Free(self.keys)
+        PyMem_Free(self.order)
         PyMem_Free(self.pairs)
         PyMem_Free(self.made_holdings)
         PyMem_Free(self.made_bundles)
@@ -145,11 +158,13 @@ cdef class Cycle:
             O(what changed).
         """
         self.state.in_cycle = True
+        self.named = named
+        self.n_met = self.tree.n_met
         try:
-            self.gather(named)
+            self.gather()
             self.sync_roles()
             self.serve_guarantees()
-            self.share_out()
+            self.walk(FAIR_SHARE)
             return self.opened()
         finally:
             self.state.in_cycle = False
@@ -158,7 +173,7 @@ cdef class Cycle:
 
     # Whom to look at (S3).
 
-    cdef int gather(self, list named) except -1:
+    cdef int gather(self) except -1:
         """Find the agents to look at, and take back the marks that led to them."""
         cdef State state = self.state
         cdef Subscription leaf
@@ -167,9 +182,9 @@ cdef class Cycle:
             if leaf.active:
                 leaf.is_wanted = True
                 self.fresh.append(leaf)
-        if named is not None:
+        if self.named is not None:
             self.spread_pairs()
-            for agent in named:
+            for agent in self.named:
                 self.look(agent)
             return 0
         state.changed = False
@@ -244,6 +259,10 @@ cdef class Cycle:
             if first == self.n_pairs and not self.fresh:
                 return 0
         agent.cycle = self.number
+        return self.add_look(agent, first)
+
+    cdef int add_look(self, Agent agent, Py_ssize_t first) except -1:
+        """Note whom to look at, unless nothing is left there."""
         if agent.bundle.available == NOTHING and self.watch is None:
             return 0
         if self.n_looks == self.capacity:
@@ -270,7 +289,30 @@ cdef class Cycle:
             return low
         return self.n_pairs
 
-    cdef Py_ssize_t arrange(self, int stage, uint64_t *keys, int32_t *order) except -1:
+    # Turns.
+
+    cdef int walk(self, int stage) except -1:
+        """Give each agent its turn in a stage."""
+        cdef Py_ssize_t n = self.arrange(stage)
+        cdef Py_ssize_t i = 0
+        cdef uint64_t key
+        cdef Agent agent
+        while i < n:
+            key = self.keys[i]
+            agent = self.state.agents_at[self.looks[self.order[i]].agent]
+            if self.watch is not None:
+                self.watch.turn(stage, agent)
+            if agent.bundle.available != NOTHING:
+                if stage == GUARANTEES:
+                    self.guarantees_turn(agent, key)
+                else:
+                    self.fair_turn(agent, key, self.looks[self.order[i]].first)
+            i += 1
+            if self.n_met != self.tree.n_met:
+                n = self.go_on_widely(stage, key, agent, &i)
+        return 0
+
+    cdef Py_ssize_t arrange(self, int stage) except -1:
         """Fill in the order of a stage: places in `looks`, and the keys that they go by.
 
         Returns how many there are: agents on which nothing is left have no turn.
@@ -278,48 +320,59 @@ cdef class Cycle:
         cdef uint64_t salt = stage_salt(self.seed, self.number, stage)
         cdef Py_ssize_t n = 0
         cdef Py_ssize_t i, j
-        cdef Agent a, b
+        cdef Agent agent
+        # The second half of each is what sorting needs beside it.
+        self.keys = <uint64_t *>grown(self.keys, (2 * self.n_looks + 1) * sizeof(uint64_t))
+        self.order = <int32_t *>grown(self.order, (2 * self.n_looks + 1) * sizeof(int32_t))
         for i in range(self.n_looks):
-            a = self.state.agents_at[self.looks[i].agent]
-            if a.bundle.available != NOTHING or self.watch is not None:
-                keys[n] = mixed(a.id_hash ^ salt)
-                order[n] = <int32_t>i
+            agent = self.state.agents_at[self.looks[i].agent]
+            if agent.bundle.available != NOTHING or self.watch is not None:
+                self.keys[n] = mixed(agent.id_hash ^ salt)
+                self.order[n] = <int32_t>i
                 n += 1
-        sort_by_place(keys, order, <int32_t>n, keys + self.n_looks, order + self.n_looks)
+        sort_by_place(
+            self.keys, self.order, <int32_t>n, self.keys + self.n_looks, self.order + self.n_looks)
         # Agents of one key, of which there is hardly ever more than one, go by their ids.
         for i in range(1, n):
             j = i
-            while j and keys[j - 1] == keys[j]:
-                a = self.state.agents_at[self.looks[order[j - 1]].agent]
-                b = self.state.agents_at[self.looks[order[j]].agent]
-                if a.id <= b.id:
-                    break
-                order[j - 1], order[j] = order[j], order[j - 1]
+            while j and self.keys[j - 1] == self.keys[j] and self.id_at(j) < self.id_at(j - 1):
+                self.order[j - 1], self.order[j] = self.order[j], self.order[j - 1]
                 j -= 1
         return n
 
-    cdef int walk(self, int stage) except -1:
-        """Give each agent its turn in a stage."""
-        cdef Py_ssize_t n = self.n_looks
-        cdef Py_ssize_t i
-        cdef Agent agent
-        cdef uint64_t *keys = <uint64_t *>grown(NULL, (2 * n + 1) * sizeof(uint64_t))
-        cdef int32_t *order = NULL
-        try:
-            order = <int32_t *>grown(NULL, (2 * n + 1) * sizeof(int32_t))
-            for i in range(self.arrange(stage, keys, order)):
-                agent = self.state.agents_at[self.looks[order[i]].agent]
-                if self.watch is not None:
-                    self.watch.turn(stage, agent)
-                if agent.bundle.available == NOTHING:
-                    continue  # only watched
-                if stage == GUARANTEES:
-                    self.guarantees_turn(agent, keys[i])
-                else:
-                    self.fair_turn(agent, keys[i], self.looks[order[i]].first)
-        finally:
-            PyMem_Free(keys)
-            PyMem_Free(order)
+    cdef str id_at(self, Py_ssize_t i):
+        """Return the id of the agent at a place of the order."""
+        return (<Agent>self.state.agents_at[self.looks[self.order[i]].agent]).id
+
+    cdef Py_ssize_t go_on_widely(
+        self, int stage, uint64_t key, Agent agent, Py_ssize_t *i
+    ) except -1:
+        """Go on after an agent's turn in which a name ceased to be required (S4).
+
+        What headroom held back elsewhere may be offered now: on the agents whose turn is yet to
+        come, all of which are looked at from here on, and in the next cycle on the others. Returns
+        how many turns there are, and sets the place of the next.
+        """
+        cdef Py_ssize_t n
+        self.n_met = self.tree.n_met
+        self.n_looks = 0
+        for agent_there in self.named if self.named is not None else self.state.agents.values():
+            self.look_widely(agent_there)
+        if stage == FAIR_SHARE:
+            self.state.epoch += 1
+        n = self.arrange(stage)
+        i[0] = 0
+        while i[0] < n and (self.keys[i[0]] < key or (
+                self.keys[i[0]] == key and self.id_at(i[0]) <= agent.id)):
+            i[0] += 1
+        return n
+
+    cdef int look_widely(self, Agent agent) except -1:
+        """Have a candidate's turn come for everybody's sake."""
+        if agent.admitted:
+            agent.is_dirty = agent.has_shared
+            agent.looked = self.state.epoch
+            self.add_look(agent, ALL)
         return 0
 
     # Stage one.
@@ -330,7 +383,7 @@ cdef class Cycle:
         if self.tree.n_guarantees and self.tree.required:
             self.walk(GUARANTEES)
             if n_met != self.tree.n_met and self.tree.required:
-                # What headroom held back beside another guarantee may come along now (S4).
+                # What could not come along with another guarantee may do so next time (S4).
                 self.state.epoch += 1
         return 0
 
@@ -338,26 +391,24 @@ cdef class Cycle:
         """Offer an agent to the roles whose guarantees it serves."""
         cdef RoleNode node
         cdef Subscription leaf
-        cdef RoleOrder roles
-        cdef LeafOrder leaves
         if self.tree.needy is not None and self.tree.needy.first() == NONE:
             return 0
         if self.first_takes_all(agent, GUARANTEES):
             return 0
         self.tree.leaving = []
         try:
-            roles = RoleOrder(self, key, True)
-            node = roles.next()
+            self.begin_roles(key, True)
+            node = self.next_role()
             while node is not None and agent.bundle.available != NOTHING:
                 if node.on_unmet_path():
-                    leaves = LeafOrder(self, node, key)
-                    leaf = leaves.next()
+                    self.begin_leaves(node, key)
+                    leaf = self.next_leaf()
                     while leaf is not None:
                         self.try_guarantee(agent, leaf)
-                        leaf = leaves.next()
-                node = roles.next()
+                        leaf = self.next_leaf()
+                node = self.next_role()
         finally:
-            roles = None  # the walk ends before the order that it follows changes
+            self.end_walks()
             self.tree.leave_needy()
         return 0
 
@@ -454,15 +505,6 @@ cdef class Cycle:
 
     # Stage two.
 
-    cdef int share_out(self) except -1:
-        """Offer what is left in the order of shares."""
-        cdef int64_t n_met = self.tree.n_met
-        self.walk(FAIR_SHARE)
-        if n_met != self.tree.n_met:
-            # What headroom held back may be offered now (S4).
-            self.state.epoch += 1
-        return 0
-
     cdef int fair_turn(self, Agent agent, uint64_t key, Py_ssize_t first) except -1:
         """Offer an agent to everybody, or to those for whom something changed."""
         cdef uint64_t names = 0
@@ -472,30 +514,33 @@ cdef class Cycle:
             names = self.names_with_headroom(agent)
             if names == 0 or self.is_hopeless(names):
                 return 0
-        if first != ALL:
-            return self.fair_turn_of_some(agent, key, first)
-        if self.first_takes_all(agent, FAIR_SHARE):
-            return 0
-        return self.fair_turn_of_all(agent, key, names)
+        try:
+            if first != ALL:
+                self.fair_turn_of_some(agent, key, first)
+            elif not self.first_takes_all(agent, FAIR_SHARE):
+                self.fair_turn_of_all(agent, key, names)
+        finally:
+            self.end_walks()
+        return 0
 
     cdef int fair_turn_of_all(self, Agent agent, uint64_t key, uint64_t names) except -1:
         """Try everybody; `names` are those that headroom leaves, 0 if that does not bind all."""
-        cdef RoleOrder roles = RoleOrder(self, key, False)
-        cdef RoleNode node = roles.next()
-        cdef LeafOrder leaves
+        cdef RoleNode node
         cdef Subscription leaf
         cdef bint all_closed = names != 0
+        self.begin_roles(key, False)
+        node = self.next_role()
         while node is not None:
             if not (names and is_closed(node, names)):
                 all_closed = False
-                leaves = LeafOrder(self, node, key)
-                leaf = leaves.next()
+                self.begin_leaves(node, key)
+                leaf = self.next_leaf()
                 while leaf is not None:
                     self.try_fair(agent, leaf)
                     if agent.bundle.available == NOTHING:
                         return 0
-                    leaf = leaves.next()
-            node = roles.next()
+                    leaf = self.next_leaf()
+            node = self.next_role()
         if all_closed and self.n_hopeless < MAX_HOPELESS:
             self.hopeless[self.n_hopeless] = names
             self.n_hopeless += 1
@@ -503,11 +548,34 @@ cdef class Cycle:
 
     cdef int fair_turn_of_some(self, Agent agent, uint64_t key, Py_ssize_t first) except -1:
         """Try the fresh subscriptions, and those reopened on the agent."""
-        cdef list wanted = list(self.fresh)
+        cdef list wanted = self.wanted_on(agent, first)
         cdef Subscription leaf
         cdef RoleNode node
-        cdef RoleOrder roles
-        cdef LeafOrder leaves
+        if len(wanted) <= 1:
+            # Often just one came back; it needs no order.
+            for leaf in wanted:
+                self.try_fair(agent, leaf)
+            return 0
+        nodes = {(<Subscription>leaf).node for leaf in wanted}
+        self.begin_roles(key, False)
+        node = self.next_role()
+        while node is not None:
+            if node in nodes:
+                self.begin_leaves(node, key)
+                leaf = self.next_leaf()
+                while leaf is not None:
+                    if leaf.is_wanted or leaf.stamp == self.stamp_of(agent):
+                        self.try_fair(agent, leaf)
+                        if agent.bundle.available == NOTHING:
+                            return 0
+                    leaf = self.next_leaf()
+            node = self.next_role()
+        return 0
+
+    cdef list wanted_on(self, Agent agent, Py_ssize_t first):
+        """Return the subscriptions to try on an agent, those reopened there marked by a stamp."""
+        cdef list wanted = list(self.fresh)
+        cdef Subscription leaf
         while first < self.n_pairs and self.pairs[first] >> 32 == <uint64_t>agent.index:
             leaf = self.state.leaves_at[self.pairs[first] & 0xFFFFFFFF]
             if leaf is not None and leaf.active and not leaf.is_wanted and (
@@ -515,26 +583,7 @@ cdef class Cycle:
                 leaf.stamp = self.stamp_of(agent)
                 wanted.append(leaf)
             first += 1
-        if len(wanted) <= 1:
-            # Often just one came back; it needs no order.
-            for leaf in wanted:
-                self.try_fair(agent, leaf)
-            return 0
-        nodes = {(<Subscription>leaf).node for leaf in wanted}
-        roles = RoleOrder(self, key, False)
-        node = roles.next()
-        while node is not None:
-            if node in nodes:
-                leaves = LeafOrder(self, node, key)
-                leaf = leaves.next()
-                while leaf is not None:
-                    if leaf.is_wanted or leaf.stamp == self.stamp_of(agent):
-                        self.try_fair(agent, leaf)
-                        if agent.bundle.available == NOTHING:
-                            return 0
-                    leaf = leaves.next()
-            node = roles.next()
-        return 0
+        return wanted
 
     cdef int64_t stamp_of(self, Agent agent) noexcept:
         """Return what tells this agent's turn in this cycle from all others."""
@@ -809,6 +858,59 @@ cdef class Cycle:
             node.synced = self.number
         return 0
 
+    cdef int begin_roles(self, uint64_t key, bint needy_only) except -1:
+        """Take the order of the roles, for stage one perhaps only of those with an unmet path."""
+        cdef RoleTree tree = self.tree
+        if tree.drf is None:
+            self.role_paths = ordered(tree.sorter, key)
+            return 0
+        self.role_drf = tree.needy if needy_only else tree.drf
+        if self.role_steps is None or self.role_steps.sorter is not self.role_drf:
+            self.role_steps = Walk(self.role_drf)
+            return 0
+        return self.role_steps.restart()
+
+    cdef RoleNode next_role(self):
+        """Return the next role in the order taken, None at the end."""
+        cdef int32_t place
+        if self.role_steps is None:
+            path = next(self.role_paths, None)
+            return None if path is None else self.tree.nodes[path]
+        place = self.role_steps.advance()
+        return None if place == NONE else self.tree.nodes[self.role_drf.labels[place]]
+
+    cdef int begin_leaves(self, RoleNode node, uint64_t key) except -1:
+        """Take the order of the subscriptions to a role."""
+        self.role = node
+        if node.drf is None:
+            self.leaf_names = ordered(node.sorter, mixed(key ^ node.id_hash))
+            return 0
+        self.sync_leaves(node)
+        if node.steps is None:
+            node.steps = Walk(node.drf)
+            return 0
+        return node.steps.restart()
+
+    cdef Subscription next_leaf(self):
+        """Return the next subscription in the order taken, None at the end."""
+        cdef int32_t place
+        if self.role.drf is None:
+            framework = next(self.leaf_names, None)
+            return None if framework is None else self.role.subscriptions[framework]
+        place = self.role.steps.advance()
+        if place != NONE:
+            return self.role.at_leaf[place]
+        self.role.steps.end()
+        return None
+
+    cdef int end_walks(self) except -1:
+        """Follow no order any longer, so that changes need not think of it."""
+        if self.role_steps is not None:
+            self.role_steps.end()
+        if self.role is not None and self.role.steps is not None:
+            self.role.steps.end()
+        return 0
+
     # For what is worked out by value.
 
     cdef dict bounds(self, const int64_t *row):
@@ -827,59 +929,6 @@ cdef class Cycle:
             for name, column in self.bundles.totals.columns.items()
             if column < self.bundles.n_columns and row[<Py_ssize_t>column]
         }
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class RoleOrder:
-    """The roles in the order of the moment, for stage one perhaps only those with an unmet path."""
-
-    cdef RoleTree tree
-    cdef DRFSorter drf     # compiled sorter that is walked, or None
-    cdef Walk steps        # over `drf`
-    cdef object paths      # iterator of str: the order of another sorter
-
-    def __cinit__(self, Cycle cycle, uint64_t key, bint needy_only):
-        self.tree = cycle.tree
-        self.drf = self.tree.needy if needy_only and self.tree.drf is not None else self.tree.drf
-        if self.drf is not None:
-            self.steps = Walk(self.drf)
-        else:
-            self.paths = ordered(self.tree.sorter, key)
-
-    cdef RoleNode next(self):
-        cdef int32_t place
-        if self.paths is not None:
-            path = next(self.paths, None)
-            return None if path is None else self.tree.nodes[path]
-        place = self.steps.advance()
-        return None if place == NONE else self.tree.nodes[self.drf.labels[place]]
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class LeafOrder:
-    """The subscriptions to a role in the order of the moment."""
-
-    cdef RoleNode node
-    cdef Walk steps         # over the node's compiled sorter
-    cdef object frameworks  # iterator of str: the order of another sorter
-
-    def __cinit__(self, Cycle cycle, RoleNode node, uint64_t key):
-        self.node = node
-        if node.drf is not None:
-            cycle.sync_leaves(node)
-            self.steps = Walk(node.drf)
-        else:
-            self.frameworks = ordered(node.sorter, mixed(key ^ node.id_hash))
-
-    cdef Subscription next(self):
-        cdef int32_t place
-        if self.frameworks is not None:
-            framework = next(self.frameworks, None)
-            return None if framework is None else self.node.subscriptions[framework]
-        place = self.steps.advance()
-        return None if place == NONE else self.node.at_leaf[place]
 
 
 @cython.final

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
-from allocator.sorter._drf cimport DRFSorter
+from allocator.sorter._drf cimport DRFSorter, Walk
 
 cdef enum:
     # The sums of a role, each a row over its subtree in 1/1000 (R2).
@@ -28,6 +28,7 @@ cdef class RoleNode:
     cdef readonly dict subscriptions  # framework id -> Subscription, also ones that have left
     cdef readonly object sorter    # Sorter: the frameworks of this very role by what they hold in it
     cdef DRFSorter drf             # the same if it is the compiled one, else None
+    cdef Walk steps                # over `drf`, made when first needed
     cdef list at_leaf              # leaf of `drf` -> Subscription
     cdef readonly int32_t n_active  # active subscriptions (R5)
     cdef readonly double weight
@@ -59,7 +60,7 @@ cdef class RoleTree:
     cdef readonly Bundles bundles  # tells the columns
     cdef readonly object sorter    # Sorter: hierarchical, of the roles with frameworks
     cdef DRFSorter drf             # the same if it is the compiled one, else None
-    cdef DRFSorter needy           # like `drf`, with the unmet roles active only; None if no need (R6)
+    cdef readonly DRFSorter needy  # like `drf`, with the unmet roles active only; None if no need (R6)
     cdef object framework_sorter   # makes the sorter of a role's frameworks on `totals`
     cdef readonly dict nodes       # path -> RoleNode, in the order in which they came to be
     cdef int64_t *required_row     # (stride,) Σ NEED of the top-level roles (R4)
@@ -67,7 +68,7 @@ cdef class RoleTree:
     cdef readonly Py_ssize_t n_quotas      # roles with a quota
     cdef Py_ssize_t n_guarantees   # roles with a guarantee
     cdef list leaving              # RoleNode: active in `needy` until an agent's turn ends, or None
-    cdef readonly object guaranteed  # Tally: what all roles are guaranteed, in Python integers
+    cdef readonly object guaranteed  # Tally: what all roles together are guaranteed (R7)
     cdef readonly int64_t n_met    # grows when a name is no longer required
 
     cdef int fit_columns(self) except -1
@@ -86,6 +87,7 @@ cdef class RoleTree:
         self, RoleNode node, str agent, object entry, Py_ssize_t column, int sum, int64_t sign
     ) except -1
     cdef int account(self, RoleNode node, const int64_t *change, int64_t times) except -1
+    cdef int pass_up(self, RoleNode node, str name, object change) except -1
     cdef int refresh_need(self, RoleNode node, Py_ssize_t column) except -1
     cdef int refresh_path(self, RoleNode node) except -1
     cdef int refresh_unmet(self, RoleNode node) except -1

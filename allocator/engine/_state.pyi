@@ -4,10 +4,11 @@ from typing import NamedTuple, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.engine._bundles import Bundles
+from allocator.engine._bundles import Bundles, Several
 from allocator.engine._filters import Filters
 from allocator.engine._roles import RoleNode, RoleTree
 from allocator.engine.frameworks import Framework, Minimum
+from allocator.engine.many import Each
 from allocator.engine.tally import Tally
 from allocator.resources import Resources
 from allocator.sorter import Sorter, Totals
@@ -140,8 +141,8 @@ class State:
     def answer(
         self,
         numbers: NDArray[np.int64],
-        read_kept: Callable[[], Resources | list[Resources] | None],
-        read_ends: Callable[[], NDArray[np.float64]],
+        read_kept: Callable[[], Each | None],
+        read_ends: Callable[[], float | NDArray[np.float64]],
     ) -> None: ...
     def recover(
         self, leaf: Subscription, agent: Agent, resources: Resources, offered: bool, end: float
@@ -161,7 +162,7 @@ class State:
         self, framework: Framework, roles: Iterable[str], suppressed: Iterable[str]
     ) -> None: ...
     def remove_framework(self, framework: Framework) -> None: ...
-    def use(self, framework: Framework, role: str, agent: Agent, resources: Resources) -> None: ...
+    def use(self, framework: str, role: str, agent: Agent, resources: Resources) -> None: ...
     def restore_use(
         self, framework: Framework, role: str, agent: Agent, resources: Resources
     ) -> None: ...
@@ -170,4 +171,17 @@ class State:
         self, framework: str, agent: Agent, role: str, resources: Resources, taken: bool = True
     ) -> None: ...
     def welcome(self, framework: Framework) -> None: ...
+    def several(self, each: Each, n: int) -> Several: ...
+    def add_agents(
+        self,
+        ids: list[str],
+        hostnames: list[str],
+        attributes: list[dict[str, object]],
+        capabilities: frozenset[str],
+        region: str | None,
+        zone: str | None,
+        totals: Several,
+        users: tuple[list[str], list[str], Several] | None,
+    ) -> None: ...
+    def update_agents(self, agents: list[Agent], totals: Several) -> None: ...
     def fork(self) -> State: ...

@@ -23,8 +23,8 @@ S3. An agent is dirty if a cycle could make an offer to anybody on it for which 
 S4. Within a cycle resources are only given away, so that whatever a quota refused it goes on to
     refuse: limits leave less room, guarantees serve less, and available less required headroom
     shrinks. The one exception is a name that is required no longer, which headroom then no longer
-    binds; `Cycle` marks all agents when that may matter. Between cycles, any change of what quotas
-    are about marks all agents (`touch_quotas`).
+    binds: from there on `Cycle` looks at all agents (`go_on_widely`). Between cycles, any change of
+    what quotas are about marks all agents (`touch_quotas`).
 """
 
 cimport cython
@@ -950,11 +950,11 @@ cdef class State:
         numbers : (n,) int64
             Of the offers.
         read_kept : callable
-            Returns what is kept of each, after it is known that they are open: `Resources`, or a
-            list of n of them, or None for all; `EMPTY` declines.
+            Returns what is kept of each, after it is known that they are open: as `several` takes
+            it, or None for all; `EMPTY` declines.
         read_ends : callable
-            Returns the instants at which the filters on what is given back end, (n,) float64, −inf
-            for none, after it is known that what is kept is there.
+            Returns the instant at which the filters on what is given back end, −inf for none, or an
+            array of one for each, after it is known that what is kept is there.
 
         Raises
         ------
@@ -965,25 +965,25 @@ cdef class State:
         """
         cdef Py_ssize_t n = numbers.shape[0]
         cdef Py_ssize_t i
-        cdef bint keep_all
-        cdef const double[:] ends
-        cdef int32_t *wanted
+        cdef double end
+        cdef const double[:] ends = None
+        cdef Several kept = None
         self.check_open(numbers)
-        kept = read_kept()
-        keep_all = kept is None
-        wanted = <int32_t *>grown(NULL, max(1, n) * sizeof(int32_t))
+        each = read_kept()
+        if each is not None:
+            kept = self.several(each, n)
+            if each is not EMPTY:
+                self.check_in_offers(numbers, kept)
+        given = read_ends()
+        if isinstance(given, float):
+            end = given
+        else:
+            ends = given
         for i in range(n):
-            wanted[i] = NONE if keep_all else NOTHING
-        try:
-            if not keep_all and kept is not EMPTY:
-                self.read_wanted(numbers, kept, wanted)
-            ends = read_ends()
-            for i in range(n):
-                self.settle_offer(self.offer_at(numbers[i]), wanted[i], ends[i])
-        finally:
-            for i in range(0 if keep_all else n):
-                release(self.bundles, wanted[i])
-            PyMem_Free(wanted)
+            self.settle_offer(
+                self.offer_at(numbers[i]),
+                NONE if kept is None else kept.numbers[i],
+                end if ends is None else ends[i])
 
     cdef int check_open(self, const int64_t[:] numbers) except -1:
         """Refuse offers that are not open, or there twice. O(n)."""
@@ -1003,18 +1003,16 @@ cdef class State:
             clear(&seen)
         return 0
 
-    cdef int read_wanted(self, const int64_t[:] numbers, object kept, int32_t *wanted) except -1:
-        """Fill in the bundles that are kept; refuse what is not in the offers. O(n × entries)."""
+    cdef int check_in_offers(self, const int64_t[:] numbers, Several kept) except -1:
+        """Refuse to keep what is not in the offers. O(n × columns)."""
         cdef Py_ssize_t i
         cdef int32_t left
-        cdef list each = kept if isinstance(kept, list) else None
-        for i in range(numbers.shape[0]):
-            wanted[i] = self.bundle_of(kept if each is None else each[i])
+        for i in range(kept.n):
             left = self.offers[self.offer_at(numbers[i])].bundle
-            if not self.bundles.covers(left, wanted[i]):
+            if not self.bundles.covers(left, kept.numbers[i]):
                 raise ResourceError(
                     f"offer 'O{numbers[i]}' holds {self.bundles.value(left)}, "
-                    f"not {self.bundles.value(wanted[i])}")
+                    f"not {self.bundles.value(kept.numbers[i])}")
         return 0
 
     cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1:
@@ -1268,6 +1266,8 @@ cdef class State:
         cdef Several found = Several(self.bundles, n)
         cdef int32_t bundle
         cdef Py_ssize_t i
+        if each is EMPTY:
+            return found
         if isinstance(each, list):
             for i in range(n):
                 found.numbers[i] = self.bundle_of((<list>each)[i])

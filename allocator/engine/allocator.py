@@ -18,7 +18,12 @@ from allocator.engine._state import Agent, State, Subscription
 from allocator.engine.constraints import read_constraints
 from allocator.engine.conversions import Operation, convert, read_operations
 from allocator.engine.explain import Explanation, explain
-from allocator.engine.filters import DEFAULT_REFUSE_SECONDS, filter_seconds
+from allocator.engine.filters import (
+    DEFAULT_REFUSE_SECONDS,
+    RefuseLike,
+    filter_seconds,
+    filter_times,
+)
 from allocator.engine.frameworks import Framework
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
@@ -43,6 +48,7 @@ from allocator.engine.inputs import (
 )
 from allocator.engine.maintenance import Maintenance
 from allocator.engine.many import (
+    Each,
     EachLike,
     UsedLike,
     check_length,
@@ -103,10 +109,8 @@ class _Unset(Enum):
 #: Stands for an argument that was not given, where None means something.
 UNSET: Final = _Unset.UNSET
 
-#: An offer, its id, or several: `Offers`, or a list of offers and ids.
-OffersLike: TypeAlias = "Offer | str | Offers | list[Offer | str]"
-#: Seconds, None for no filter, or one of these for each of several offers.
-RefuseLike: TypeAlias = "float | None | Sequence[float | None] | NDArray[np.float64]"
+#: An offer, its id, or several: `Offers`, or other offers and ids.
+OffersLike: TypeAlias = "Offer | str | Iterable[Offer | str]"
 
 SorterFactory: TypeAlias = Callable[..., Sorter]
 
@@ -883,7 +887,7 @@ class Allocator:
     def accept(
         self,
         offer: OffersLike,
-        resources: ResourcesLike | list[Resources] | None = None,
+        resources: EachLike | None = None,
         *,
         refuse_seconds: RefuseLike = None,
     ) -> None:
@@ -891,32 +895,29 @@ class Allocator:
 
         Parameters
         ----------
-        offer : Offer or its id, or Offers
-            A selection of offers is answered as a whole, or not at all.
+        offer : Offer or its id, or several
+            `Offers`, a selection of them (`offers[:10]`, `offers[mask]`), or a collection of offers
+            or ids: answered as a whole, or not at all.
         resources : resources, optional
-            What is kept; all if not given. Of several offers, that much of each, or a list of
-            `Resources` as long as the selection.
-        refuse_seconds : float or array of float, optional
-            How long the rest is not wanted again; None makes no filter, nor does 0. One for all or
-            one for each.
+            What is kept; all if not given. Of several offers, that much of each; or a list of n
+            `Resources`, or a mapping with columns of n amounts, as in `add_agents`.
+        refuse_seconds : float, or array of n float, optional
+            How long the rest is not wanted again; None makes no filter, nor does 0. Of several
+            offers, one for all or one for each.
 
         Raises
         ------
-        OfferGone, InvalidValue
+        OfferGone
+            It is not open any more, or there twice.
         ResourceError
             More than is in the offer.
+        InvalidValue
 
         Notes
         -----
         O(names × depth + log siblings) an offer.
         """
-        numbers = _offer_numbers(offer)
-        n = len(numbers)
-        self._state.answer(
-            numbers,
-            lambda: _read_kept(resources, n),
-            lambda: self._filter_ends(refuse_seconds, n),
-        )
+        self._answer(offer, resources, refuse_seconds)
 
     def decline(
         self, offer: OffersLike, *, refuse_seconds: RefuseLike = DEFAULT_REFUSE_SECONDS
@@ -929,35 +930,33 @@ class Allocator:
         ------
         OfferGone, InvalidValue
         """
-        numbers = _offer_numbers(offer)
-        self._state.answer(
-            numbers, lambda: EMPTY, lambda: self._filter_ends(refuse_seconds, len(numbers))
-        )
+        self._answer(offer, EMPTY, refuse_seconds)
 
     def rescind(self, offer: OffersLike) -> None:
         """Take an offer back, or several; what is in it is available again. Raises `OfferGone`."""
         self.decline(offer, refuse_seconds=None)
 
     @overload
-    def release(self, framework: Offers) -> None: ...
+    def release(self, framework: Iterable[Offer], *, resources: EachLike | None = None) -> None: ...
 
     @overload
     def release(self, framework: str, agent: str, role: str, resources: ResourcesLike) -> None: ...
 
     def release(
         self,
-        framework: str | Offers,
+        framework: str | Iterable[Offer],
         agent: str | None = None,
         role: str | None = None,
-        resources: ResourcesLike | None = None,
+        resources: Any = None,
     ) -> None:
         """Give back what a framework uses: a task has ended.
 
         Parameters
         ----------
-        framework : str or Offers
-            A selection of offers stands for all that was accepted of them, unless `resources` says
-            how much of each; it is given back as a whole, or not at all.
+        framework : str, or several offers
+            `Offers`, a selection of them, or a collection of `Offer`: stands for all that was in
+            them, unless `resources` says how much of each, as in `accept`; given back as a whole,
+            or not at all.
         agent, role : str
         resources : resources
 
@@ -967,10 +966,10 @@ class Allocator:
         ResourceError
             More than it uses there.
         """
-        if isinstance(framework, Offers):
-            self._release_offers(framework, resources)
+        if isinstance(framework, Iterable) and not isinstance(framework, Offer | str):
+            self._release_offers(list(framework), resources)
         elif agent is None or role is None or resources is None:
-            raise InvalidValue("release() needs an agent, a role and resources, or offers")
+            raise InvalidValue("release() needs an agent, a role and resources, or several offers")
         else:
             self.recover_resources(framework, agent, role, resources, allocated=True)
 
@@ -1332,26 +1331,39 @@ class Allocator:
                 raise UnknownRole(f"framework {id!r} is not subscribed to role {role!r}")
         return [framework.subscriptions[role] for role in wanted]
 
-    def _filter_ends(self, refuse_seconds: RefuseLike, n: int) -> NDArray[np.float64]:
-        """Return when each of n filters ends, −inf where there is to be none."""
-        if isinstance(refuse_seconds, np.ndarray | list | tuple):
-            given = list(refuse_seconds)
-            if len(given) != n:
-                raise InvalidValue(f"{len(given)} refuse_seconds for {n} offers")
-            seconds = [filter_seconds(_plain_number(each), self._interval) for each in given]
+    def _answer(self, offer: OffersLike, kept: EachLike | None, refuse_seconds: RefuseLike) -> None:
+        """Keep a part of an offer or of several, None for all, and give the rest back."""
+        if isinstance(offer, Offer | str):
+            is_one, numbers = True, _offer_numbers([offer])
         else:
-            seconds = [filter_seconds(refuse_seconds, self._interval)]
-        now = self._clock()
-        ends = [-math.inf if each is None else now + each for each in seconds]
-        return np.array(ends, np.float64) if len(ends) == n else np.full(n, ends[0])
+            is_one, numbers = False, _offer_numbers(offer)
+        n = len(numbers)
 
-    def _release_offers(self, offers: Offers, resources: ResourcesLike | None) -> None:
+        def read_kept() -> Each | None:
+            if kept is None:
+                return None
+            return Resources(kept) if is_one else read_each("offers", kept, n)
+
+        def read_ends() -> float | NDArray[np.float64]:
+            if is_one and isinstance(refuse_seconds, np.ndarray | list | tuple):
+                raise InvalidValue(f"{refuse_seconds!r} are several refuse_seconds for one offer")
+            return self._clock() + filter_times(refuse_seconds, n, self._interval)
+
+        self._state.answer(numbers, read_kept, read_ends)
+
+    def _release_offers(self, offers: list[Offer], resources: EachLike | None) -> None:
         """Give back what was accepted of these offers, all or none."""
-        part = None if resources is None else Resources(resources)
-        given: dict[tuple[str, str, str], Resources] = {}
         for offer in offers:
+            if not isinstance(offer, Offer):
+                raise InvalidValue(f"{offer!r} is no offer")
+        parts = [offer.resources for offer in offers]
+        if resources is not None:
+            each = read_each("offers", resources, len(offers))
+            parts = self._state.several(each, len(offers)).values()
+        given: dict[tuple[str, str, str], Resources] = {}
+        for offer, part in zip(offers, parts, strict=True):
             key = offer.framework, offer.agent, offer.role
-            given[key] = given.get(key, EMPTY) + (offer.resources if part is None else part)
+            given[key] = given.get(key, EMPTY) + part
         found = []
         for (framework, agent, role), released in given.items():
             leaf, on = self._leaf(self._framework(framework), role), self._agent(agent)
@@ -1466,32 +1478,13 @@ def _offer_id(offer: Offer | str) -> str:
     return id
 
 
-def _offer_numbers(offer: OffersLike) -> NDArray[np.int64]:
-    """Return N of the id "ON" of an offer, or of each of several."""
-    if isinstance(offer, Offers):
-        return offer._numbers()
-    offers = [offer] if isinstance(offer, Offer | str) or not isinstance(offer, list) else offer
+def _offer_numbers(offers: Iterable[Offer | str]) -> NDArray[np.int64]:
+    """Return N of the id "ON" of each of several offers."""
+    if isinstance(offers, Offers):
+        return offers._numbers()
+    if not isinstance(offers, Iterable):
+        raise InvalidValue(f"{offers!r} is no offer, nor the id of one, nor several of them")
     return np.array([offer_number(_offer_id(each)) for each in offers], np.int64)
-
-
-def _read_kept(
-    resources: ResourcesLike | list[Resources] | None, n: int
-) -> Resources | list[Resources] | None:
-    """Return what is kept of each of n offers, None for all."""
-    if (
-        isinstance(resources, list)
-        and resources
-        and all(isinstance(each, Resources) for each in resources)
-    ):
-        if len(resources) != n:
-            raise InvalidValue(f"{len(resources)} resources for {n} offers")
-        return resources
-    return None if resources is None else Resources(resources)
-
-
-def _plain_number(number: object) -> Any:
-    """Return a number of NumPy's as Python's own."""
-    return number.item() if isinstance(number, np.generic) else number
 
 
 def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from allocator.engine.frameworks import Minimum
 from allocator.errors import InvalidValue, ResourceError, UnknownRole
@@ -42,8 +43,14 @@ AGENT_CAPABILITIES = frozenset(
     }
 )
 
+#: Each set of capabilities that was read.
+_CAPABILITY_SETS: dict[frozenset[str], frozenset[str]] = {}
+
 #: What an agent can do unless it says otherwise: all that a present-day agent can.
 DEFAULT_CAPABILITIES = frozenset({"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"})
+
+#: What most agents have; shared, and never changed.
+NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 def read_id(kind: str, value: object) -> str:
@@ -122,7 +129,8 @@ def read_capabilities(what: str, names: Iterable[str], known: frozenset[str]) ->
     given = frozenset(read_words(f"{what} capabilities", names))
     for name in sorted(given - known):
         raise InvalidValue(f"{what} capability {name!r} is not one of {', '.join(sorted(known))}")
-    return given
+    # Equal sets are one object: there are many agents and frameworks, and few kinds of them.
+    return _CAPABILITY_SETS.setdefault(given, given)
 
 
 def read_used(what: str, used: Used | None) -> list[tuple[str, str, Resources]]:
@@ -171,13 +179,13 @@ def _amounts(given: Iterable[QuantitiesLike]) -> Minimum:
     return tuple(Quantities(amounts) for amounts in given)
 
 
-def read_attributes(given: object) -> dict[str, object]:
+def read_attributes(given: object) -> Mapping[str, object]:
     """Return attributes by name from a mapping, or from a list of v1 JSON attributes.
 
     A value is text, a number, or whatever else the v1 JSON of its type holds.
     """
     if given is None:
-        return {}
+        return NO_ATTRIBUTES
     if isinstance(given, Mapping):
         items = list(given.items())
     elif isinstance(given, (list, tuple)):

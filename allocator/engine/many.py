@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 AmountsLike: TypeAlias = "NDArray[Any] | Sequence[Any]"
 #: Resources of each of n agents or offers: the same for all, or some amounts for each.
 EachLike: TypeAlias = "ResourcesLike | Mapping[str, str | float | AmountsLike] | list[Resources]"
-#: What is in use of each of n agents: by whom, in which role, how much.
-UsedLike: TypeAlias = "Mapping[str, str | Sequence[str] | EachLike]"
+#: What is in use of each of n agents: `framework` and `role`, each one text or n, `resources` as
+#: `EachLike`.
+UsedLike: TypeAlias = "Mapping[str, Any]"
 
 
 class Columns(NamedTuple):
@@ -127,7 +128,7 @@ def read_each_roles(given: Any, n: int) -> list[tuple[str, ...]]:
     return [read_roles(given)] * n
 
 
-def check_length(what: str, of: str, given: Sequence[Any], n: int) -> None:
+def check_length(what: str, of: str, given: Sized, n: int) -> None:
     """Refuse a list that is not as long as what it is about."""
     if len(given) != n:
         raise InvalidValue(f"{len(given)} {of} for {n} {what}")
@@ -151,16 +152,15 @@ def _is_column(value: object) -> bool:
 def _read_columns(
     what: str, given: Mapping[str, Any], columns: Mapping[str, Any], n: int
 ) -> Columns:
-    common = {name: value for name, value in given.items() if name not in columns}
-    # With the names of the columns too, so that these are checked.
-    resources = Resources({**common, **dict.fromkeys(columns, 0)})
+    # The names of the columns stay in, with nothing, so that they are checked.
+    common = Resources({name: 0 if name in columns else given[name] for name in given})
     amounts = np.empty((n, len(columns)), np.int64)
     for place, (name, column) in enumerate(columns.items()):
         try:
             amounts[:, place] = _read_column(what, name, column, n)
         except ResourceError as error:
             raise ResourceError(f"resource {name!r}: {error}") from None
-    return Columns(resources, list(columns), amounts)
+    return Columns(common, list(columns), amounts)
 
 
 def _read_column(what: str, name: str, column: AmountsLike, n: int) -> NDArray[np.int64]:

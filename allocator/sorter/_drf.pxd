@@ -130,11 +130,14 @@ cdef class DRFSorter:
 cdef class Walk:
     cdef DRFSorter sorter          # whose order this is
     cdef int64_t id                # its number among the sorter's walks, from 1
-    cdef int32_t *ahead            # (sorter.levels,) by level the next node to enter, or NONE
+    cdef int32_t *ahead            # (n_levels,) by level the next node to enter, or NONE
+    cdef int32_t n_levels          # levels there is room for
     cdef Py_ssize_t level          # level at which the walk goes on, -1 at the end
     cdef list rest                 # str: what is left, once it no longer follows the live order
     cdef Py_ssize_t position       # of the next in `rest`
 
+    cdef int restart(self) except -1
+    cdef void end(self) noexcept
     cdef int32_t advance(self) noexcept
     cdef int32_t not_passed(self, int32_t node) noexcept
     cdef int detach(self) except -1

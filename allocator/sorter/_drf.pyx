@@ -1000,18 +1000,12 @@ cdef class Walk:
 
     def __cinit__(self, DRFSorter sorter not None):
         self.sorter = sorter
-        self.ahead = <int32_t *>PyMem_Calloc(sorter.levels, sizeof(int32_t))
-        if self.ahead == NULL:
-            raise MemoryError
-        self.ahead[0] = sorter.nodes[ROOT].children.first
-        sorter.n_walks += 1
-        self.id = sorter.n_walks
-        sorter.walk = <void *>self
+        self.restart()
 
     def __dealloc__(self):
         PyMem_Free(self.ahead)
-        if self.sorter is not None and self.sorter.walk == <void *>self:
-            self.sorter.walk = NULL
+        if self.sorter is not None:
+            self.end()
 
     def __iter__(self):
         return self
@@ -1027,6 +1021,30 @@ cdef class Walk:
             raise StopIteration
         self.position += 1
         return self.rest[self.position - 1]
+
+    cdef int restart(self) except -1:
+        """Begin anew, in the order of the moment; no other walk may be under way. O(1)."""
+        cdef DRFSorter sorter = self.sorter
+        cdef int32_t *ahead
+        if self.n_levels < sorter.levels:
+            ahead = <int32_t *>PyMem_Realloc(self.ahead, sorter.levels * sizeof(int32_t))
+            if ahead == NULL:
+                raise MemoryError
+            self.ahead = ahead
+            self.n_levels = sorter.levels
+        self.ahead[0] = sorter.nodes[ROOT].children.first
+        self.level = 0
+        self.rest = None
+        self.position = 0
+        sorter.n_walks += 1
+        self.id = sorter.n_walks
+        sorter.walk = <void *>self
+        return 0
+
+    cdef void end(self) noexcept:
+        """Follow the order no longer; `restart` is what can be done next. O(1)."""
+        if self.sorter.walk == <void *>self:
+            self.sorter.walk = NULL
 
     cdef int32_t advance(self) noexcept:
         """Return the next leaf, or NONE; only while nothing has detached it. O(1) amortised."""

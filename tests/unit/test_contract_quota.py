@@ -700,3 +700,15 @@ class TestExactAfterEachEvent:
             required = max(lacks["eng"], lacks["eng/a"] + lacks["eng/b"]) + lacks["ops"]
             available = sum(engine.agent(name).available["cpus"] for name in agents)
             assert available >= required
+
+    def test_more_than_any_cluster_can_have_cannot_be_guaranteed(self, engine):
+        most = {"cpus": (2**63 - 1) // 1000}
+        engine.set_quota("eng", guarantee=most)
+        engine.set_quota("eng/prod", guarantee=most)  # is part of the former
+        with pytest.raises(QuotaError, match=r"over-large"):
+            engine.set_quota("ops/db", guarantee={"cpus": 10})
+        engine.remove_quota("eng/prod")
+        engine.set_quota("eng", guarantee={"cpus": 1})
+        engine.set_quota("ops/db", guarantee={"cpus": 10})
+        with pytest.raises(QuotaError, match=r"over-large"):
+            engine.set_quota("ops/mail", guarantee=most)

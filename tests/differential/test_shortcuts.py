@@ -1,0 +1,183 @@
+"""What a cycle passes over changes nothing: clusters larger than the reference can follow.
+
+One engine does as it likes, the others look at every agent for everybody's sake in each cycle, or
+order naively besides. All make the same offers in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from allocator import Allocator, AllocatorError, ManualClock, Offers
+
+N_HISTORIES = int(os.environ.get("ALLOCATOR_HISTORIES", "2000")) // 10
+FIRST_SEED = int(os.environ.get("ALLOCATOR_FIRST_SEED", "0"))
+PER_TEST = 20
+N_STEPS = 60
+
+ROLES = ["*", "ops", "web", "eng", "eng/prod", "eng/prod/a", "eng/prod/b", "eng/test", "eng/test/c"]
+AMOUNTS = ["cpus:1", "cpus:4;mem:8", "mem:16", "cpus:20;mem:40", "cpus:60", "mem:0", "disk:5"]
+TOTALS = [
+    "cpus:4;mem:8",
+    "cpus:8;mem:16;disk:10",
+    "cpus:2;mem:32;ports:[1-20]",
+    "cpus:3;cpus(eng):2;mem:9",
+    "cpus:6;mem:12;disk(eng/prod):4;ports:[1-5]",
+    '[{"name":"cpus","scalar":{"value":3}},{"name":"cpus","revocable":{},"scalar":{"value":5}}]',
+    '[{"name":"disk","scalar":{"value":6},"disk":{"source":{"type":"MOUNT","mount":{"root":"/m"}}}}'
+    ',{"name":"disk","scalar":{"value":9}},{"name":"cpus","scalar":{"value":1}}]',
+]
+
+
+class Thorough(Allocator):
+    """An engine without shortcuts between cycles."""
+
+    def allocate(self, agents: Iterable[str] | None = None) -> Offers:
+        """Look at every agent for everybody's sake."""
+        self._state.touch_all()
+        return super().allocate(agents)
+
+
+class History:
+    """Random calls on several engines at once."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.clock = ManualClock()
+        options: dict[str, Any] = {"seed": seed, "clock": self.clock}
+        if seed % 3 == 0:
+            options["min_allocatable"] = ["cpus:0.5", "mem:4"]
+        self.engines = [Allocator(**options), Thorough(**options)]
+        if seed % 2 == 0:
+            self.engines.append(Thorough(sorter="naive", **options))
+        self.n_agents = self.n_frameworks = 0
+        self.offers: Any = ()
+        #: (framework, agent, role, resources) that were accepted.
+        self.used: list[tuple[str, str, str, Any]] = []
+        self.quotas = seed % 4 != 1
+        for _ in range(self.random.randint(5, 25)):
+            self.agent()
+        for _ in range(self.random.randint(2, 10)):
+            self.framework()
+
+    def all(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Make a call on all engines; return what came of it, the same everywhere."""
+        outcomes = []
+        for engine in self.engines:
+            try:
+                outcomes.append(getattr(engine, method)(*args, **kwargs))
+            except AllocatorError as error:
+                outcomes.append(type(error))
+        if method == "allocate":
+            for others in outcomes[1:]:
+                assert list(outcomes[0]) == list(others), (method, args)
+        return outcomes[0]
+
+    def pick(self, kind: str, n: int) -> str:
+        return f"{kind}{self.random.randrange(max(1, n))}"
+
+    def agent(self) -> None:
+        self.n_agents += 1
+        self.all("add_agent", f"a{self.n_agents - 1}", self.random.choice(TOTALS))
+
+    def framework(self) -> None:
+        self.n_frameworks += 1
+        can = [c for c in ("REVOCABLE_RESOURCES", "MULTI_ROLE") if self.random.random() < 0.5]
+        self.all(
+            "add_framework",
+            f"f{self.n_frameworks - 1}",
+            self.random.sample(ROLES, self.random.randint(1, 3)),
+            capabilities=can,
+            min_allocatable=self.random.choice([None, None, [], ["cpus:2"], ["ports:3", "mem:9"]]),
+        )
+
+    def cycle(self) -> None:
+        named = None
+        if self.random.random() < 0.3:
+            named = sorted(self.engines[0]._state.agents)
+            named = self.random.sample(named, min(len(named), 3))
+        self.offers = self.all("allocate", named)
+
+    def answer(self) -> None:
+        for offer in self.offers:
+            choice = self.random.random()
+            seconds = self.random.choice([None, 1, 5, 20])
+            if choice < 0.5:
+                self.all("decline", offer, refuse_seconds=seconds)
+            elif choice < 0.8:
+                part = type(offer.resources)(
+                    [entry for entry in offer.resources if self.random.random() < 0.6]
+                )
+                self.all("accept", offer, part, refuse_seconds=seconds)
+                if part:
+                    self.used.append((offer.framework, offer.agent, offer.role, part))
+        self.offers = ()
+
+    def release(self) -> None:
+        self.random.shuffle(self.used)
+        for _ in range(min(len(self.used), 3)):
+            self.all("release", *self.used.pop())
+
+    def quota(self) -> None:
+        if self.quotas:
+            guarantee = self.random.choice([None, None, *AMOUNTS])
+            limit = self.random.choice([None, None, *AMOUNTS])
+            self.all("set_quota", self.random.choice(ROLES), guarantee, limit)
+
+    def other(self) -> None:
+        agent = self.pick("a", self.n_agents)
+        framework = self.pick("f", self.n_frameworks)
+        role = self.random.choice(ROLES)
+        calls: list[tuple[Any, ...]] = [
+            ("set_weight", role, self.random.choice([0.5, 1.0, 3.0])),
+            ("revive", framework),
+            ("suppress", framework),
+            ("deactivate_framework", framework),
+            ("activate_framework", framework),
+            ("remove_framework", framework),
+            ("deactivate_agent", agent),
+            ("activate_agent", agent),
+            ("remove_agent", agent),
+            ("set_whitelist", self.random.choice([None, [f"a{n}" for n in range(0, 30, 2)]])),
+        ]
+        self.all(*self.random.choice(calls))
+
+    def shrink(self) -> None:
+        self.all(
+            "update_agent",
+            self.pick("a", self.n_agents),
+            resources=self.random.choice(TOTALS),
+        )
+
+    def wait(self) -> None:
+        self.clock.advance(self.random.choice([0.5, 1.0, 4.0, 30.0]))
+
+    def step(self) -> None:
+        calls: list[Callable[[], None]] = [
+            *[self.cycle] * 5,
+            *[self.answer] * 3,
+            *[self.release] * 2,
+            *[self.quota] * 2,
+            self.other,
+            self.wait,
+            self.shrink,
+            self.agent,
+            self.framework,
+        ]
+        self.random.choice(calls)()
+
+
+@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + N_HISTORIES, PER_TEST))
+def test_what_is_passed_over_changes_nothing(first: int) -> None:
+    for seed in range(first, first + PER_TEST):
+        history = History(seed)
+        for step in range(N_STEPS):
+            try:
+                history.step()
+            except AssertionError as error:
+                raise AssertionError(f"history {seed}, step {step}") from error
