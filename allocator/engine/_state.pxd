@@ -189,6 +189,7 @@ cdef class State:
     cdef dict unexpect(self, str framework, Agent agent)
     cdef int touch_quotas(self) except -1
     cdef int mark_dirty(self, Agent agent) except -1
+    cdef int drop_stale_marks(self) except -1
     cdef int mark_reopened(self, uint64_t pair) except -1
 
     cdef Agent new_agent(

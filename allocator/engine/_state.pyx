@@ -261,11 +261,29 @@ cdef class State:
         if agent.is_dirty:
             return 0
         if self.n_dirty == self.dirty_capacity:
+            self.drop_stale_marks()
+        if 2 * self.n_dirty >= self.dirty_capacity:
             self.dirty_capacity = max(64, 2 * self.dirty_capacity)
             self.dirty = <int32_t *>grown(self.dirty, self.dirty_capacity * sizeof(int32_t))
         self.dirty[self.n_dirty] = agent.index
         self.n_dirty += 1
         agent.is_dirty = True
+        return 0
+
+    cdef int drop_stale_marks(self) except -1:
+        """List each dirty agent once: cycles of named agents leave their marks behind. O(marks)."""
+        cdef Py_ssize_t n_marks = self.n_dirty
+        cdef Py_ssize_t i
+        cdef Agent agent
+        self.n_dirty = 0
+        for i in range(n_marks):
+            agent = self.agents_at[self.dirty[i]]
+            if agent is not None and agent.is_dirty:
+                agent.is_dirty = False  # until all were seen
+                self.dirty[self.n_dirty] = agent.index
+                self.n_dirty += 1
+        for i in range(self.n_dirty):
+            (<Agent>self.agents_at[self.dirty[i]]).is_dirty = True
         return 0
 
     def touch_all(self):
