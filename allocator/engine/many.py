@@ -117,7 +117,7 @@ def read_used_by(used: UsedLike | None, n: int) -> Users | None:
     )
 
 
-def read_each_attributes(given: object, n: int) -> list[dict[str, object]]:
+def read_each_attributes(given: object, n: int) -> list[Mapping[str, object]]:
     """Return the attributes of each of n agents, from one mapping for all or a list. O(n)."""
     if isinstance(given, list | tuple):
         check_length("agents", "attributes", given, n)
