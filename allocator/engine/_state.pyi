@@ -9,6 +9,7 @@ from allocator.engine._filters import Filters
 from allocator.engine._roles import RoleNode, RoleTree
 from allocator.engine.frameworks import Framework, Minimum
 from allocator.engine.many import Each
+from allocator.engine.quota import Quota
 from allocator.engine.tally import Tally
 from allocator.resources import Resources
 from allocator.sorter import Sorter, Totals
@@ -107,6 +108,7 @@ class State:
         role_sorter: Callable[[Totals], Sorter] | None = None,
         framework_sorter: Callable[[Totals], Sorter] | None = None,
     ) -> Self: ...
+    def set_quota(self, path: str, quota: Quota) -> None: ...
     def touch_agent(self, agent: Agent) -> None: ...
     def touch_all(self) -> None: ...
     def touch_subscription(self, leaf: Subscription) -> None: ...
@@ -175,7 +177,7 @@ class State:
         self,
         ids: list[str],
         hostnames: list[str],
-        attributes: list[dict[str, object]],
+        attributes: list[Mapping[str, object]],
         capabilities: frozenset[str],
         region: str | None,
         zone: str | None,
@@ -183,7 +185,5 @@ class State:
         users: tuple[list[str], list[str], Several] | None,
     ) -> None: ...
     def update_agents(self, agents: list[Agent], totals: Several) -> None: ...
-    def release(
-        self, leaves: list[Subscription], agents: list[Agent], given: Several
-    ) -> None: ...
+    def release(self, leaves: list[Subscription], agents: list[Agent], given: Several) -> None: ...
     def fork(self) -> State: ...

@@ -247,6 +247,14 @@ cdef class State:
         self.totals.replace(Quantities.from_milli(self.total))
         return 0
 
+    def set_quota(self, str path, object quota):
+        """Replace a role's quota, which may bring new names; `NO_QUOTA` removes it.
+
+        O(depth × names).
+        """
+        self.tree.set_quota(path, quota)
+        self.fit_columns()
+
     # What may be offered now (S3).
 
     def touch_agent(self, Agent agent):

@@ -1421,11 +1421,11 @@ class Allocator:
         for role in quotas if len(quotas) > 1 else ():
             node = tree.get(role)
             if node is not None and node.quota is not NO_QUOTA:
-                tree.set_quota(role, NO_QUOTA)
+                self._state.set_quota(role, NO_QUOTA)
         # Parents first: a child is then checked against what stands above it.
         for role in sorted(quotas, key=lambda path: path.count("/")):
             check_quota(tree, role, quotas[role])
-            tree.set_quota(role, quotas[role])
+            self._state.set_quota(role, quotas[role])
 
 
 def _sorter_factory(name: str, exclude: Iterable[str], *, flat: bool) -> Callable[[Totals], Sorter]:
