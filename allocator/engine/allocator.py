@@ -14,7 +14,8 @@ import numpy as np
 
 from allocator.clock import Clock
 from allocator.engine._cycle import Cycle
-from allocator.engine._state import Agent, State, Subscription
+from allocator.engine._records import Agent, Subscription
+from allocator.engine._state import State
 from allocator.engine.constraints import read_constraints
 from allocator.engine.conversions import Operation, convert, read_operations
 from allocator.engine.explain import Explanation, explain

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from allocator.engine._state import Agent, State
+from allocator.engine._records import Agent
+from allocator.engine._state import State
 from allocator.engine.constraints import constraints_to_json, read_constraints
 from allocator.engine.frameworks import Framework, Minimum
 from allocator.engine.inputs import (

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from allocator.engine._cycle import CONSTRAINTS, Cycle
 from allocator.engine._order import FAIR_SHARE, GUARANTEES
+from allocator.engine._records import Agent, Subscription
 from allocator.engine._roles import RoleNode
-from allocator.engine._state import Agent, State, Subscription
+from allocator.engine._state import State
 from allocator.engine.constraints import AttributeConstraint
 from allocator.engine.explain.reasons import (
     AgentInactive,
