@@ -217,9 +217,7 @@ def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
         for role, used in by_role.items():
             resources = Resources(used)
             if framework_id in state.frameworks or not resources:
-                raise SnapshotError(
-                    f"framework {framework_id!r} is there already, or uses nothing"
-                )
+                raise SnapshotError(f"framework {framework_id!r} is there already, or uses nothing")
             state.expect(
                 read_id("framework", framework_id), agent, validate_role(role), resources, False
             )
