@@ -2,6 +2,8 @@
 
 ALLOCATOR_LINETRACE=1 builds with bounds checks and line tracing, for coverage of the
 compiled modules and for a slow run of all tests that catches what the fast build trusts.
+ALLOCATOR_PROFILE=1 builds as fast code as ever, with what profilers of native code need to name
+functions and lines. docs/profiling.md shows both.
 """
 
 import os
@@ -11,6 +13,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 LINETRACE = os.environ.get("ALLOCATOR_LINETRACE") == "1"
+PROFILE = os.environ.get("ALLOCATOR_PROFILE") == "1"
 
 DIRECTIVES = {
     "language_level": 3,
@@ -23,7 +26,11 @@ DIRECTIVES = {
     "linetrace": LINETRACE,
     "profile": LINETRACE,
 }
-MACROS = [("CYTHON_TRACE", "1")] if LINETRACE else []
+MACROS = [("CYTHON_TRACE_NOGIL", "1")] if LINETRACE else []
+# -ffp-contract=off: a fused multiply-add would round shares otherwise than Python does.
+COMPILE = ["-O3", "-ffp-contract=off"]
+if PROFILE:
+    COMPILE += ["-g", "-fno-omit-frame-pointer"]
 
 
 def extensions() -> list[Extension]:
@@ -31,14 +38,8 @@ def extensions() -> list[Extension]:
     found = []
     for source in sorted(Path("allocator").rglob("*.pyx")):
         name = ".".join(source.with_suffix("").parts)
-        # -ffp-contract=off: a fused multiply-add would round shares otherwise than Python does.
         found.append(
-            Extension(
-                name,
-                [str(source)],
-                define_macros=MACROS,
-                extra_compile_args=["-O3", "-ffp-contract=off"],
-            )
+            Extension(name, [str(source)], define_macros=MACROS, extra_compile_args=COMPILE)
         )
     return found
 

@@ -5,11 +5,9 @@ The parameters are those of Apache Mesos' benchmark of adding and updating agent
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from allocator.resources import Resources
 
-from .engines import SORTERS, OneCallEach, add_frameworks, build, look_at
+from .engines import SORTERS, OneCallEach, build, look_at
 from .grid import sizes
 
 TOTAL = Resources("cpus:2;mem:1024;disk:4096;ports:[31000-32000]")
@@ -21,13 +19,21 @@ REVOCABLE = Resources(
     [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 10}, "revocable": {}}]
 )
 GROWN = TOTAL + REVOCABLE
+CAPABILITIES = ["REVOCABLE_RESOURCES"]
 
 
 class AddAndUpdateAgent(OneCallEach):
-    """All calls of one kind, and the cycle that serves what they changed."""
+    """All calls of one kind, or the one call for all, and the cycle that serves what changed."""
 
     params = (
-        ["add_frameworks", "add_agents", "update_agents"],
+        [
+            "add_frameworks",
+            "add_frameworks_at_once",
+            "add_agents",
+            "add_agents_at_once",
+            "update_agents",
+            "update_agents_at_once",
+        ],
         SORTERS,
         sizes(smoke=[50], default=[100, 10_000], full=[1000, 5000, 10_000, 20_000, 30_000, 50_000]),
         sizes(smoke=[10], default=[100, 200, 1000], full=[1, 50, 100, 200, 500, 1000, 3000, 6000]),
@@ -36,33 +42,37 @@ class AddAndUpdateAgent(OneCallEach):
 
     def setup(self, operation: str, sorter: str, n_agents: int, n_frameworks: int) -> None:
         self.engine = build(sorter, n_agents, n_frameworks, n_cycles=2)
-        self.n_agents = n_agents
-        self.n_frameworks = n_frameworks
-        for earlier in OPERATIONS:
-            if earlier == operation:
-                break
-            OPERATIONS[earlier](self)
+        self.ids = [f"agent{index}" for index in range(n_agents)]
+        self.frameworks = [f"framework{index}" for index in range(n_frameworks)]
+        #: Who uses a part of each agent.
+        self.users = [self.frameworks[index % n_frameworks] for index in range(n_agents)]
+        if not operation.startswith("add_frameworks"):
+            self.add_frameworks_at_once()
+        if operation.startswith("update_agents"):
+            self.add_agents_at_once()
 
     def add_frameworks(self) -> None:
-        add_frameworks(self.engine, self.n_frameworks, "*", ["REVOCABLE_RESOURCES"])
+        for framework in self.frameworks:
+            self.engine.add_framework(framework, capabilities=CAPABILITIES)
+
+    def add_frameworks_at_once(self) -> None:
+        self.engine.add_frameworks(self.frameworks, capabilities=CAPABILITIES)
 
     def add_agents(self) -> None:
-        for index in range(self.n_agents):
-            used = {f"framework{index % self.n_frameworks}": {"*": IN_USE}}
-            self.engine.add_agent(f"agent{index}", TOTAL, used=used)
+        for id, framework in zip(self.ids, self.users, strict=True):
+            self.engine.add_agent(id, TOTAL, used={framework: {"*": IN_USE}})
+
+    def add_agents_at_once(self) -> None:
+        used = {"framework": self.users, "role": "*", "resources": IN_USE}
+        self.engine.add_agents(self.ids, TOTAL, used=used)
 
     def update_agents(self) -> None:
-        for index in range(self.n_agents):
-            self.engine.update_agent(f"agent{index}", resources=GROWN)
+        for id in self.ids:
+            self.engine.update_agent(id, resources=GROWN)
+
+    def update_agents_at_once(self) -> None:
+        self.engine.update_agents(self.ids, GROWN)
 
     def time_operation(self, operation: str, *_: object) -> None:
-        OPERATIONS[operation](self)
+        getattr(self, operation)()
         look_at(self.engine.allocate())
-
-
-#: The operations by name, in the order in which they follow each other.
-OPERATIONS: dict[str, Callable[[AddAndUpdateAgent], None]] = {
-    "add_frameworks": AddAndUpdateAgent.add_frameworks,
-    "add_agents": AddAndUpdateAgent.add_agents,
-    "update_agents": AddAndUpdateAgent.update_agents,
-}

@@ -12,7 +12,7 @@ from functools import lru_cache
 from allocator import Allocator
 from allocator.resources import Resources
 
-from .engines import SORTERS, OneCallEach, add_frameworks, build, decline_all, look_at
+from .engines import SORTERS, OneCallEach, add_frameworks, build, decline_all, decline_each, look_at
 from .grid import sizes
 
 TOTAL = Resources("cpus:24;mem:4096;disk:4096;ports:[31000-32000]")
@@ -30,10 +30,19 @@ def cluster(sorter: str, n_agents: int, n_frameworks: int, *, n_cycles: int = 2)
     """Return an engine before its first cycle; agents are in use by the frameworks, round-robin."""
     engine = build(sorter, n_agents, n_frameworks, n_cycles=n_cycles)
     names = add_frameworks(engine, n_frameworks, "*")
-    for index in range(n_agents):
-        used = {names[index % n_frameworks]: {"*": IN_USE}}
-        engine.add_agent(f"agent{index}", TOTAL, used=used)
+    users = [names[index % n_frameworks] for index in range(n_agents)]
+    used = {"framework": users, "role": "*", "resources": IN_USE}
+    engine.add_agents([f"agent{index}" for index in range(n_agents)], TOTAL, used=used)
     return engine
+
+
+def all_rounds(engine: Allocator) -> int:
+    """Decline for ever whatever comes, until nothing comes; return the number of declines."""
+    n_declined = 0
+    while offers := engine.allocate():
+        decline_all(engine, offers, math.inf)
+        n_declined += len(offers)
+    return n_declined
 
 
 @lru_cache(maxsize=1)
@@ -43,57 +52,74 @@ def all_declined(sorter: str, n_agents: int, n_frameworks: int) -> Allocator:
     A cycle changes nothing of it that takes time, so one does for all timed calls of a process.
     """
     engine = cluster(sorter, n_agents, n_frameworks, n_cycles=n_frameworks)
-    n_declined = 0
-    while offers := engine.allocate():
-        decline_all(engine, offers, math.inf)
-        n_declined += len(offers)
-    assert n_declined == n_agents * n_frameworks
+    assert all_rounds(engine) == n_agents * n_frameworks
     return engine
 
 
 class DeclineOffers(OneCallEach):
     """Every offer is declined for ever, in the end each agent by each framework.
 
-    `cycle` is the first one, `declines` the declines of its offers, `round` the two together. Each
-    of F rounds offers all agents; F more that make no offers follow: `all_rounds` is all 2 · F,
-    `cycle_after` ten of the latter.
+    `cycle` is the first one, `declines` the declines of its offers in one call, `declines_each` in
+    as many calls as offers, `round` cycle and declines together. Each of F rounds offers all
+    agents; F more that make no offers follow: `all_rounds` is all 2 · F.
     """
 
     params = (
-        ["cycle", "declines", "round", "all_rounds", "cycle_after_x10"],
+        ["cycle", "declines", "declines_each", "round", "all_rounds"],
         SORTERS,
         sizes(smoke=[20], default=[30, 1000, 10_000], full=[1000, 5000, 10_000, 20_000, 50_000]),
         sizes(smoke=[5], default=[20, 50, 200], full=[1, 50, 100, 200, 500, 1000]),
     )
     param_names = ("operation", "sorter", "agents", "frameworks")
 
-    #: The most declines for which all rounds are run: some ten seconds at `default`.
-    most_declines = sizes(smoke=[1000], default=[20_000], full=[500_000])[0]
+    #: The most declines for which all rounds are run: some seconds.
+    most_declines = sizes(smoke=[1000], default=[500_000], full=[2_000_000])[0]
 
     def setup(self, operation: str, sorter: str, n_agents: int, n_frameworks: int) -> None:
         self.n_frameworks = n_frameworks
-        if operation in ("all_rounds", "cycle_after_x10"):
-            if n_agents * n_frameworks > self.most_declines:
-                raise NotImplementedError("the declines would take minutes")
-            if operation == "cycle_after_x10":
-                self.engine = all_declined(sorter, n_agents, n_frameworks)
-                return
+        if operation == "all_rounds" and n_agents * n_frameworks > self.most_declines:
+            raise NotImplementedError("the declines would take minutes")
         n_cycles = n_frameworks if operation == "all_rounds" else 1
         self.engine = cluster(sorter, n_agents, n_frameworks, n_cycles=n_cycles)
-        if operation == "declines":
-            self.offers = list(self.engine.allocate())
+        if operation in ("declines", "declines_each"):
+            self.offers = self.engine.allocate()
 
     def time_operation(self, operation: str, *_: object) -> None:
         if operation == "cycle":
             look_at(self.engine.allocate())
         elif operation == "declines":
             decline_all(self.engine, self.offers, math.inf)
-        elif operation == "cycle_after_x10":
-            for _cycle in range(10):
-                look_at(self.engine.allocate())
+        elif operation == "declines_each":
+            decline_each(self.engine, self.offers, math.inf)
         else:
             for _round in range(1 if operation == "round" else 2 * self.n_frameworks):
                 decline_all(self.engine, self.engine.allocate(), math.inf)
+
+
+class AllDeclined(OneCallEach):
+    """Ten cycles that find nothing to do: each framework declined each agent for ever.
+
+    The largest cluster has 50 million filters; setting it up takes minutes and 2 GB.
+    """
+
+    params = (
+        SORTERS,
+        # "agents × frameworks".
+        sizes(
+            smoke=["20x5"],
+            default=["30x20", "1000x50", "10000x50"],
+            full=["1000x50", "5000x50", "10000x50", "50000x50", "50000x1000"],
+        ),
+    )
+    param_names = ("sorter", "cluster")
+
+    def setup(self, sorter: str, size: str) -> None:
+        n_agents, n_frameworks = (int(number) for number in size.split("x"))
+        self.engine = all_declined(sorter, n_agents, n_frameworks)
+
+    def time_cycle_x10(self, *_: object) -> None:
+        for _cycle in range(10):
+            self.engine.allocate()
 
 
 class SuppressOffers(OneCallEach):

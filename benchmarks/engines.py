@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, cast
 
 from allocator import Allocator, ManualClock, Offers, reference
@@ -47,17 +47,13 @@ def build(sorter: str, n_agents: int, n_frameworks: int, *, n_cycles: int = 1) -
 
 def add_agents(engine: Allocator, n_agents: int, resources: Any) -> None:
     """Add `agent0`, `agent1`, …, all alike."""
-    for index in range(n_agents):
-        engine.add_agent(f"agent{index}", resources)
+    engine.add_agents([f"agent{index}" for index in range(n_agents)], resources)
 
 
-def add_frameworks(
-    engine: Allocator, n_frameworks: int, role: str, capabilities: Iterable[str] = ()
-) -> list[str]:
+def add_frameworks(engine: Allocator, n_frameworks: int, role: str) -> list[str]:
     """Add `framework0`, `framework1`, …, all in one role; return their names."""
     names = [f"framework{index}" for index in range(n_frameworks)]
-    for name in names:
-        engine.add_framework(name, roles=(role,), capabilities=capabilities)
+    engine.add_frameworks(names, roles=(role,))
     return names
 
 
@@ -67,7 +63,15 @@ def look_at(offers: Offers) -> None:
         pass
 
 
-def decline_all(engine: Allocator, offers: Iterable[Any], refuse_seconds: float | None) -> None:
-    """Decline all offers for so long; None makes no filters."""
+def decline_all(engine: Allocator, offers: Sequence[Any], refuse_seconds: float | None) -> None:
+    """Decline all offers for so long, None without filters: at once, but by the reference."""
+    if isinstance(offers, Offers):
+        engine.decline(offers, refuse_seconds=refuse_seconds)
+    else:
+        decline_each(engine, offers, refuse_seconds)
+
+
+def decline_each(engine: Allocator, offers: Sequence[Any], refuse_seconds: float | None) -> None:
+    """Decline the offers in as many calls."""
     for offer in offers:
         engine.decline(offer, refuse_seconds=refuse_seconds)

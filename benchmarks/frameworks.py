@@ -38,7 +38,7 @@ KINDS = (
 
 
 #: The largest share at which each is timed.
-MOST_SHARE = {"reference": 0.05, "naive": 0.25, "drf": 1.0}
+MOST_SHARE = {"reference": 0.25, "naive": 1.0, "drf": 1.0}
 
 
 class Framework:
@@ -72,7 +72,7 @@ class MultiFrameworkAllocations(OneCallEach):
     own work, a comparison or two an offer, is in it.
     """
 
-    params = (SORTERS, sizes(smoke=[0.05], default=[0.05, 1.0], full=[0.05, 0.25, 1.0]))
+    params = (SORTERS, sizes(smoke=[0.05], default=[0.05, 0.25, 1.0], full=[0.05, 0.25, 1.0]))
     param_names = ("sorter", "share")
 
     def setup(self, sorter: str, share: float) -> None:

@@ -1,20 +1,21 @@
 """Bytes an agent, a framework and a filter, and the most that a SingleRole cycle takes.
 
 What `tracemalloc` sees is counted: all that Python, NumPy and the compiled modules ask Python's
-allocators for. The names given to the engine are in it.
+allocators for, so also the arrays of C records that the engine keeps (`PyMem_Realloc`). The names
+given to the engine are in it.
 """
 
 from __future__ import annotations
 
 import gc
-import math
 import tracemalloc
 from collections.abc import Callable
 
 from allocator import Allocator
 from allocator.sim import single_role
 
-from .engines import add_frameworks, build, decline_all, look_at
+from .declines import all_rounds
+from .engines import add_frameworks, build, look_at
 from .grid import sizes
 
 
@@ -39,6 +40,7 @@ class BytesPerAgent:
     timeout = 1800
 
     def track_bytes(self, n_agents: int, alike: bool) -> float:
+        """Bytes an agent with four scalars and a port range: reach 600."""
         engine = build("drf", n_agents, 0)
 
         def add() -> None:
@@ -59,6 +61,7 @@ class BytesPerFramework:
     timeout = 1800
 
     def track_bytes(self, n_frameworks: int, own_roles: bool) -> float:
+        """Bytes a framework: reach 1024."""
         engine = build("drf", 0, n_frameworks)
 
         def add() -> None:
@@ -78,7 +81,7 @@ class BytesPerFilter:
     """
 
     params = (
-        sizes(smoke=[50], default=[1000], full=[1000, 10_000]),
+        sizes(smoke=[50], default=[1000, 10_000], full=[1000, 10_000, 50_000]),
         sizes(smoke=[5], default=[50], full=[50, 200]),
     )
     param_names = ("agents", "frameworks")
@@ -86,19 +89,11 @@ class BytesPerFilter:
     timeout = 1800
 
     def track_bytes(self, n_agents: int, n_frameworks: int) -> float:
+        """Bytes a filter: reach 32."""
         engine = single_role.build(n_agents, n_frameworks)
-        decline_all(engine, engine.allocate(), None)
-        n_declined = 0
-
-        def decline() -> None:
-            nonlocal n_declined
-            while offers := engine.allocate():
-                decline_all(engine, offers, math.inf)
-                n_declined += len(offers)
-
-        kept = bytes_kept(decline)
-        assert n_declined == n_agents * n_frameworks
-        return kept / n_declined
+        engine.rescind(engine.allocate())
+        kept = bytes_kept(lambda: all_rounds(engine))
+        return kept / (n_agents * n_frameworks)
 
 
 class PeakMemory:

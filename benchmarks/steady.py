@@ -47,7 +47,11 @@ class SteadyState(OneCallEach):
 
     params = (
         SORTERS,
-        sizes(smoke=[50], default=[50, 10_000], full=[1000, 5000, 10_000, 20_000, 30_000, 50_000]),
+        sizes(
+            smoke=[50],
+            default=[50, 10_000, 50_000],
+            full=[1000, 5000, 10_000, 20_000, 30_000, 50_000],
+        ),
         sizes(smoke=[20], default=[20, 1000], full=[50, 100, 200, 500, 1000, 3000, 6000]),
         # Percent.
         [0, 0.1, 1, 10],

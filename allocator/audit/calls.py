@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn, TypeAlias
 
-from allocator.audit.values import from_json, resources_to_json
+from allocator.audit.values import from_json, offer_to_json, offers_to_json, to_json
 from allocator.engine import Allocator, Offer, Offers
 
 Json: TypeAlias = dict[str, Any]
@@ -94,6 +94,26 @@ def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is not a JSON number")
 
 
+def written(name: str, given: Mapping[str, Any]) -> Json:
+    """Return the arguments of a call as a record has them. O(size)."""
+    args = {}
+    for argument, value in given.items():
+        if name == "release" and argument == "framework" and not isinstance(value, str):
+            # Such offers were answered, and are known to nobody by their ids.
+            args[argument] = _written_offers(value)
+        else:
+            args[argument] = to_json(value)
+    return args
+
+
+def _written_offers(value: Any) -> Any:
+    is_several = isinstance(value, Iterable) and not isinstance(value, Offer)
+    given = list(value) if is_several else value
+    if is_several and all(isinstance(each, Offer) for each in given):
+        return offers_to_json(given)
+    return to_json(given)
+
+
 def perform(
     engine: Allocator, name: str, args: Mapping[str, Any]
 ) -> tuple[Any, Exception | None, Json]:
@@ -112,12 +132,8 @@ def perform(
         return None, error, {"error": type(error).__name__}
     outcome: Json = {}
     if isinstance(returned, Offer):
-        outcome["offer"] = _offer(returned)
+        outcome["offer"] = offer_to_json(returned)
     elif isinstance(returned, Offers):
-        outcome["offers"] = [_offer(offer) for offer in returned]
+        outcome["offers"] = [offer_to_json(offer) for offer in returned]
         outcome["inverse"] = [asked._asdict() for asked in returned.inverse]
     return returned, None, {field: value for field, value in outcome.items() if value}
-
-
-def _offer(offer: Offer) -> Json:
-    return {**offer._asdict(), "resources": resources_to_json(offer.resources)}

@@ -20,6 +20,7 @@ from allocator.audit.calls import (
     perform,
     read_line,
     write_line,
+    written,
 )
 from allocator.audit.values import from_json, to_json
 from allocator.clock import Clock
@@ -147,7 +148,7 @@ class AuditLog(_Engine):
         if self._hindrance is not None:
             raise NotAllowed(f"{name}() cannot be recorded: {self._hindrance}")
         try:
-            args = {argument: to_json(value) for argument, value in given.items()}
+            args = written(name, given)
         except RecursionError:
             raise InvalidValue(f"{name}(): an argument is nested too deep") from None
         # Until the record is written, and for good if it is not, the log lags behind the engine.

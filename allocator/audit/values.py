@@ -9,6 +9,8 @@ from fractions import Fraction
 from numbers import Real
 from typing import Any, Final
 
+import numpy as np
+
 from allocator.engine import Offer, Operation
 from allocator.errors import InvalidValue
 from allocator.resources import Quantities, Resource, Resources
@@ -18,10 +20,10 @@ from allocator.resources.fixed import shown
 def to_json(value: object) -> Any:
     """Return any argument of a call as JSON that `from_json` reads as one the engine takes alike.
 
-    An offer becomes its id, an operation its v1 JSON, plain scalars text, a collection or iterator
-    a list. What JSON has no form for becomes an object of one field, `$` and what it is: numbers
-    that are no JSON numbers, other resources, mappings that no object can be, and anything else,
-    which no decision goes by, as it looks. O(size).
+    An offer becomes its id, an operation its v1 JSON, plain scalars text; a collection, iterator or
+    array a list. What JSON has no form for becomes an object of one field, `$` and what it is:
+    numbers that are no JSON numbers, other resources, mappings that no object can be, and anything
+    else, which no decision goes by, as it looks. O(size).
 
     Raises
     ------
@@ -30,13 +32,15 @@ def to_json(value: object) -> Any:
 
     Examples
     --------
-    >>> to_json([math.nan, Resources("cpus:1"), {"refuse": 5.0}])
-    [{'$float': 'nan'}, 'cpus:1', {'refuse': 5.0}]
+    >>> to_json([math.nan, {"keep": Resources("cpus:1"), "refuse": 5.0}])
+    [{'$float': 'nan'}, {'keep': 'cpus:1', 'refuse': 5.0}]
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return str.__str__(value)  # of a subclass, its text
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "iuf":
+        return _numpy(value)
     if isinstance(value, Real | Decimal):
         return _number(value)
     if isinstance(value, Offer):
@@ -81,6 +85,30 @@ def resources_to_json(resources: Resources) -> Any:
     """Return resources as text, or as v1 JSON where the text would be JSON. O(n log n)."""
     text = str(resources)
     return resources.to_json() if text.startswith("[") else text
+
+
+def offers_to_json(offers: Iterable[Offer]) -> Any:
+    """Return offers with all that they say, for a call that goes by that."""
+    return {"$offers": [offer_to_json(offer) for offer in offers]}
+
+
+def offer_to_json(offer: Offer) -> dict[str, Any]:
+    """Return an offer with all that it says."""
+    return {**offer._asdict(), "resources": resources_to_json(offer.resources)}
+
+
+def _offer(fields: Mapping[str, Any]) -> Offer:
+    return Offer(**{**fields, "resources": Resources(fields["resources"])})
+
+
+def _numpy(value: Any) -> Any:
+    """Return numbers as Python's own, or with their type where that decides how they are read."""
+    if value.dtype.itemsize > 8:
+        return [_number(number) for number in value] if value.ndim else _number(value)
+    plain = to_json(value.tolist())
+    if isinstance(value, float) or (value.dtype.itemsize == 8 and value.ndim == 1):
+        return plain
+    return {"$numpy": [value.dtype.str, plain]}
 
 
 def _item(value: object) -> Any:
@@ -137,6 +165,8 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$int": lambda text: int(text, 16),
     "$float": float,
     "$number": lambda text: Fraction(text) if "/" in text else Decimal(text),
+    "$numpy": lambda typed: np.array(from_json(typed[1]), typed[0])[()],
+    "$offers": lambda offers: [_offer(offer) for offer in offers],
     "$resources": Resources,
     "$mapping": lambda pairs: {from_json(name): from_json(item) for name, item in pairs},
     "$other": _Other,

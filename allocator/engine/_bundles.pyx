@@ -988,7 +988,6 @@ cdef class Several:
             release(self.bundles, self.numbers[i])
         PyMem_Free(self.numbers)
 
-
 @cython.final
 @cython.auto_pickle(False)
 @cython.no_gc_clear  # `__dealloc__` needs the bundles

@@ -60,7 +60,7 @@ cdef class RoleTree:
     cdef readonly Bundles bundles  # tells the columns
     cdef readonly object sorter    # Sorter: hierarchical, of the roles with frameworks
     cdef DRFSorter drf             # the same if it is the compiled one, else None
-    cdef DRFSorter needy           # like `drf`, with the unmet roles active only; None if no need (R6)
+    cdef readonly DRFSorter needy  # like `drf`, with the unmet roles active only; None if no need (R6)
     cdef object framework_sorter   # makes the sorter of a role's frameworks on `totals`
     cdef readonly dict nodes       # path -> RoleNode, in the order in which they came to be
     cdef int64_t *required_row     # (stride,) Σ NEED of the top-level roles (R4)
@@ -68,7 +68,7 @@ cdef class RoleTree:
     cdef readonly Py_ssize_t n_quotas      # roles with a quota
     cdef Py_ssize_t n_guarantees   # roles with a guarantee
     cdef list leaving              # RoleNode: active in `needy` until an agent's turn ends, or None
-    cdef readonly object guaranteed  # Tally: what all roles are guaranteed, in Python integers
+    cdef readonly object guaranteed  # Tally: what all roles together are guaranteed (R7)
     cdef readonly int64_t n_met    # grows when a name is no longer required
 
     cdef int fit_columns(self) except -1
@@ -87,6 +87,7 @@ cdef class RoleTree:
         self, RoleNode node, str agent, object entry, Py_ssize_t column, int sum, int64_t sign
     ) except -1
     cdef int account(self, RoleNode node, const int64_t *change, int64_t times) except -1
+    cdef int pass_up(self, RoleNode node, str name, object change) except -1
     cdef int refresh_need(self, RoleNode node, Py_ssize_t column) except -1
     cdef int refresh_path(self, RoleNode node) except -1
     cdef int refresh_unmet(self, RoleNode node) except -1

@@ -5,7 +5,7 @@ from allocator.engine._bundles import Bundles
 from allocator.engine._state import Subscription
 from allocator.engine.quota import Quota
 from allocator.engine.tally import Tally
-from allocator.sorter import Sorter, Totals
+from allocator.sorter import DRFSorter, Sorter, Totals
 
 @final
 class RoleNode:
@@ -57,6 +57,8 @@ class RoleTree:
     def bundles(self) -> Bundles: ...
     @property
     def sorter(self) -> Sorter: ...
+    @property
+    def needy(self) -> DRFSorter | None: ...
     @property
     def nodes(self) -> Mapping[str, RoleNode]: ...
     @property

@@ -14,7 +14,8 @@ R5. The role sorter has a client for each node with a subscription, active exact
 R6. `needy` is there exactly while some role has a guarantee and the role sorter is the compiled
     one. It is the same but for who is active: those of the active roles that have, or lie below a
     role that has, a guarantee not met yet. So stage one of a cycle meets nobody else.
-R7. The sum of all guarantees of a name fits in an int64, so that no sum of needs can overflow.
+R7. `guaranteed`, the sum of what top-level roles are guaranteed by themselves or by their children,
+    fits in an int64, so that no sum of needs can overflow.
 """
 
 cimport cython
@@ -364,6 +365,18 @@ cdef class RoleTree:
         if self.needy is not None:
             self.needy.set_times_allocated(numbers)
 
+    cdef int pass_up(self, RoleNode node, str name, object change) except -1:
+        """Adjust what the ancestors' children are guaranteed, up to one that has its own word."""
+        cdef RoleNode parent = node.parent
+        cdef Py_ssize_t column = self.bundles.column(name)
+        while parent is not None:
+            parent.rows[CHILDREN_GUARANTEE * parent.stride + column] += <int64_t>change
+            if name in parent.quota.guarantee:
+                return 0
+            parent = parent.parent
+        self.guaranteed.add({name: change})
+        return 0
+
     def set_quota(self, str path, object quota):
         """Replace the quota of `path`; `NO_QUOTA` removes it. O(depth × names)."""
         cdef RoleNode node = self.ensure(path)
@@ -378,10 +391,8 @@ cdef class RoleTree:
         node.store_quota(quota)
         self.n_quotas += (quota is not NO_QUOTA) - (before is not NO_QUOTA)
         self.n_guarantees += bool(quota.guarantee) - bool(before.guarantee)
-        self.guaranteed.subtract(before.guarantee)
-        self.guaranteed.add(quota.guarantee)
         for name in names:
-            pass_up(node, name, node.guaranteed(name) - guaranteed[name])
+            self.pass_up(node, name, node.guaranteed(name) - guaranteed[name])
         ancestor = node
         while ancestor is not None:
             for name in names:
@@ -670,15 +681,3 @@ cdef int count_copies(dict copies, tuple key, int64_t change) except -2:
     else:
         del copies[key]
     return bool(after) - bool(before)
-
-
-cdef int pass_up(RoleNode node, str name, object change) except -1:
-    """Adjust what the children of the ancestors are guaranteed, up to one with its own word."""
-    cdef RoleNode parent = node.parent
-    cdef Py_ssize_t column = node.bundles.column(name)
-    while parent is not None and change:
-        parent.rows[CHILDREN_GUARANTEE * parent.stride + column] += <int64_t>change
-        if name in parent.quota.guarantee:
-            break
-        parent = parent.parent
-    return 0

@@ -176,7 +176,11 @@ cdef class State:
     cdef int32_t offer_at(self, int64_t number) except -1
     cdef object held(self, int32_t holding)
     cdef int check_open(self, const int64_t[:] numbers) except -1
-    cdef int read_wanted(self, const int64_t[:] numbers, object kept, int32_t *wanted) except -1
+    cdef int check_in_offers(self, const int64_t[:] numbers, Several kept) except -1
+    cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1
+    cdef int check_held(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
+    ) except -1
     cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1
     cdef int give_back_and_refuse(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered, double end
@@ -185,6 +189,7 @@ cdef class State:
     cdef dict unexpect(self, str framework, Agent agent)
     cdef int touch_quotas(self) except -1
     cdef int mark_dirty(self, Agent agent) except -1
+    cdef int drop_stale_marks(self) except -1
     cdef int mark_reopened(self, uint64_t pair) except -1
 
     cdef Agent new_agent(

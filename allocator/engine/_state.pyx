@@ -29,6 +29,7 @@ S4. Within a cycle resources are only given away, so that whatever a quota refus
 
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -246,6 +247,14 @@ cdef class State:
         self.totals.replace(Quantities.from_milli(self.total))
         return 0
 
+    def set_quota(self, str path, object quota):
+        """Replace a role's quota, which may bring new names; `NO_QUOTA` removes it.
+
+        O(depth × names).
+        """
+        self.tree.set_quota(path, quota)
+        self.fit_columns()
+
     # What may be offered now (S3).
 
     def touch_agent(self, Agent agent):
@@ -260,11 +269,29 @@ cdef class State:
         if agent.is_dirty:
             return 0
         if self.n_dirty == self.dirty_capacity:
+            self.drop_stale_marks()
+        if 2 * self.n_dirty >= self.dirty_capacity:
             self.dirty_capacity = max(64, 2 * self.dirty_capacity)
             self.dirty = <int32_t *>grown(self.dirty, self.dirty_capacity * sizeof(int32_t))
         self.dirty[self.n_dirty] = agent.index
         self.n_dirty += 1
         agent.is_dirty = True
+        return 0
+
+    cdef int drop_stale_marks(self) except -1:
+        """List each dirty agent once: cycles of named agents leave their marks behind. O(marks)."""
+        cdef Py_ssize_t n_marks = self.n_dirty
+        cdef Py_ssize_t i
+        cdef Agent agent
+        self.n_dirty = 0
+        for i in range(n_marks):
+            agent = self.agents_at[self.dirty[i]]
+            if agent is not None and agent.is_dirty:
+                agent.is_dirty = False  # until all were seen
+                self.dirty[self.n_dirty] = agent.index
+                self.n_dirty += 1
+        for i in range(self.n_dirty):
+            (<Agent>self.agents_at[self.dirty[i]]).is_dirty = True
         return 0
 
     def touch_all(self):
@@ -922,7 +949,7 @@ cdef class State:
         self.open_offer(holding, bundle, number)
         release(self.bundles, bundle)
 
-    def shorten_offers(self, Agent agent, Subscription leaf, object resources):
+    cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1:
         """Take resources out of the open offers of a holding, the oldest first. O(offers there)."""
         cdef int32_t holding = self.holding_at(agent, leaf)
         cdef int32_t offer = NONE if holding == NONE else self.holdings[holding].first_offer
@@ -939,6 +966,7 @@ cdef class State:
             else:
                 self.close_offer(offer)
             offer = newer
+        return 0
 
     # Answers.
 
@@ -950,11 +978,11 @@ cdef class State:
         numbers : (n,) int64
             Of the offers.
         read_kept : callable
-            Returns what is kept of each, after it is known that they are open: `Resources`, or a
-            list of n of them, or None for all; `EMPTY` declines.
+            Returns what is kept of each, after it is known that they are open: as `several` takes
+            it, or None for all; `EMPTY` declines.
         read_ends : callable
-            Returns the instants at which the filters on what is given back end, (n,) float64, −inf
-            for none, after it is known that what is kept is there.
+            Returns the instant at which the filters on what is given back end, −inf for none, or an
+            array of one for each, after it is known that what is kept is there.
 
         Raises
         ------
@@ -965,25 +993,25 @@ cdef class State:
         """
         cdef Py_ssize_t n = numbers.shape[0]
         cdef Py_ssize_t i
-        cdef bint keep_all
-        cdef const double[:] ends
-        cdef int32_t *wanted
+        cdef double end
+        cdef const double[:] ends = None
+        cdef Several kept = None
         self.check_open(numbers)
-        kept = read_kept()
-        keep_all = kept is None
-        wanted = <int32_t *>grown(NULL, max(1, n) * sizeof(int32_t))
+        each = read_kept()
+        if each is not None:
+            kept = self.several(each, n)
+            if each is not EMPTY:
+                self.check_in_offers(numbers, kept)
+        given = read_ends()
+        if isinstance(given, float):
+            end = given
+        else:
+            ends = given
         for i in range(n):
-            wanted[i] = NONE if keep_all else NOTHING
-        try:
-            if not keep_all and kept is not EMPTY:
-                self.read_wanted(numbers, kept, wanted)
-            ends = read_ends()
-            for i in range(n):
-                self.settle_offer(self.offer_at(numbers[i]), wanted[i], ends[i])
-        finally:
-            for i in range(0 if keep_all else n):
-                release(self.bundles, wanted[i])
-            PyMem_Free(wanted)
+            self.settle_offer(
+                self.offer_at(numbers[i]),
+                NONE if kept is None else kept.numbers[i],
+                end if ends is None else ends[i])
 
     cdef int check_open(self, const int64_t[:] numbers) except -1:
         """Refuse offers that are not open, or there twice. O(n)."""
@@ -1003,18 +1031,16 @@ cdef class State:
             clear(&seen)
         return 0
 
-    cdef int read_wanted(self, const int64_t[:] numbers, object kept, int32_t *wanted) except -1:
-        """Fill in the bundles that are kept; refuse what is not in the offers. O(n × entries)."""
+    cdef int check_in_offers(self, const int64_t[:] numbers, Several kept) except -1:
+        """Refuse to keep what is not in the offers. O(n × columns)."""
         cdef Py_ssize_t i
         cdef int32_t left
-        cdef list each = kept if isinstance(kept, list) else None
-        for i in range(numbers.shape[0]):
-            wanted[i] = self.bundle_of(kept if each is None else each[i])
+        for i in range(kept.n):
             left = self.offers[self.offer_at(numbers[i])].bundle
-            if not self.bundles.covers(left, wanted[i]):
+            if not self.bundles.covers(left, kept.numbers[i]):
                 raise ResourceError(
                     f"offer 'O{numbers[i]}' holds {self.bundles.value(left)}, "
-                    f"not {self.bundles.value(wanted[i])}")
+                    f"not {self.bundles.value(kept.numbers[i])}")
         return 0
 
     cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1:
@@ -1054,10 +1080,37 @@ cdef class State:
     def recover(
         self, Subscription leaf, Agent agent, object resources, bint offered, double end
     ):
-        """Give back resources that a subscription holds, refused until `end` unless it is −inf."""
+        """Give back resources that a subscription holds, refused until `end` unless it is −inf.
+
+        Offered ones are taken out of its open offers there, the oldest first. Raises
+        `ResourceError` if it holds less. O(its offers there).
+        """
         cdef int32_t bundle = self.bundle_of(resources)
+        try:
+            self.check_held(leaf, agent, bundle, offered)
+        except ResourceError:
+            release(self.bundles, bundle)
+            raise
+        if offered:
+            self.shorten_offers(agent, leaf, resources)
         self.give_back_and_refuse(leaf, agent, bundle, offered, end)
         release(self.bundles, bundle)
+
+    cdef int check_held(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
+    ) except -1:
+        """Refuse to take back more than a subscription holds. O(columns)."""
+        cdef int32_t holding = self.holding_at(agent, leaf)
+        cdef int32_t held = NOTHING
+        if holding != NONE:
+            held = self.holdings[holding].offered if offered else self.holdings[holding].allocated
+        if not self.bundles.covers(held, bundle):
+            kind = "is offered" if offered else "uses"
+            raise ResourceError(
+                f"framework {leaf.framework.id!r} {kind} "
+                f"{str(self.bundles.value(held)) or 'nothing'} of agent {agent.id!r} in role "
+                f"{leaf.node.path!r}, not {self.bundles.value(bundle)}")
+        return 0
 
     def add_filter(self, Subscription leaf, Agent agent, object resources, double end):
         """Refuse resources of an agent until `end`. O(1) amortised."""
@@ -1268,6 +1321,8 @@ cdef class State:
         cdef Several found = Several(self.bundles, n)
         cdef int32_t bundle
         cdef Py_ssize_t i
+        if each is EMPTY:
+            return found
         if isinstance(each, list):
             for i in range(n):
                 found.numbers[i] = self.bundle_of((<list>each)[i])
@@ -1356,6 +1411,38 @@ cdef class State:
                 self.replace_total(agent, retained(self.bundles, totals.numbers[i]))
             self.mark_dirty(agent)
         self.publish_agents(agents)
+
+    def release(self, list leaves, list agents, Several given):
+        """Give back what subscriptions use on agents, all or none.
+
+        The same pair may be there more than once. O(n × (columns × depth + log siblings)); raises
+        `ResourceError` if one uses less.
+        """
+        cdef Several together = Several(self.bundles, given.n)
+        cdef IntMap first  # agent << 32 | leaf -> where in `together` all that it gives back is
+        cdef uint64_t pair
+        cdef int32_t place, before
+        cdef Py_ssize_t i
+        cdef Agent agent
+        cdef Subscription leaf
+        memset(&first, 0, sizeof(IntMap))
+        try:
+            for i in range(given.n):
+                agent, leaf = agents[i], leaves[i]
+                pair = <uint64_t>agent.index << 32 | <uint64_t>leaf.index
+                place = get(&first, pair)
+                if place == NONE:
+                    reserve_one(&first)
+                    place = <int32_t>i
+                    put(&first, pair, place)
+                before = together.numbers[place]
+                together.numbers[place] = self.bundles.plus(before, given.numbers[i])
+                release(self.bundles, before)
+                self.check_held(leaf, agent, together.numbers[place], False)
+        finally:
+            clear(&first)
+        for i in range(given.n):
+            self.give_back_and_refuse(leaves[i], agents[i], given.numbers[i], False, -INFINITY)
 
     cdef int check_used(self, list ids, Several totals, Several used) except -1:
         """Refuse use of more than an agent has; several may use one copy of a shared entry."""

@@ -18,7 +18,12 @@ from allocator.engine._state import Agent, State, Subscription
 from allocator.engine.constraints import read_constraints
 from allocator.engine.conversions import Operation, convert, read_operations
 from allocator.engine.explain import Explanation, explain
-from allocator.engine.filters import DEFAULT_REFUSE_SECONDS, filter_seconds
+from allocator.engine.filters import (
+    DEFAULT_REFUSE_SECONDS,
+    RefuseLike,
+    filter_seconds,
+    filter_times,
+)
 from allocator.engine.frameworks import Framework
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
@@ -43,15 +48,17 @@ from allocator.engine.inputs import (
 )
 from allocator.engine.maintenance import Maintenance
 from allocator.engine.many import (
+    Each,
     EachLike,
     UsedLike,
+    check_distinct,
     check_length,
     read_each,
     read_each_attributes,
     read_each_roles,
     read_ids,
+    read_new_ids,
     read_used_by,
-    repeated,
 )
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
 from allocator.engine.offers import Offer, Offers, offer_number
@@ -103,10 +110,8 @@ class _Unset(Enum):
 #: Stands for an argument that was not given, where None means something.
 UNSET: Final = _Unset.UNSET
 
-#: An offer, its id, or several: `Offers`, or a list of offers and ids.
-OffersLike: TypeAlias = "Offer | str | Offers | list[Offer | str]"
-#: Seconds, None for no filter, or one of these for each of several offers.
-RefuseLike: TypeAlias = "float | None | Sequence[float | None] | NDArray[np.float64]"
+#: An offer, its id, or several: `Offers`, or other offers and ids.
+OffersLike: TypeAlias = "Offer | str | Iterable[Offer | str]"
 
 SorterFactory: TypeAlias = Callable[..., Sorter]
 
@@ -357,12 +362,8 @@ class Allocator:
         >>> print(engine.agent("a2").available)
         cpus:3.5;ports:[1-9]
         """
-        named = read_ids("agent", ids)
+        named = read_new_ids("agent", ids, self._state.agents, DuplicateAgent)
         n = len(named)
-        for id in self._state.agents.keys() & named:
-            raise DuplicateAgent(f"there is an agent {id!r} already")
-        for id in repeated(named):
-            raise DuplicateAgent(f"agent {id!r} is there twice")
         hosts = named if hostnames is None else read_ids("host", hostnames)
         check_length("agents", "hostnames", hosts, n)
         totals = read_each("agents", resources, n)
@@ -411,8 +412,7 @@ class Allocator:
         """
         named = read_ids("agent", ids)
         agents = [self._agent(id) for id in named]
-        for id in repeated(named):
-            raise InvalidValue(f"agent {id!r} is there twice")
+        check_distinct("agent", named, InvalidValue)
         totals = read_each("agents", resources, len(named))
         self._state.update_agents(agents, self._state.several(totals, len(named)))
 
@@ -553,11 +553,7 @@ class Allocator:
         >>> engine.framework("flink").roles
         ('eng/batch', 'eng/stream')
         """
-        named = read_ids("framework", ids)
-        for id in self._state.frameworks.keys() & named:
-            raise DuplicateFramework(f"there is a framework {id!r} already")
-        for id in repeated(named):
-            raise DuplicateFramework(f"framework {id!r} is there twice")
+        named = read_new_ids("framework", ids, self._state.frameworks, DuplicateFramework)
         subscribed = read_each_roles(roles, len(named))
         pairs = list(zip(named, subscribed, strict=True))
         quiet = [read_suppressed(id, suppressed, own) for id, own in pairs]
@@ -883,7 +879,7 @@ class Allocator:
     def accept(
         self,
         offer: OffersLike,
-        resources: ResourcesLike | list[Resources] | None = None,
+        resources: EachLike | None = None,
         *,
         refuse_seconds: RefuseLike = None,
     ) -> None:
@@ -891,32 +887,29 @@ class Allocator:
 
         Parameters
         ----------
-        offer : Offer or its id, or Offers
-            A selection of offers is answered as a whole, or not at all.
+        offer : Offer or its id, or several
+            `Offers`, a selection of them (`offers[:10]`, `offers[mask]`), or a collection of offers
+            or ids: answered as a whole, or not at all.
         resources : resources, optional
-            What is kept; all if not given. Of several offers, that much of each, or a list of
-            `Resources` as long as the selection.
-        refuse_seconds : float or array of float, optional
-            How long the rest is not wanted again; None makes no filter, nor does 0. One for all or
-            one for each.
+            What is kept; all if not given. Of several offers, that much of each; or a list of n
+            `Resources`, or a mapping with columns of n amounts, as in `add_agents`.
+        refuse_seconds : float, or array of n float, optional
+            How long the rest is not wanted again; None makes no filter, nor does 0. Of several
+            offers, one for all or one for each.
 
         Raises
         ------
-        OfferGone, InvalidValue
+        OfferGone
+            It is not open any more, or there twice.
         ResourceError
             More than is in the offer.
+        InvalidValue
 
         Notes
         -----
         O(names × depth + log siblings) an offer.
         """
-        numbers = _offer_numbers(offer)
-        n = len(numbers)
-        self._state.answer(
-            numbers,
-            lambda: _read_kept(resources, n),
-            lambda: self._filter_ends(refuse_seconds, n),
-        )
+        self._answer(offer, resources, refuse_seconds)
 
     def decline(
         self, offer: OffersLike, *, refuse_seconds: RefuseLike = DEFAULT_REFUSE_SECONDS
@@ -929,35 +922,33 @@ class Allocator:
         ------
         OfferGone, InvalidValue
         """
-        numbers = _offer_numbers(offer)
-        self._state.answer(
-            numbers, lambda: EMPTY, lambda: self._filter_ends(refuse_seconds, len(numbers))
-        )
+        self._answer(offer, EMPTY, refuse_seconds)
 
     def rescind(self, offer: OffersLike) -> None:
         """Take an offer back, or several; what is in it is available again. Raises `OfferGone`."""
         self.decline(offer, refuse_seconds=None)
 
     @overload
-    def release(self, framework: Offers) -> None: ...
+    def release(self, framework: Iterable[Offer], *, resources: EachLike | None = None) -> None: ...
 
     @overload
     def release(self, framework: str, agent: str, role: str, resources: ResourcesLike) -> None: ...
 
     def release(
         self,
-        framework: str | Offers,
+        framework: str | Iterable[Offer],
         agent: str | None = None,
         role: str | None = None,
-        resources: ResourcesLike | None = None,
+        resources: Any = None,
     ) -> None:
         """Give back what a framework uses: a task has ended.
 
         Parameters
         ----------
-        framework : str or Offers
-            A selection of offers stands for all that was accepted of them, unless `resources` says
-            how much of each; it is given back as a whole, or not at all.
+        framework : str, or several offers
+            `Offers`, a selection of them, or a collection of `Offer`: stands for all that was in
+            them, unless `resources` says how much of each, as in `accept`; given back as a whole,
+            or not at all.
         agent, role : str
         resources : resources
 
@@ -967,10 +958,10 @@ class Allocator:
         ResourceError
             More than it uses there.
         """
-        if isinstance(framework, Offers):
-            self._release_offers(framework, resources)
+        if isinstance(framework, Iterable) and not isinstance(framework, Offer | str):
+            self._release_offers(list(framework), resources)
         elif agent is None or role is None or resources is None:
-            raise InvalidValue("release() needs an agent, a role and resources, or offers")
+            raise InvalidValue("release() needs an agent, a role and resources, or several offers")
         else:
             self.recover_resources(framework, agent, role, resources, allocated=True)
 
@@ -1001,9 +992,6 @@ class Allocator:
         on = self._agent(agent)
         given = Resources(resources)
         seconds = filter_seconds(refuse_seconds, self._interval)
-        self._check_held(leaf, on, given, allocated=allocated)
-        if not allocated:
-            self._state.shorten_offers(on, leaf, given)
         end = -math.inf if seconds is None else self._clock() + seconds
         self._state.recover(leaf, on, given, not allocated, end)
 
@@ -1332,48 +1320,37 @@ class Allocator:
                 raise UnknownRole(f"framework {id!r} is not subscribed to role {role!r}")
         return [framework.subscriptions[role] for role in wanted]
 
-    def _filter_ends(self, refuse_seconds: RefuseLike, n: int) -> NDArray[np.float64]:
-        """Return when each of n filters ends, −inf where there is to be none."""
-        if isinstance(refuse_seconds, np.ndarray | list | tuple):
-            given = list(refuse_seconds)
-            if len(given) != n:
-                raise InvalidValue(f"{len(given)} refuse_seconds for {n} offers")
-            seconds = [filter_seconds(_plain_number(each), self._interval) for each in given]
+    def _answer(self, offer: OffersLike, kept: EachLike | None, refuse_seconds: RefuseLike) -> None:
+        """Keep a part of an offer or of several, None for all, and give the rest back."""
+        if isinstance(offer, Offer | str):
+            is_one, numbers = True, _offer_numbers([offer])
         else:
-            seconds = [filter_seconds(refuse_seconds, self._interval)]
-        now = self._clock()
-        ends = [-math.inf if each is None else now + each for each in seconds]
-        return np.array(ends, np.float64) if len(ends) == n else np.full(n, ends[0])
+            is_one, numbers = False, _offer_numbers(offer)
+        n = len(numbers)
 
-    def _release_offers(self, offers: Offers, resources: ResourcesLike | None) -> None:
+        def read_kept() -> Each | None:
+            if kept is None:
+                return None
+            return Resources(kept) if is_one else read_each("offers", kept, n)
+
+        def read_ends() -> float | NDArray[np.float64]:
+            if is_one and isinstance(refuse_seconds, np.ndarray | list | tuple):
+                raise InvalidValue(f"{refuse_seconds!r} are several refuse_seconds for one offer")
+            return self._clock() + filter_times(refuse_seconds, n, self._interval)
+
+        self._state.answer(numbers, read_kept, read_ends)
+
+    def _release_offers(self, offers: list[Offer], resources: EachLike | None) -> None:
         """Give back what was accepted of these offers, all or none."""
-        part = None if resources is None else Resources(resources)
-        given: dict[tuple[str, str, str], Resources] = {}
         for offer in offers:
-            key = offer.framework, offer.agent, offer.role
-            given[key] = given.get(key, EMPTY) + (offer.resources if part is None else part)
-        found = []
-        for (framework, agent, role), released in given.items():
-            leaf, on = self._leaf(self._framework(framework), role), self._agent(agent)
-            found.append((leaf, on, released))
-            self._check_held(leaf, on, released, allocated=True)
-        for leaf, on, released in found:
-            self._state.recover(leaf, on, released, False, -math.inf)
-
-    def _check_held(
-        self, leaf: Subscription, agent: Agent, given: Resources, *, allocated: bool
-    ) -> None:
-        """Refuse to take back more than a subscription holds."""
-        holding = self._state.holding(agent, leaf)
-        held = EMPTY
-        if holding is not None:
-            held = holding.allocated if allocated else holding.offered
-        if not held >= given:
-            kind = "uses" if allocated else "is offered"
-            raise ResourceError(
-                f"framework {leaf.framework.id!r} {kind} {str(held) or 'nothing'} of agent "
-                f"{agent.id!r} in role {leaf.node.path!r}, not {given}"
-            )
+            if not isinstance(offer, Offer):
+                raise InvalidValue(f"{offer!r} is no offer")
+        leaves = [self._leaf(self._framework(offer.framework), offer.role) for offer in offers]
+        agents = [self._agent(offer.agent) for offer in offers]
+        given: Each = [offer.resources for offer in offers]
+        if resources is not None:
+            given = read_each("offers", resources, len(offers))
+        self._state.release(leaves, agents, self._state.several(given, len(offers)))
 
     def _holders(self, agent: str) -> set[str]:
         """Return the active frameworks that hold something on an agent."""
@@ -1444,11 +1421,11 @@ class Allocator:
         for role in quotas if len(quotas) > 1 else ():
             node = tree.get(role)
             if node is not None and node.quota is not NO_QUOTA:
-                tree.set_quota(role, NO_QUOTA)
+                self._state.set_quota(role, NO_QUOTA)
         # Parents first: a child is then checked against what stands above it.
         for role in sorted(quotas, key=lambda path: path.count("/")):
             check_quota(tree, role, quotas[role])
-            tree.set_quota(role, quotas[role])
+            self._state.set_quota(role, quotas[role])
 
 
 def _sorter_factory(name: str, exclude: Iterable[str], *, flat: bool) -> Callable[[Totals], Sorter]:
@@ -1466,32 +1443,13 @@ def _offer_id(offer: Offer | str) -> str:
     return id
 
 
-def _offer_numbers(offer: OffersLike) -> NDArray[np.int64]:
-    """Return N of the id "ON" of an offer, or of each of several."""
-    if isinstance(offer, Offers):
-        return offer._numbers()
-    offers = [offer] if isinstance(offer, Offer | str) or not isinstance(offer, list) else offer
+def _offer_numbers(offers: Iterable[Offer | str]) -> NDArray[np.int64]:
+    """Return N of the id "ON" of each of several offers."""
+    if isinstance(offers, Offers):
+        return offers._numbers()
+    if not isinstance(offers, Iterable):
+        raise InvalidValue(f"{offers!r} is no offer, nor the id of one, nor several of them")
     return np.array([offer_number(_offer_id(each)) for each in offers], np.int64)
-
-
-def _read_kept(
-    resources: ResourcesLike | list[Resources] | None, n: int
-) -> Resources | list[Resources] | None:
-    """Return what is kept of each of n offers, None for all."""
-    if (
-        isinstance(resources, list)
-        and resources
-        and all(isinstance(each, Resources) for each in resources)
-    ):
-        if len(resources) != n:
-            raise InvalidValue(f"{len(resources)} resources for {n} offers")
-        return resources
-    return None if resources is None else Resources(resources)
-
-
-def _plain_number(number: object) -> Any:
-    """Return a number of NumPy's as Python's own."""
-    return number.item() if isinstance(number, np.generic) else number
 
 
 def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
 from allocator.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Seconds, None for no filter, or one of these for each of several offers.
+RefuseLike: TypeAlias = "float | Sequence[float | None] | NDArray[np.float64] | None"
 
 #: What Mesos falls back to for a refusal time that is no time, in seconds.
 DEFAULT_REFUSE_SECONDS = 5.0
@@ -23,6 +35,8 @@ def filter_seconds(refuse_seconds: float | None, allocation_interval: float) -> 
     """
     if refuse_seconds is None:
         return None
+    if isinstance(refuse_seconds, np.number):
+        refuse_seconds = refuse_seconds.item()
     if isinstance(refuse_seconds, bool) or not isinstance(refuse_seconds, (int, float)):
         raise InvalidValue(f"refuse_seconds is a number of seconds or None, not {refuse_seconds!r}")
     if refuse_seconds == 0:
@@ -30,3 +44,42 @@ def filter_seconds(refuse_seconds: float | None, allocation_interval: float) -> 
     if not refuse_seconds > 0:  # negative or NaN
         refuse_seconds = DEFAULT_REFUSE_SECONDS
     return max(float(min(refuse_seconds, MAX_REFUSE_SECONDS)), allocation_interval)
+
+
+def filter_times(
+    refuse_seconds: Any, n: int, allocation_interval: float
+) -> float | NDArray[np.float64]:
+    """Return how long n filters live, in seconds, −inf for none: all alike, or each of them.
+
+    Each as `filter_seconds` reads it. O(n) if each has a time of its own.
+
+    Raises
+    ------
+    InvalidValue
+        One is not a number, or they are not n.
+    """
+    if isinstance(refuse_seconds, np.ndarray):
+        _check_length(len(refuse_seconds) if refuse_seconds.ndim == 1 else -1, n)
+        if refuse_seconds.dtype.kind in "iuf":
+            return _times_of(refuse_seconds.astype(np.float64), allocation_interval)
+    elif isinstance(refuse_seconds, list | tuple):
+        _check_length(len(refuse_seconds), n)
+    else:
+        return _time_of(filter_seconds(refuse_seconds, allocation_interval))
+    lives = [filter_seconds(each, allocation_interval) for each in refuse_seconds]
+    return np.array([_time_of(each) for each in lives], np.float64)
+
+
+def _check_length(length: int, n: int) -> None:
+    if length != n:
+        raise InvalidValue(f"refuse_seconds are one number, or {n} for as many offers")
+
+
+def _times_of(given: NDArray[np.float64], allocation_interval: float) -> NDArray[np.float64]:
+    """Return the times of an array, by the rules of `filter_seconds`."""
+    times = np.minimum(np.where(given > 0, given, DEFAULT_REFUSE_SECONDS), MAX_REFUSE_SECONDS)
+    return np.where(given == 0, -math.inf, np.maximum(times, allocation_interval))
+
+
+def _time_of(seconds: float | None) -> float:
+    return -math.inf if seconds is None else seconds

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from allocator.engine.inputs import read_attributes, read_id, read_roles
-from allocator.errors import InvalidValue, ResourceError
+from allocator.errors import AllocatorError, InvalidValue, ResourceError
 from allocator.resources import Resources, ResourcesLike
 from allocator.resources.fixed import read_milli, read_milli_array, shown
 from allocator.resources.v1 import is_v1
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 AmountsLike: TypeAlias = "NDArray[Any] | Sequence[Any]"
 #: Resources of each of n agents or offers: the same for all, or some amounts for each.
 EachLike: TypeAlias = "ResourcesLike | Mapping[str, str | float | AmountsLike] | list[Resources]"
-#: What is in use of each of n agents: by whom, in which role, how much.
-UsedLike: TypeAlias = "Mapping[str, str | Sequence[str] | EachLike]"
+#: What is in use of each of n agents: `framework` and `role`, each one text or n, `resources` as
+#: `EachLike`.
+UsedLike: TypeAlias = "Mapping[str, Any]"
 
 
 class Columns(NamedTuple):
@@ -75,11 +76,23 @@ def read_ids(kind: str, ids: Iterable[str]) -> list[str]:
     return [read_id(kind, id) for id in ids]
 
 
-def repeated(ids: Sequence[str]) -> set[str]:
-    """Return the ids that are there more than once. O(n)."""
-    if len(set(ids)) == len(ids):
-        return set()
-    return {id for id, n in Counter(ids).items() if n > 1}
+def read_new_ids(
+    kind: str, ids: Iterable[str], known: Mapping[str, object], duplicate: type[AllocatorError]
+) -> list[str]:
+    """Return ids that are not known; raises `InvalidValue`, and `duplicate` for others. O(n)."""
+    found = read_ids(kind, ids)
+    if not known.keys().isdisjoint(found):
+        id = next(id for id in found if id in known)
+        raise duplicate(f"{kind} {id!r} is there already")
+    check_distinct(kind, found, duplicate)
+    return found
+
+
+def check_distinct(kind: str, ids: Sequence[str], error: type[AllocatorError]) -> None:
+    """Refuse an id that is there twice. O(n)."""
+    if len(set(ids)) < len(ids):
+        id = next(id for id, n in Counter(ids).items() if n > 1)
+        raise error(f"{kind} {id!r} is there twice")
 
 
 def read_used_by(used: UsedLike | None, n: int) -> Users | None:
@@ -104,7 +117,7 @@ def read_used_by(used: UsedLike | None, n: int) -> Users | None:
     )
 
 
-def read_each_attributes(given: object, n: int) -> list[dict[str, object]]:
+def read_each_attributes(given: object, n: int) -> list[Mapping[str, object]]:
     """Return the attributes of each of n agents, from one mapping for all or a list. O(n)."""
     if isinstance(given, list | tuple):
         check_length("agents", "attributes", given, n)
@@ -127,7 +140,7 @@ def read_each_roles(given: Any, n: int) -> list[tuple[str, ...]]:
     return [read_roles(given)] * n
 
 
-def check_length(what: str, of: str, given: Sequence[Any], n: int) -> None:
+def check_length(what: str, of: str, given: Sized, n: int) -> None:
     """Refuse a list that is not as long as what it is about."""
     if len(given) != n:
         raise InvalidValue(f"{len(given)} {of} for {n} {what}")
@@ -151,16 +164,15 @@ def _is_column(value: object) -> bool:
 def _read_columns(
     what: str, given: Mapping[str, Any], columns: Mapping[str, Any], n: int
 ) -> Columns:
-    common = {name: value for name, value in given.items() if name not in columns}
-    # With the names of the columns too, so that these are checked.
-    resources = Resources({**common, **dict.fromkeys(columns, 0)})
+    # The names of the columns stay in, with nothing, so that they are checked.
+    common = Resources({name: 0 if name in columns else given[name] for name in given})
     amounts = np.empty((n, len(columns)), np.int64)
     for place, (name, column) in enumerate(columns.items()):
         try:
             amounts[:, place] = _read_column(what, name, column, n)
         except ResourceError as error:
             raise ResourceError(f"resource {name!r}: {error}") from None
-    return Columns(resources, list(columns), amounts)
+    return Columns(common, list(columns), amounts)
 
 
 def _read_column(what: str, name: str, column: AmountsLike, n: int) -> NDArray[np.int64]:

@@ -135,6 +135,9 @@ class Offers(Sequence[Offer]):
     def __repr__(self) -> str:
         return f"<Offers: {len(self)}>"
 
+    def __reduce__(self) -> tuple[type[Offers], tuple[object, ...]]:
+        return Offers, (self._all(), self.inverse)
+
     def by_framework(self) -> dict[str, list[Offer]]:
         """Return each framework's offers, in the order made. O(offers)."""
         grouped: dict[str, list[Offer]] = {}

@@ -40,13 +40,13 @@ def check_quota(tree: RoleTree, path: str, quota: Quota) -> None:
     Raises
     ------
     QuotaError
-        A guarantee exceeds a limit on its path, or children's guarantees do not fit in their
-        parent's. O(depth × names), and the subtree where there is a limit.
+        A guarantee exceeds a limit on its path, children's guarantees do not fit in their
+        parent's, or all together exceed 2**63 - 1 thousandths. O(depth × names), and the subtree
+        where there is a limit.
     """
     for name, least in quota.guarantee.items():
         _check_limits_above(tree, path, quota, name, least)
     node = tree.get(path)
-    _check_sum_of_all(tree, node, quota)
     if node is not None:
         _check_limits_below(node, quota)
     for name in quota.guarantee.keys() | (node.quota.guarantee.keys() if node else set()):
@@ -75,20 +75,8 @@ def _check_limits_below(node: RoleNode, quota: Quota) -> None:
                 )
 
 
-def _check_sum_of_all(tree: RoleTree, node: RoleNode | None, quota: Quota) -> None:
-    """Refuse guarantees that no cluster could meet together, which sums could not hold."""
-    for name, least in quota.guarantee.items():
-        before = 0 if node is None else node.quota.guarantee.get(name, 0)
-        together = tree.guaranteed[name] - before + least
-        if together > MAX_MILLI:
-            raise QuotaError(
-                f"with {_amount(name, least)} all roles would be guaranteed "
-                f"{_amount(name, together)} together, which is over-large"
-            )
-
-
 def _check_sums(tree: RoleTree, path: str, quota: Quota, name: str) -> None:
-    """Check that children fit into `path` and that `path` fits into its nearest guarantor."""
+    """Check that children fit into `path`, and `path` into its nearest guarantor, if any."""
     node = tree.get(path)
     below = node.children_guarantee[name] if node is not None else 0
     own = quota.guarantee.get(name)
@@ -110,6 +98,12 @@ def _check_sums(tree: RoleTree, path: str, quota: Quota, name: str) -> None:
                     f"{_amount(name, above[name])}"
                 )
             return
+    together = tree.guaranteed[name] - before + after
+    if together > MAX_MILLI:
+        raise QuotaError(
+            f"role {path!r}: with {_amount(name, after)} all roles would be guaranteed "
+            f"{_amount(name, together)} together, which is over-large"
+        )
 
 
 def _quota_of(tree: RoleTree, path: str) -> Quota:

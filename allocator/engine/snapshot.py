@@ -169,7 +169,7 @@ def _restore_policy(state: State, path: str, body: Json) -> None:
     quota = Quota(Quantities(body["guarantee"]).milli, read_limits(body["limit"]))
     if quota.guarantee or quota.limit:
         check_quota(state.tree, path, quota)
-        state.tree.set_quota(path, quota)
+        state.set_quota(path, quota)
     weight = read_number(f"the weight of role {path!r}", body["weight"], least=0, open_end=True)
     state.tree.set_weight(path, weight)
 

@@ -6,7 +6,7 @@ import copy
 import math
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from allocator.clock import Clock
@@ -459,38 +459,62 @@ class Allocator:
 
     def accept(
         self,
-        offer: Offer | str,
-        resources: ResourcesLike | None = None,
+        offer: Offer | str | Iterable[Offer | str],
+        resources: Any = None,
         *,
-        refuse_seconds: float | None = None,
+        refuse_seconds: Any = None,
     ) -> None:
-        """Keep an offer or a part of it; the rest goes back, with a filter if asked for."""
-        held = self._open(offer)
-        kept = held.resources if resources is None else Resources(resources)
-        rest = _difference(held.resources, kept, f"offer {held.id!r}")
-        seconds = inputs.refusal(refuse_seconds)
-        del self._state.offers[held.id]
-        if kept:
-            before = self._state.allocated.get(held.place, EMPTY)
-            self._state.allocated[held.place] = before + kept
-        self._refuse(held.place, rest, seconds)
-        self._state.settle()
+        """Keep an offer or a part of it; the rest goes back, with a filter if asked for.
 
-    def decline(self, offer: Offer | str, *, refuse_seconds: float | None = 5.0) -> None:
-        """Give an offer back, with a filter unless `refuse_seconds` is None or 0."""
-        held = self._open(offer)
-        seconds = inputs.refusal(refuse_seconds)
-        del self._state.offers[held.id]
-        self._refuse(held.place, held.resources, seconds)
-        self._state.settle()
+        Several offers are answered one after the other, all or none.
+        """
+        offers = self._opened(offer)
+        several = not _is_one(offer)
+        if resources is None:
+            kept = [held.resources for held in offers]
+        else:
+            kept = inputs.each(resources, len(offers)) if several else [Resources(resources)]
+        rests = [
+            _difference(held.resources, part, f"offer {held.id!r}")
+            for held, part in zip(offers, kept, strict=True)
+        ]
+        self._answer(offers, kept, rests, refuse_seconds if several else [refuse_seconds])
 
-    def rescind(self, offer: Offer | str) -> None:
-        """Take an offer back, without a filter."""
+    def decline(
+        self, offer: Offer | str | Iterable[Offer | str], *, refuse_seconds: Any = 5.0
+    ) -> None:
+        """Give an offer back, or several, with a filter unless `refuse_seconds` is None or 0."""
+        offers = self._opened(offer)
+        several = not _is_one(offer)
+        rests = [held.resources for held in offers]
+        nothing = [EMPTY] * len(offers)
+        self._answer(offers, nothing, rests, refuse_seconds if several else [refuse_seconds])
+
+    def rescind(self, offer: Offer | str | Iterable[Offer | str]) -> None:
+        """Take an offer back, or several, without a filter."""
         self.decline(offer, refuse_seconds=None)
 
-    def release(self, framework: str, agent: str, role: str, resources: ResourcesLike) -> None:
-        """Give back what a framework uses."""
-        self.recover_resources(framework, agent, role, resources, allocated=True)
+    def release(
+        self,
+        framework: str | Iterable[Offer],
+        agent: str | None = None,
+        role: str | None = None,
+        resources: Any = None,
+    ) -> None:
+        """Give back what a framework uses, or what was accepted of several offers."""
+        if isinstance(framework, str):
+            if agent is None or role is None or resources is None:
+                raise InvalidValue("release() needs an agent, a role and resources, or offers")
+            self.recover_resources(framework, agent, role, resources, allocated=True)
+            return
+        offers = list(framework)
+        parts = [offer.resources for offer in offers]
+        if resources is not None:
+            parts = inputs.each(resources, len(offers))
+        trial = self.fork()
+        for offer, part in zip(offers, parts, strict=True):
+            trial.release(offer.framework, offer.agent, offer.role, part)
+        self._take_over(trial)
 
     def recover_resources(
         self,
@@ -672,6 +696,33 @@ class Allocator:
                 raise UnknownRole(f"framework {framework.id!r} is not subscribed to {role!r}")
         return frozenset(wanted)
 
+    def _opened(self, offer: Offer | str | Iterable[Offer | str]) -> list[Offer]:
+        """Return an open offer or several, each there once."""
+        several: Any = [offer] if _is_one(offer) else offer
+        if not isinstance(several, Iterable):
+            raise InvalidValue(f"{offer!r} is no offer, nor the id of one, nor several")
+        offers = [self._open(each) for each in several]
+        if len({held.id for held in offers}) < len(offers):
+            raise OfferGone("an offer is there twice")
+        return offers
+
+    def _answer(
+        self,
+        offers: Sequence[Offer],
+        kept: Sequence[Resources],
+        rests: Sequence[Resources],
+        refuse_seconds: Any,
+    ) -> None:
+        """Keep a part of each of some offers and give the rest back."""
+        seconds = inputs.refusals(refuse_seconds, len(offers))
+        for place, held in enumerate(offers):
+            del self._state.offers[held.id]
+            if kept[place]:
+                before = self._state.allocated.get(held.place, EMPTY)
+                self._state.allocated[held.place] = before + kept[place]
+            self._refuse(held.place, rests[place], seconds[place])
+        self._state.settle()
+
     def _open(self, offer: Offer | str) -> Offer:
         id = getattr(offer, "id", offer)
         if not isinstance(id, str):
@@ -770,6 +821,11 @@ def _check_used(id: str, have: Resources, in_use: list[tuple[str, str, Resources
     single = Resources([entry.replace(copies=1) for entry in used.shared()])
     if not have >= used.nonshared() + single:
         raise ResourceError(f"agent {id!r}: {used} of {have} cannot be in use")
+
+
+def _is_one(offer: object) -> bool:
+    """Tell an offer or its id from several."""
+    return isinstance(offer, str) or hasattr(offer, "id")
 
 
 def _difference(have: Resources, taken: Resources, what: str) -> Resources:

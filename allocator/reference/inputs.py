@@ -269,6 +269,13 @@ def refusal(refuse_seconds: object) -> float | None:
     return float(min(refuse_seconds, _MAX_REFUSE_SECONDS))
 
 
+def refusals(refuse_seconds: Any, n: int) -> list[float | None]:
+    """Return how long each of n refusals is asked to last: one time for all, or n of them."""
+    if _is_column(refuse_seconds):
+        return [refusal(each) for each in _as_long(refuse_seconds, n)]
+    return [refusal(refuse_seconds)] * n
+
+
 def attributes(given: object) -> dict[str, object]:
     """Return attributes by name, from a mapping or a list of v1 JSON attributes.
 

@@ -9,6 +9,7 @@ from allocator.errors import QuotaError
 from allocator.reference.order import amounts_in, gathered
 from allocator.reference.state import Amounts, Quota, State
 from allocator.resources import Resources
+from allocator.resources.fixed import MAX_MILLI
 from allocator.roles import ancestry, is_at_or_below, parent_of
 
 #: Role → what counts against its quota, for all roles with one.
@@ -168,9 +169,12 @@ def check_quotas(quotas: Quotas) -> None:
     Raises
     ------
     QuotaError
-        A guarantee exceeds a limit on its path, or what children are guaranteed does not fit in
-        what their parent is.
+        A guarantee exceeds a limit on its path, what children are guaranteed does not fit in what
+        their parent is, or all together exceed the largest amount there is.
     """
+    for name, milli in plus(*(guaranteed(quotas, top) for top in children(quotas, None))).items():
+        if milli > MAX_MILLI:
+            raise QuotaError(f"what all roles are guaranteed of {name} together is over-large")
     for role, quota in quotas.items():
         for name, milli in quota.guarantee.items():
             for path in ancestry(role):

@@ -117,7 +117,8 @@ def read_milli_array(numbers: NDArray[Any]) -> NDArray[np.int64]:
     else:
         return np.array([read_milli(number) for number in numbers], np.int64)
     for place in np.flatnonzero(~is_sure):
-        milli[place] = read_milli(numbers[place])
+        number = numbers[place]
+        milli[place] = read_milli(number.item() if size == 8 else number)
     return milli
 
 

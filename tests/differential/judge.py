@@ -12,6 +12,7 @@ from typing import Any
 
 from allocator import Allocator, AllocatorError, ManualClock, Resources, reference
 from allocator.roles import ancestry
+from tests import invariants
 from tests.differential.history import Call, History, shortest
 
 #: An engine of either kind.
@@ -91,7 +92,9 @@ class Judge:
         return expected
 
     def compare(self) -> None:
-        """Compare all views."""
+        """Compare all views, and check what the engines keep."""
+        for engine in self._engines:
+            invariants.check(engine)
         self._names.roles |= self.reference._state.roles()
         for kind, names, fields in (
             ("agent", self._names.agents, AGENT_FIELDS),

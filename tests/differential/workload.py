@@ -136,6 +136,7 @@ class Workload:
         return [
             (self._allocate, 24),
             (self._answer, 26),
+            (self._answer_several, 4),
             (self._release, 8),
             (self._recover_resources, 3),
             (lambda _: call("advance", self._pick(0.125, 0.5, 1, 1, 1.5, 5, 20)), 8),
@@ -435,6 +436,24 @@ class Workload:
         if held is None or self._chance(0.3):
             return call("accept", id, **more)
         return call("accept", id, self._part(held), **more)
+
+    def _answer_several(self, engine: Any) -> Call:
+        ids = self._some(sorted(set(self._offers)), 0, 4)
+        ids += ids[:1] * self._chance(0.03)
+        if self._chance(0.8):
+            ids = [id for id in ids if _open_offer(engine, id) is not None]
+        more = {}
+        if self._chance(0.6):
+            each = [self._of(REFUSALS) for _ in ids]
+            more["refuse_seconds"] = self._pick(self._of(REFUSALS), each)
+        if self._chance(0.3):
+            return call("decline", ids, **more)
+        if self._chance(0.1):
+            return call("rescind", ids)
+        part = {"cpus": self._amounts(len(ids), 0, 0.001, 0.1)}
+        return call(
+            "accept", ids, self._pick(None, "cpus:0.1", {"cpus": 0.001}, part, part), **more
+        )
 
     def _release(self, engine: Any) -> Call:
         found = _holdings(engine, "allocated")

@@ -299,6 +299,39 @@ def play(engine: Allocator, history: Iterable[Call]) -> list[object]:
     return outcomes
 
 
+def in_bulk(engine: Allocator) -> list[object]:
+    """Make calls about many agents, frameworks and offers at once; return what came of them."""
+    ids = [f"a{i}" for i in range(6)]
+    used = {"framework": "f1", "role": ["eng"] * 6, "resources": "cpus:0.5"}
+    engine.add_agents(ids, {"cpus": np.array([2.0005] * 6, np.float32), "mem": 64}, used=used)
+    totals = [Resources("cpus:3;mem:9"), Resources([RESERVED]) + "mem:8", Resources("mem:7")]
+    engine.update_agents(ids[:3], totals)
+    engine.add_frameworks(["f1", "f2"], [["eng"], ["eng", "ops"]])
+    engine.set_weights({"eng": 2.0, "ops": 0.5})
+    engine.set_quotas({"eng": {"limit": "cpus:9"}})
+    offers = engine.allocate()
+    n = len(offers)
+    assert n > 4
+    engine.accept(offers[:2], [Resources("mem:1"), Resources("mem:2")])
+    engine.accept(offers[2:4], {"mem": np.array([1.5, 3])})
+    engine.decline(offers[np.arange(n) >= 4], refuse_seconds=np.arange(n - 4, dtype=np.float32))
+    engine.release(offers[:2], resources="mem:1")
+    engine.release(list(offers[2:4]), resources={"mem": (1, 2)})
+    with suppress(AllocatorError):
+        engine.release(offers)
+    return [offers, engine.allocate(), engine.snapshot()]
+
+
+def test_calls_about_many_are_recorded_and_come_out_the_same() -> None:
+    out = io.StringIO()
+    with AuditLog(Allocator(seed=3, clock=ManualClock()), out) as audited:
+        found = in_bulk(audited)
+    assert found == in_bulk(Allocator(seed=3, clock=ManualClock()))
+    again = replayed(out.getvalue())
+    assert again.difference is None
+    assert again.closed
+
+
 def test_random_histories_have_every_recorded_call() -> None:
     assert CALLS.keys() == set(RECORDED)
 
@@ -806,7 +839,12 @@ def test_where_quantities_are_wanted_resources_are_still_taken() -> None:
     ("value", "written"),
     [
         (np.float64(0.5), 0.5),
-        (np.int64(5), {"$number": "5"}),
+        (np.int64(5), {"$numpy": ["<i8", 5]}),
+        (np.array([1, 2]), [1, 2]),
+        (np.array([0.5, np.nan]), [0.5, {"$float": "nan"}]),
+        (np.array([0.5], np.float32), {"$numpy": ["<f4", [0.5]]}),
+        (np.array([1, 2], np.longdouble), [{"$number": "1.0"}, {"$number": "2.0"}]),
+        ([Resources("cpus:1")], [{"$resources": "cpus:1"}]),
         (np.str_("a1"), "a1"),
         (np.array(["a1"]), ["a1"]),
         (iter("ab"), ["a", "b"]),

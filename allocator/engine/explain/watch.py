@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
-from allocator.engine._order import FAIR_SHARE, GUARANTEES
 from allocator.engine._cycle import CONSTRAINTS, Cycle
+from allocator.engine._order import FAIR_SHARE, GUARANTEES
 from allocator.engine._roles import RoleNode
 from allocator.engine._state import Agent, State, Subscription
 from allocator.engine.constraints import AttributeConstraint
