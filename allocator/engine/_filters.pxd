@@ -75,6 +75,7 @@ cdef class Filters:
     cpdef bint rejects(
         self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle
     ) except -1
+    cpdef list held_on(self, int32_t leaf, int32_t agent)
     cpdef int expire(self, Bundles bundles, double now) except -1
     cpdef double next_end(self) noexcept
     cpdef int32_t n_held_by(self, int32_t leaf, double now) noexcept

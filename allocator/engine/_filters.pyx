@@ -115,6 +115,21 @@ cdef class Filters:
             i = following(table, i)
         return False
 
+    cpdef list held_on(self, int32_t leaf, int32_t agent):
+        """Return (bundle, end) of each filter of a leaf on an agent. O(1)."""
+        cdef const Table *table
+        cdef list found = []
+        cdef int32_t i
+        if leaf >= self.leaf_capacity or self.by_leaf[leaf].n_held == 0:
+            return found
+        table = &self.by_leaf[leaf]
+        i = home_of(table, agent)
+        while table.slots[i].agent != NONE:
+            if table.slots[i].agent == agent:
+                found.append((table.slots[i].bundle, self.batches[table.slots[i].batch].end))
+            i = following(table, i)
+        return found
+
     cpdef int expire(self, Bundles bundles, double now) except -1:
         """End the filters whose end has come; `ended` has their pairs. O(ended + log batches)."""
         cdef Batch *batch

@@ -1004,6 +1004,11 @@ cdef class State:
             for leaf, agent, bundle, end in self.filters.held()
         ]
 
+    def filters_on(self, Subscription leaf, Agent agent):
+        """Return (refused, end) of each filter of a subscription on an agent. O(1)."""
+        return [(self.bundles.value(bundle), end)
+                for bundle, end in self.filters.held_on(leaf.index, agent.index)]
+
     def filters_of(self, Subscription leaf, double now):
         """Return how many filters of a subscription hold at a time. O(its filters)."""
         return self.filters.n_held_by(leaf.index, now)

@@ -265,11 +265,8 @@ class Watch:
         if not suffices(resources, minimum):
             yield _below(resources, minimum)
             return
-        until = max(
-            end
-            for held, on, refused, end in self._state.held_filters()
-            if held is leaf and on is agent and refused >= resources
-        )
+        held = self._state.filters_on(leaf, agent)
+        until = max(end for refused, end in held if refused >= resources)
         yield Filtered(resources, until, until - self._now)
 
     def _chopped(self, leaf: Subscription, visible: Resources) -> Iterator[Reason]:
