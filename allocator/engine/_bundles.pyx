@@ -988,12 +988,6 @@ cdef class Several:
             release(self.bundles, self.numbers[i])
         PyMem_Free(self.numbers)
 
-    def values(self):
-        """Return the `Resources` of each: a list. O(n)."""
-        cdef Py_ssize_t i
-        return [self.bundles.value(self.numbers[i]) for i in range(self.n)]
-
-
 @cython.final
 @cython.auto_pickle(False)
 @cython.no_gc_clear  # `__dealloc__` needs the bundles

@@ -4,7 +4,8 @@ from typing import Any, Protocol, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from allocator.engine._state import Agent, State, Subscription
+from allocator.engine._records import Agent, Subscription
+from allocator.engine._state import State
 from allocator.engine.offers import Offer
 from allocator.engine.rules import Rules
 from allocator.resources import Resources
@@ -38,3 +39,6 @@ class OfferColumns:
     def n(self) -> int: ...
     def offer(self, i: int) -> Offer: ...
     def columns(self, places: NDArray[np.int64]) -> dict[str, Any]: ...
+
+@final
+class Distinct: ...

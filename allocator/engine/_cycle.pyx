@@ -13,25 +13,26 @@ C2. For the same reason, once all active roles are at their limits for some name
 """
 
 cimport cython
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
 from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
+from allocator.engine._memory cimport grown
 from allocator.engine._order cimport FAIR_SHARE, GUARANTEES, mixed, sort_by_place
-from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
-from allocator.engine._state cimport (
+from allocator.engine._records cimport (
     GPU_RESOURCES,
     HIERARCHICAL_ROLE,
     MULTI_ROLE,
     REGION_AWARE,
     Agent,
-    State,
     Subscription,
     viewer_of,
 )
+from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
+from allocator.engine._state cimport State
 from allocator.sorter._drf cimport DRFSorter, Walk
 from allocator.sorter._siblings cimport NONE
 
@@ -790,7 +791,7 @@ cdef class Cycle:
     cdef int give(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
         """Offer resources, which leave the agent at once."""
         cdef int32_t holding = self.state.hold(leaf, agent, bundle, True, True)
-        cdef int32_t made = self.state.holdings[holding].made
+        cdef int32_t made = self.state.ledger.holdings[holding].made
         cdef int32_t rest = self.bundles.bundles[bundle].rest
         cdef int32_t before
         if 0 <= made < self.n_made and self.made_holdings[made] == holding:
@@ -814,7 +815,7 @@ cdef class Cycle:
                 self.made_bundles, self.made_capacity * sizeof(int32_t))
         self.made_holdings[self.n_made] = holding
         self.made_bundles[self.n_made] = retained(self.bundles, bundle)
-        self.state.holdings[holding].made = <int32_t>self.n_made
+        self.state.ledger.holdings[holding].made = <int32_t>self.n_made
         self.n_made += 1
         return 0
 
@@ -831,9 +832,9 @@ cdef class Cycle:
         for i in range(self.n_made):
             holding = self.made_holdings[i]
             state.n_offers_made += 1
-            state.open_offer(holding, self.made_bundles[i], state.n_offers_made)
-            columns.agents[i] = state.agents_at[state.holdings[holding].agent]
-            columns.leaves[i] = state.leaves_at[state.holdings[holding].leaf]
+            state.ledger.open_offer(holding, self.made_bundles[i], state.n_offers_made)
+            columns.agents[i] = state.agents_at[state.ledger.holdings[holding].agent]
+            columns.leaves[i] = state.leaves_at[state.ledger.holdings[holding].leaf]
         columns.offered = self.made_bundles
         columns.n = self.n_made
         self.made_bundles = NULL
@@ -1051,11 +1052,3 @@ cdef int compare_pairs(const void *a, const void *b) noexcept nogil:
     cdef uint64_t left = (<const uint64_t *>a)[0]
     cdef uint64_t right = (<const uint64_t *>b)[0]
     return (left > right) - (left < right)
-
-
-cdef void *grown(void *memory, size_t n_bytes) except NULL:
-    """Return memory with room for so many bytes; raises `MemoryError`, leaving it as it was."""
-    cdef void *larger = PyMem_Realloc(memory, n_bytes)
-    if larger == NULL:
-        raise MemoryError
-    return larger

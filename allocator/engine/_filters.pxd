@@ -2,16 +2,20 @@
 
 Agents and subscriptions ("leaves") are known by their index in the engine's state, refused
 resources by their bundle. A filter takes 12 bytes in the table of its leaf and 8 in the batch of
-those that end together; no Python object, no timer.
+those that end together; no Python object, no timer. Where an agent has many, a bit for each leaf
+tells of most of them without a look at the leaf's table.
 
 F1. A filter stands in `by_leaf[leaf]` exactly while it holds; `on_agent[agent]` counts those on it.
 F2. Each filter that holds is in the batch that it names. What went early stays there until the
     batch ends, or until such left-overs are its majority, when it is written anew; a batch
     without filters is dropped.
 F3. A filter has one reference to its bundle.
+F4. A bit in `common[agent]` is set only while its leaf has a filter there that refuses exactly
+    the common bundle. A clear bit tells nothing. The common bundle has no reference: as long as
+    a bit is set, a filter has one, and without a bit nobody looks at it.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
 
@@ -28,6 +32,13 @@ cdef struct Table:
     int32_t n_held    # filters, of which several may be on one agent
 
 
+cdef struct Common:
+    int32_t bundle    # what filters on an agent commonly refuse
+    int32_t n_others  # how many in succession, up to the latest, refuse something else
+    int32_t n_words   # words of leaves
+    uint64_t leaves[1]  # (n_words,) bits of leaves known to refuse it; leaves beyond have none
+
+
 cdef struct Batch:
     double end        # the instant at which its filters are gone, in seconds
     int64_t *pairs    # (capacity,) leaf << 32 | agent, those of filters that went early too
@@ -42,6 +53,7 @@ cdef class Filters:
     cdef Table *by_leaf            # (leaf_capacity,) the filters of each
     cdef int32_t leaf_capacity     # leaves there is room for
     cdef int32_t *on_agent         # (agent_capacity,) number of filters
+    cdef Common **common           # (agent_capacity,) NULL where filters are few; NULL if none yet
     cdef int32_t agent_capacity    # agents there is room for
 
     # Batches.
@@ -63,6 +75,7 @@ cdef class Filters:
     cpdef bint rejects(
         self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle
     ) except -1
+    cpdef list held_on(self, int32_t leaf, int32_t agent)
     cpdef int expire(self, Bundles bundles, double now) except -1
     cpdef double next_end(self) noexcept
     cpdef int32_t n_held_by(self, int32_t leaf, double now) noexcept
@@ -75,6 +88,11 @@ cdef class Filters:
     cdef int reserve_leaf(self, int32_t leaf) except -1
     cdef int reserve_agent(self, int32_t agent) except -1
     cdef int reserve_batch(self) except -1
+    cdef Common *common_on(self, int32_t agent) noexcept
+    cdef void note(self, int32_t leaf, int32_t agent, int32_t bundle) noexcept
+    cdef Common *reserve_common(self, int32_t agent) noexcept
+    cdef void forget(self, int32_t leaf, int32_t agent) noexcept
+    cdef void forget_common(self, int32_t agent) noexcept
     cdef int32_t batch_for(self, double end) except -1
     cdef int drop(self, Bundles bundles, int32_t leaf, int32_t slot) except -1
     cdef void leave(self, int32_t batch) noexcept

@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Self, final
 
 from allocator.engine._bundles import Bundles
-from allocator.engine._state import Subscription
+from allocator.engine._records import Subscription
 from allocator.engine.quota import Quota
 from allocator.engine.tally import Tally
 from allocator.sorter import DRFSorter, Sorter, Totals

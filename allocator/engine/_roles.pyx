@@ -28,7 +28,7 @@ from allocator.sorter._drf cimport DRFSorter
 from allocator.sorter._siblings cimport NONE
 
 from allocator.engine._order import hash64
-from allocator.engine.quota import DEFAULT_WEIGHT, NO_QUOTA
+from allocator.engine.quota import DEFAULT_WEIGHT as _DEFAULT_WEIGHT, NO_QUOTA
 from allocator.engine.tally import Tally
 from allocator.errors import UnknownClient
 from allocator.roles import parent_of
@@ -48,7 +48,7 @@ cdef class RoleNode:
         self.sorter = sorter
         self.drf = sorter if isinstance(sorter, DRFSorter) else None
         self.at_leaf = []
-        self.weight = DEFAULT_WEIGHT
+        self.weight = _DEFAULT_WEIGHT
         self.quota = NO_QUOTA
         self.bundles = bundles
         self.leaf_shape = self.needy_shape = -1
@@ -114,7 +114,7 @@ cdef class RoleNode:
             or self.children
             or self.n_reserving
             or self.quota is not NO_QUOTA
-            or self.weight != DEFAULT_WEIGHT
+            or self.weight != _DEFAULT_WEIGHT
         )
 
     # Rows.

@@ -5,14 +5,9 @@ an agent's total changes; a subscription becomes active) adjusts every sum that 
 once: the agent's, the holding's, both sorters', the role tree's, the cluster's. Nothing else in
 the engine writes to those.
 
-A1. available + offered + allocated = total of an agent by identity, unless the total shrank below
-    what is in use (`overcommitted`): then available is total − offered − allocated, nowhere below
-    zero. Shared entries stay available while they are in use.
-A2. `offered` and `allocated` of an agent are the sums over its holdings; `allocated` also contains
-    `pending`: what frameworks that were not added yet use.
-S1. A holding, what one framework holds in one role on one agent, exists exactly while it is not
-    empty; it stands in the chains of its agent and of its subscription. Its open offers are
-    chained from the oldest to the newest and sum up to its `offered`.
+The invariants of agents (A1, A2) stand in `_records.pyx`, that of holdings and offers (S1) in
+`_ledger.pyx`.
+
 S2. `total`, `in_use` are sums over agents and holdings of scalars by name; `headroom` is what of
     the agents' unreserved, non-revocable scalars is in no known framework's hands.
 S3. An agent is dirty if a cycle could make an offer to anybody on it for which it could not at its
@@ -28,14 +23,18 @@ S4. Within a cycle resources are only given away, so that whatever a quota refus
 """
 
 cimport cython
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
 from allocator.engine._filters cimport Filters
-from allocator.engine._intmap cimport IntMap, clear, copy_to, drop, get, put, reserve_one
+from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
+from allocator.engine._ledger cimport AFTER, Holding, Ledger, OpenOffer
+from allocator.engine._memory cimport duplicate, grown
 from allocator.engine._order cimport hash_of
+from allocator.engine._records cimport Agent, Subscription, copied_agent
 from allocator.engine._roles cimport (
     ALLOCATED,
     CONSUMED,
@@ -57,11 +56,6 @@ from allocator.resources import EMPTY, Quantities, Resources
 from allocator.resources.quantities import over_large
 from allocator.sorter import Totals
 
-cdef enum:
-    BEFORE = 0
-    AFTER = 1
-
-
 class Held(NamedTuple):
     """What one framework holds in one role on one agent."""
 
@@ -71,81 +65,6 @@ class Held(NamedTuple):
     allocated: Resources
     #: id → what of that open offer is still in it, oldest first; sums up to `offered`.
     offers: dict
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class Agent:
-    """One agent's resources, as `State` keeps them (A1, A2)."""
-
-    @property
-    def total(self):
-        """All that the agent has."""
-        return self.bundles.value(self.bundle.total)
-
-    @property
-    def available(self):
-        """What is neither offered nor allocated."""
-        return self.bundles.value(self.bundle.available)
-
-    @property
-    def offered(self):
-        """What is in open offers."""
-        return self.bundles.value(self.bundle.offered)
-
-    @property
-    def allocated(self):
-        """What frameworks use, also ones that were not added yet."""
-        return self.bundles.value(self.bundle.allocated)
-
-    @property
-    def capabilities(self):
-        """What it can do, by Mesos's names."""
-        return self.can
-
-    @capabilities.setter
-    def capabilities(self, can):
-        self.can = can
-        self.multi_role = "MULTI_ROLE" in can
-        self.hierarchical = "HIERARCHICAL_ROLE" in can
-
-    def __repr__(self):
-        return f"<agent record {self.id!r}>"
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class Subscription:
-    """A framework in one role: a leaf that offers go to.
-
-    It exists while the framework is subscribed to the role or holds something there; it is active
-    while the framework is active and subscribed and has not suppressed the role.
-    """
-
-    def minimum(self, default):
-        """Return what an offer here must at least contain. O(1)."""
-        return default if self.own_minimum is None else self.own_minimum
-
-    def refresh(self):
-        """Take over what the framework can do and asks for. O(1)."""
-        framework, path = self.framework, self.node.path
-        can = framework.capabilities
-        self.can = (
-            ("GPU_RESOURCES" in can) * GPU_RESOURCES
-            | ("REGION_AWARE" in can) * REGION_AWARE
-            | ("MULTI_ROLE" in can) * MULTI_ROLE
-        )
-        self.viewer = viewer_of(self.node.bundles, path, can)
-        self.constraints = framework.constraints.get(path)
-        self.own_minimum = framework.minimum_in(path)
-
-    @property
-    def should_be_active(self):
-        """Whether the framework wants offers in this role."""
-        return self.framework.active and self.subscribed and not self.suppressed
-
-    def __repr__(self):
-        return f"<subscription of {self.framework.id!r} to {self.node.path!r}>"
 
 
 @cython.final
@@ -160,7 +79,6 @@ cdef class State:
     """
 
     def __cinit__(self, role_sorter=None, framework_sorter=None):
-        self.free_holding = self.free_offer = NONE
         self.epoch = 1
         if role_sorter is None:  # a copy in the making
             return
@@ -168,6 +86,7 @@ cdef class State:
         self.bundles = Bundles(self.totals)
         self.tree = RoleTree(self.bundles, role_sorter, framework_sorter)
         self.filters = Filters()
+        self.ledger = Ledger(self.bundles)
         self.agents = {}
         self.frameworks = {}
         self.expected = {}
@@ -187,12 +106,8 @@ cdef class State:
         PyMem_Free(self.whole_row)
         PyMem_Free(self.charged_row)
         PyMem_Free(self.change_row)
-        PyMem_Free(self.holdings)
-        PyMem_Free(self.offers)
         PyMem_Free(self.dirty)
         PyMem_Free(self.reopened)
-        clear(&self.holding_of)
-        clear(&self.offer_of)
 
     # Sums and columns.
 
@@ -246,6 +161,14 @@ cdef class State:
         self.totals.replace(Quantities.from_milli(self.total))
         return 0
 
+    def set_quota(self, str path, object quota):
+        """Replace a role's quota, which may bring new names; `NO_QUOTA` removes it.
+
+        O(depth × names).
+        """
+        self.tree.set_quota(path, quota)
+        self.fit_columns()
+
     # What may be offered now (S3).
 
     def touch_agent(self, Agent agent):
@@ -260,11 +183,29 @@ cdef class State:
         if agent.is_dirty:
             return 0
         if self.n_dirty == self.dirty_capacity:
+            self.drop_stale_marks()
+        if 2 * self.n_dirty >= self.dirty_capacity:
             self.dirty_capacity = max(64, 2 * self.dirty_capacity)
             self.dirty = <int32_t *>grown(self.dirty, self.dirty_capacity * sizeof(int32_t))
         self.dirty[self.n_dirty] = agent.index
         self.n_dirty += 1
         agent.is_dirty = True
+        return 0
+
+    cdef int drop_stale_marks(self) except -1:
+        """List each dirty agent once: cycles of named agents leave their marks behind. O(marks)."""
+        cdef Py_ssize_t n_marks = self.n_dirty
+        cdef Py_ssize_t i
+        cdef Agent agent
+        self.n_dirty = 0
+        for i in range(n_marks):
+            agent = self.agents_at[self.dirty[i]]
+            if agent is not None and agent.is_dirty:
+                agent.is_dirty = False  # until all were seen
+                self.dirty[self.n_dirty] = agent.index
+                self.n_dirty += 1
+        for i in range(self.n_dirty):
+            (<Agent>self.agents_at[self.dirty[i]]).is_dirty = True
         return 0
 
     def touch_all(self):
@@ -442,7 +383,7 @@ cdef class State:
         cdef Subscription leaf
         holding = agent.first_holding
         while holding != NONE:
-            next = self.holdings[holding].on_agent[AFTER]
+            next = self.ledger.holdings[holding].on_agent[AFTER]
             self.free_all(holding)
             holding = next
         for framework in list(agent.pending or ()):
@@ -540,10 +481,6 @@ cdef class State:
 
     # Holdings (S1, S2).
 
-    cdef int32_t holding_at(self, Agent agent, Subscription leaf) noexcept:
-        """Return what `leaf` holds on `agent`, or NONE. O(1)."""
-        return get(&self.holding_of, <uint64_t>agent.index << 32 | <uint64_t>leaf.index)
-
     cdef int32_t hold(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered, bint taken
     ) except -1:
@@ -555,17 +492,17 @@ cdef class State:
         cdef int32_t before
         self.check_fit(bundle, self.in_use_row)
         self.changed = True
-        holding = self.holding_at(agent, leaf)
+        holding = self.ledger.find(agent, leaf)
         if holding == NONE:
-            holding = self.new_holding(agent, leaf)
+            holding = self.ledger.new_holding(agent, leaf)
         if taken:
             self.take(agent, bundle, offered)
         if offered:
-            before = self.holdings[holding].offered
-            self.holdings[holding].offered = self.bundles.plus(before, bundle)
+            before = self.ledger.holdings[holding].offered
+            self.ledger.holdings[holding].offered = self.bundles.plus(before, bundle)
         else:
-            before = self.holdings[holding].allocated
-            self.holdings[holding].allocated = self.bundles.plus(before, bundle)
+            before = self.ledger.holdings[holding].allocated
+            self.ledger.holdings[holding].allocated = self.bundles.plus(before, bundle)
         release(self.bundles, before)
         self.count(leaf, agent, bundle, offered, 1)
         self.account(leaf, agent, NOTHING, bundle, 1)
@@ -583,13 +520,13 @@ cdef class State:
         if bundle == NOTHING:
             return 0
         self.changed = True
-        holding = self.holding_at(agent, leaf)
+        holding = self.ledger.find(agent, leaf)
         if offered:
-            before = self.holdings[holding].offered
-            self.holdings[holding].offered = self.bundles.minus(before, bundle)
+            before = self.ledger.holdings[holding].offered
+            self.ledger.holdings[holding].offered = self.bundles.minus(before, bundle)
         else:
-            before = self.holdings[holding].allocated
-            self.holdings[holding].allocated = self.bundles.minus(before, bundle)
+            before = self.ledger.holdings[holding].allocated
+            self.ledger.holdings[holding].allocated = self.bundles.minus(before, bundle)
         # `bundle` may be good by this very reference only.
         retained(self.bundles, bundle)
         release(self.bundles, before)
@@ -597,22 +534,22 @@ cdef class State:
         self.count(leaf, agent, bundle, offered, -1)
         self.account(leaf, agent, bundle, NOTHING, 0)
         release(self.bundles, bundle)
-        if (self.holdings[holding].offered == NOTHING
-                and self.holdings[holding].allocated == NOTHING):
+        if (self.ledger.holdings[holding].offered == NOTHING
+                and self.ledger.holdings[holding].allocated == NOTHING):
             self.drop_holding(holding)
         return 0
 
     cdef int free_all(self, int32_t holding) except -1:
         """Take back all that is in a holding, which is then gone. O(columns × depth + log)."""
-        cdef Agent agent = self.agents_at[self.holdings[holding].agent]
-        cdef Subscription leaf = self.leaves_at[self.holdings[holding].leaf]
-        cdef int32_t allocated = self.holdings[holding].allocated
-        self.free(leaf, agent, self.holdings[holding].offered, True)
+        cdef Agent agent = self.agents_at[self.ledger.holdings[holding].agent]
+        cdef Subscription leaf = self.leaves_at[self.ledger.holdings[holding].leaf]
+        cdef int32_t allocated = self.ledger.holdings[holding].allocated
+        self.free(leaf, agent, self.ledger.holdings[holding].offered, True)
         return self.free(leaf, agent, allocated, False)
 
     cdef int keep(self, int32_t holding, int32_t bundle) except -1:
         """Turn offered resources into allocated ones; no share changes. O(columns × depth)."""
-        cdef Holding *held = &self.holdings[holding]
+        cdef Holding *held = &self.ledger.holdings[holding]
         cdef Agent agent = self.agents_at[held.agent]
         cdef Subscription leaf = self.leaves_at[held.leaf]
         cdef int32_t before = held.offered
@@ -739,58 +676,11 @@ cdef class State:
             node.drf.change_shared(leaf.leaf, agent.id, lost, gained)
         return 0
 
-    cdef int32_t new_holding(self, Agent agent, Subscription leaf) except -1:
-        """Return a new, empty holding, chained to both (S1). O(1) amortised."""
-        cdef int32_t holding, i
-        cdef int32_t capacity
-        cdef Holding *held
-        if self.free_holding == NONE:
-            capacity = max(64, 2 * self.holding_capacity)
-            self.holdings = <Holding *>grown(self.holdings, capacity * sizeof(Holding))
-            for i in range(capacity - 1, self.holding_capacity - 1, -1):
-                self.holdings[i].agent = self.free_holding
-                self.free_holding = i
-            self.holding_capacity = capacity
-        reserve_one(&self.holding_of)
-        holding = self.free_holding
-        held = &self.holdings[holding]
-        self.free_holding = held.agent
-        held.agent, held.leaf = agent.index, leaf.index
-        held.offered = held.allocated = NOTHING
-        held.first_offer = held.last_offer = held.made = NONE
-        held.on_agent[BEFORE] = held.on_leaf[BEFORE] = NONE
-        held.on_agent[AFTER] = agent.first_holding
-        held.on_leaf[AFTER] = leaf.first_holding
-        if agent.first_holding != NONE:
-            self.holdings[agent.first_holding].on_agent[BEFORE] = holding
-        if leaf.first_holding != NONE:
-            self.holdings[leaf.first_holding].on_leaf[BEFORE] = holding
-        agent.first_holding = leaf.first_holding = holding
-        put(&self.holding_of, <uint64_t>agent.index << 32 | <uint64_t>leaf.index, holding)
-        return holding
-
     cdef int drop_holding(self, int32_t holding) except -1:
         """Forget a holding that is empty, and what offers are left of it (S1). O(its offers)."""
-        cdef Holding *held = &self.holdings[holding]
-        cdef Agent agent = self.agents_at[held.agent]
-        cdef Subscription leaf = self.leaves_at[held.leaf]
-        while held.first_offer != NONE:
-            self.close_offer(held.first_offer)
-        if held.on_agent[BEFORE] == NONE:
-            agent.first_holding = held.on_agent[AFTER]
-        else:
-            self.holdings[held.on_agent[BEFORE]].on_agent[AFTER] = held.on_agent[AFTER]
-        if held.on_agent[AFTER] != NONE:
-            self.holdings[held.on_agent[AFTER]].on_agent[BEFORE] = held.on_agent[BEFORE]
-        if held.on_leaf[BEFORE] == NONE:
-            leaf.first_holding = held.on_leaf[AFTER]
-        else:
-            self.holdings[held.on_leaf[BEFORE]].on_leaf[AFTER] = held.on_leaf[AFTER]
-        if held.on_leaf[AFTER] != NONE:
-            self.holdings[held.on_leaf[AFTER]].on_leaf[BEFORE] = held.on_leaf[BEFORE]
-        drop(&self.holding_of, <uint64_t>agent.index << 32 | <uint64_t>leaf.index)
-        held.agent = self.free_holding
-        self.free_holding = holding
+        cdef Agent agent = self.agents_at[self.ledger.holdings[holding].agent]
+        cdef Subscription leaf = self.leaves_at[self.ledger.holdings[holding].leaf]
+        self.ledger.drop_holding(holding, agent, leaf)
         if not leaf.subscribed:
             self.settle(leaf)
         return 0
@@ -801,7 +691,7 @@ cdef class State:
         cdef int32_t holding = agent.first_holding
         while holding != NONE:
             found.append(self.held(holding))
-            holding = self.holdings[holding].on_agent[AFTER]
+            holding = self.ledger.holdings[holding].on_agent[AFTER]
         return found
 
     def holdings_of_leaf(self, Subscription leaf):
@@ -810,27 +700,22 @@ cdef class State:
         cdef int32_t holding = leaf.first_holding
         while holding != NONE:
             found.append(self.held(holding))
-            holding = self.holdings[holding].on_leaf[AFTER]
+            holding = self.ledger.holdings[holding].on_leaf[AFTER]
         return found
 
     def holding(self, Agent agent, Subscription leaf):
         """Return what `leaf` holds on `agent`: a `Held`, or None. O(its offers)."""
-        cdef int32_t holding = self.holding_at(agent, leaf)
+        cdef int32_t holding = self.ledger.find(agent, leaf)
         return None if holding == NONE else self.held(holding)
 
     cdef object held(self, int32_t holding):
-        cdef Holding *held = &self.holdings[holding]
-        cdef dict offers = {}
-        cdef int32_t offer = held.first_offer
-        while offer != NONE:
-            offers[f"O{self.offers[offer].number}"] = self.bundles.value(self.offers[offer].bundle)
-            offer = self.offers[offer].newer
+        cdef Holding *held = &self.ledger.holdings[holding]
         return Held(
             self.agents_at[held.agent],
             self.leaves_at[held.leaf],
             self.bundles.value(held.offered),
             self.bundles.value(held.allocated),
-            offers,
+            self.ledger.offers_of(holding),
         )
 
     # Open offers.
@@ -838,62 +723,12 @@ cdef class State:
     @property
     def n_open_offers(self):
         """How many offers are open. O(1)."""
-        return self.offer_of.n
-
-    cdef int32_t open_offer(self, int32_t holding, int32_t bundle, int64_t number) except -1:
-        """Open an offer of resources that are held as offered. O(1) amortised."""
-        cdef int32_t offer, i
-        cdef int32_t capacity
-        if self.free_offer == NONE:
-            capacity = max(64, 2 * self.offer_capacity)
-            self.offers = <OpenOffer *>grown(self.offers, capacity * sizeof(OpenOffer))
-            for i in range(capacity - 1, self.offer_capacity - 1, -1):
-                self.offers[i].holding = self.free_offer
-                self.free_offer = i
-            self.offer_capacity = capacity
-        reserve_one(&self.offer_of)
-        offer = self.free_offer
-        self.free_offer = self.offers[offer].holding
-        self.offers[offer] = OpenOffer(
-            number, holding, retained(self.bundles, bundle),
-            self.holdings[holding].last_offer, NONE)
-        if self.holdings[holding].last_offer == NONE:
-            self.holdings[holding].first_offer = offer
-        else:
-            self.offers[self.holdings[holding].last_offer].newer = offer
-        self.holdings[holding].last_offer = offer
-        put(&self.offer_of, <uint64_t>number, offer)
-        return offer
-
-    cdef int close_offer(self, int32_t offer) except -1:
-        """Forget an open offer; its resources stay held as offered. O(1)."""
-        cdef OpenOffer *closed = &self.offers[offer]
-        cdef Holding *held = &self.holdings[closed.holding]
-        if closed.older == NONE:
-            held.first_offer = closed.newer
-        else:
-            self.offers[closed.older].newer = closed.newer
-        if closed.newer == NONE:
-            held.last_offer = closed.older
-        else:
-            self.offers[closed.newer].older = closed.older
-        drop(&self.offer_of, <uint64_t>closed.number)
-        release(self.bundles, closed.bundle)
-        closed.holding = self.free_offer
-        self.free_offer = offer
-        return 0
-
-    cdef int32_t offer_at(self, int64_t number) except -1:
-        """Return an open offer; raises `OfferGone`. O(1)."""
-        cdef int32_t offer = get(&self.offer_of, <uint64_t>number)
-        if offer == NONE:
-            raise OfferGone(f"offer 'O{number}' is not open")
-        return offer
+        return self.ledger.offer_of.n
 
     def find_offer(self, str id):
         """Return (subscription, agent, what is in it) of an open offer; raises `OfferGone`. O(1)."""
-        cdef OpenOffer *found = &self.offers[self.offer_at(offer_number(id))]
-        cdef Holding *held = &self.holdings[found.holding]
+        cdef OpenOffer *found = &self.ledger.offers[self.ledger.offer_at(offer_number(id))]
+        cdef Holding *held = &self.ledger.holdings[found.holding]
         return (
             self.leaves_at[held.leaf],
             self.agents_at[held.agent],
@@ -902,43 +737,39 @@ cdef class State:
 
     def last_open_offer(self):
         """Return the greatest number of an open offer, 0 if none is open. O(open offers)."""
-        cdef int64_t last = 0
-        cdef uint64_t slot
-        for slot in range(self.offer_of.capacity):
-            if self.offer_of.values[slot] != NONE:
-                last = max(last, <int64_t>self.offer_of.keys[slot])
-        return last
+        return self.ledger.last_number()
 
     def restore_offer(self, Subscription leaf, Agent agent, str id, object resources):
         """Open an offer as a snapshot has it; the agent accounts for it already. O(1)."""
         cdef int32_t bundle = self.bundle_of(resources)
         cdef int32_t holding
         cdef int64_t number = offer_number(id)
-        if get(&self.offer_of, <uint64_t>number) != NONE or bundle == NOTHING:
+        if self.ledger.find_offer(number) != NONE or bundle == NOTHING:
             release(self.bundles, bundle)
             raise InvalidValue(f"offer {id!r} is there twice, or empty")
         holding = self.hold(leaf, agent, bundle, True, False)
         self.add_in_use(agent, bundle, True)
-        self.open_offer(holding, bundle, number)
+        self.ledger.open_offer(holding, bundle, number)
         release(self.bundles, bundle)
 
-    def shorten_offers(self, Agent agent, Subscription leaf, object resources):
+    cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1:
         """Take resources out of the open offers of a holding, the oldest first. O(offers there)."""
-        cdef int32_t holding = self.holding_at(agent, leaf)
-        cdef int32_t offer = NONE if holding == NONE else self.holdings[holding].first_offer
+        cdef int32_t holding = self.ledger.find(agent, leaf)
+        cdef int32_t offer = NONE if holding == NONE else self.ledger.holdings[holding].first_offer
         cdef int32_t newer, before
         while offer != NONE and resources:
-            newer = self.offers[offer].newer
-            left = self.bundles.value(self.offers[offer].bundle)
+            newer = self.ledger.offers[offer].newer
+            left = self.bundles.value(self.ledger.offers[offer].bundle)
             remaining = left.minus_floor(resources)
             resources = resources.minus_floor(left)
             if remaining:
-                before = self.offers[offer].bundle
-                self.offers[offer].bundle = self.bundle_of(remaining)
+                before = self.ledger.offers[offer].bundle
+                self.ledger.offers[offer].bundle = self.bundle_of(remaining)
                 release(self.bundles, before)
             else:
-                self.close_offer(offer)
+                self.ledger.close_offer(offer)
             offer = newer
+        return 0
 
     # Answers.
 
@@ -981,7 +812,7 @@ cdef class State:
             ends = given
         for i in range(n):
             self.settle_offer(
-                self.offer_at(numbers[i]),
+                self.ledger.offer_at(numbers[i]),
                 NONE if kept is None else kept.numbers[i],
                 end if ends is None else ends[i])
 
@@ -993,7 +824,7 @@ cdef class State:
         memset(&seen, 0, sizeof(IntMap))
         try:
             for i in range(n):
-                self.offer_at(numbers[i])
+                self.ledger.offer_at(numbers[i])
                 if n > 1 and get(&seen, <uint64_t>numbers[i]) != NONE:
                     raise OfferGone(f"offer 'O{numbers[i]}' is there twice")
                 if n > 1:
@@ -1008,7 +839,7 @@ cdef class State:
         cdef Py_ssize_t i
         cdef int32_t left
         for i in range(kept.n):
-            left = self.offers[self.offer_at(numbers[i])].bundle
+            left = self.ledger.offers[self.ledger.offer_at(numbers[i])].bundle
             if not self.bundles.covers(left, kept.numbers[i]):
                 raise ResourceError(
                     f"offer 'O{numbers[i]}' holds {self.bundles.value(left)}, "
@@ -1017,12 +848,12 @@ cdef class State:
 
     cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1:
         """Keep a bundle, or with NONE all, of an open offer, and give the rest back."""
-        cdef int32_t holding = self.offers[offer].holding
-        cdef Agent agent = self.agents_at[self.holdings[holding].agent]
-        cdef Subscription leaf = self.leaves_at[self.holdings[holding].leaf]
-        cdef int32_t left = retained(self.bundles, self.offers[offer].bundle)
+        cdef int32_t holding = self.ledger.offers[offer].holding
+        cdef Agent agent = self.agents_at[self.ledger.holdings[holding].agent]
+        cdef Subscription leaf = self.leaves_at[self.ledger.holdings[holding].leaf]
+        cdef int32_t left = retained(self.bundles, self.ledger.offers[offer].bundle)
         cdef int32_t rest
-        self.close_offer(offer)
+        self.ledger.close_offer(offer)
         if kept == NONE:
             self.keep(holding, left)
             release(self.bundles, left)
@@ -1052,10 +883,37 @@ cdef class State:
     def recover(
         self, Subscription leaf, Agent agent, object resources, bint offered, double end
     ):
-        """Give back resources that a subscription holds, refused until `end` unless it is −inf."""
+        """Give back resources that a subscription holds, refused until `end` unless it is −inf.
+
+        Offered ones are taken out of its open offers there, the oldest first. Raises
+        `ResourceError` if it holds less. O(its offers there).
+        """
         cdef int32_t bundle = self.bundle_of(resources)
+        try:
+            self.check_held(leaf, agent, bundle, offered)
+        except ResourceError:
+            release(self.bundles, bundle)
+            raise
+        if offered:
+            self.shorten_offers(agent, leaf, resources)
         self.give_back_and_refuse(leaf, agent, bundle, offered, end)
         release(self.bundles, bundle)
+
+    cdef int check_held(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
+    ) except -1:
+        """Refuse to take back more than a subscription holds. O(columns)."""
+        cdef int32_t holding = self.ledger.find(agent, leaf)
+        cdef int32_t held = NOTHING
+        if holding != NONE:
+            held = self.ledger.holdings[holding].offered if offered else self.ledger.holdings[holding].allocated
+        if not self.bundles.covers(held, bundle):
+            kind = "is offered" if offered else "uses"
+            raise ResourceError(
+                f"framework {leaf.framework.id!r} {kind} "
+                f"{str(self.bundles.value(held)) or 'nothing'} of agent {agent.id!r} in role "
+                f"{leaf.node.path!r}, not {self.bundles.value(bundle)}")
+        return 0
 
     def add_filter(self, Subscription leaf, Agent agent, object resources, double end):
         """Refuse resources of an agent until `end`. O(1) amortised."""
@@ -1070,23 +928,23 @@ cdef class State:
 
         O(entries + columns × depth + log siblings).
         """
-        cdef int32_t offer = self.offer_at(offer_number(id))
-        cdef int32_t holding = self.offers[offer].holding
-        cdef Agent agent = self.agents_at[self.holdings[holding].agent]
-        cdef Subscription leaf = self.leaves_at[self.holdings[holding].leaf]
-        cdef int32_t before = self.offers[offer].bundle
+        cdef int32_t offer = self.ledger.offer_at(offer_number(id))
+        cdef int32_t holding = self.ledger.offers[offer].holding
+        cdef Agent agent = self.agents_at[self.ledger.holdings[holding].agent]
+        cdef Subscription leaf = self.leaves_at[self.ledger.holdings[holding].leaf]
+        cdef int32_t before = self.ledger.offers[offer].bundle
         cdef int32_t after
         left = self.bundles.value(before)
         total = self.bundles.value(agent.bundle.total) - left + converted
         offered = self.bundles.value(agent.bundle.offered) - left + converted
-        held = self.bundles.value(self.holdings[holding].offered) - left + converted
+        held = self.bundles.value(self.ledger.holdings[holding].offered) - left + converted
         after = self.bundle_of(converted)
         self.account(leaf, agent, before, after, 0)
         # The new before the old, so that nothing is counted as gone in between.
         self.count(leaf, agent, after, True, 1)
         self.count(leaf, agent, before, True, -1)
-        self.offers[offer].bundle = after
-        self.holdings[holding].offered = self.exchanged(self.holdings[holding].offered, held)
+        self.ledger.offers[offer].bundle = after
+        self.ledger.holdings[holding].offered = self.exchanged(self.ledger.holdings[holding].offered, held)
         agent.bundle.offered = self.exchanged(agent.bundle.offered, offered)
         release(self.bundles, before)
         self.change_total(agent, total)
@@ -1146,6 +1004,11 @@ cdef class State:
             for leaf, agent, bundle, end in self.filters.held()
         ]
 
+    def filters_on(self, Subscription leaf, Agent agent):
+        """Return (refused, end) of each filter of a subscription on an agent. O(1)."""
+        return [(self.bundles.value(bundle), end)
+                for bundle, end in self.filters.held_on(leaf.index, agent.index)]
+
     def filters_of(self, Subscription leaf, double now):
         """Return how many filters of a subscription hold at a time. O(its filters)."""
         return self.filters.n_held_by(leaf.index, now)
@@ -1186,8 +1049,8 @@ cdef class State:
             self.forget_filters(leaf)
             holding = leaf.first_holding
             while holding != NONE:
-                next = self.holdings[holding].on_leaf[AFTER]
-                agent = self.agents_at[self.holdings[holding].agent]
+                next = self.ledger.holdings[holding].on_leaf[AFTER]
+                agent = self.agents_at[self.ledger.holdings[holding].agent]
                 self.free_all(holding)
                 self.touch_agent(agent)
                 holding = next
@@ -1357,6 +1220,38 @@ cdef class State:
             self.mark_dirty(agent)
         self.publish_agents(agents)
 
+    def release(self, list leaves, list agents, Several given):
+        """Give back what subscriptions use on agents, all or none.
+
+        The same pair may be there more than once. O(n × (columns × depth + log siblings)); raises
+        `ResourceError` if one uses less.
+        """
+        cdef Several together = Several(self.bundles, given.n)
+        cdef IntMap first  # agent << 32 | leaf -> where in `together` all that it gives back is
+        cdef uint64_t pair
+        cdef int32_t place, before
+        cdef Py_ssize_t i
+        cdef Agent agent
+        cdef Subscription leaf
+        memset(&first, 0, sizeof(IntMap))
+        try:
+            for i in range(given.n):
+                agent, leaf = agents[i], leaves[i]
+                pair = <uint64_t>agent.index << 32 | <uint64_t>leaf.index
+                place = get(&first, pair)
+                if place == NONE:
+                    reserve_one(&first)
+                    place = <int32_t>i
+                    put(&first, pair, place)
+                before = together.numbers[place]
+                together.numbers[place] = self.bundles.plus(before, given.numbers[i])
+                release(self.bundles, before)
+                self.check_held(leaf, agent, together.numbers[place], False)
+        finally:
+            clear(&first)
+        for i in range(given.n):
+            self.give_back_and_refuse(leaves[i], agents[i], given.numbers[i], False, -INFINITY)
+
     cdef int check_used(self, list ids, Several totals, Several used) except -1:
         """Refuse use of more than an agent has; several may use one copy of a shared entry."""
         cdef Py_ssize_t i
@@ -1410,6 +1305,7 @@ cdef class State:
         twin.bundles = self.bundles.copy_for(twin.totals)
         twin.tree = self.tree.copy_for(twin.bundles)
         twin.filters = self.filters.copy()
+        twin.ledger = self.ledger.copy_for(twin.bundles)
         twin.whitelist = self.whitelist
         twin.agents_at = [None if agent is None else copied_agent(agent, twin.bundles)
                           for agent in self.agents_at]
@@ -1455,14 +1351,6 @@ cdef class State:
         memcpy(self.total_row, original.total_row, self.stride * sizeof(int64_t))
         memcpy(self.in_use_row, original.in_use_row, self.stride * sizeof(int64_t))
         memcpy(self.headroom_row, original.headroom_row, self.stride * sizeof(int64_t))
-        self.holdings = <Holding *>duplicate(
-            original.holdings, original.holding_capacity * sizeof(Holding))
-        self.holding_capacity = original.holding_capacity
-        self.free_holding = original.free_holding
-        self.offers = <OpenOffer *>duplicate(
-            original.offers, original.offer_capacity * sizeof(OpenOffer))
-        self.offer_capacity = original.offer_capacity
-        self.free_offer = original.free_offer
         self.dirty = <int32_t *>duplicate(
             original.dirty, original.dirty_capacity * sizeof(int32_t))
         self.n_dirty, self.dirty_capacity = original.n_dirty, original.dirty_capacity
@@ -1470,38 +1358,7 @@ cdef class State:
             original.reopened, original.reopened_capacity * sizeof(uint64_t))
         self.n_reopened = original.n_reopened
         self.reopened_capacity = original.reopened_capacity
-        copy_to(&original.holding_of, &self.holding_of)
-        return copy_to(&original.offer_of, &self.offer_of)
-
-
-cdef Agent copied_agent(Agent agent, Bundles bundles):
-    """Return a copy of an agent for a fork, whose bundles have the same numbers."""
-    cdef Agent twin = Agent.__new__(Agent)
-    twin.id, twin.hostname, twin.region, twin.zone = (
-        agent.id, agent.hostname, agent.region, agent.zone)
-    twin.attributes = agent.attributes
-    twin.capabilities = agent.can
-    twin.bundles = bundles
-    if agent.pending is not None:
-        twin.pending = {f: dict(by_role) for f, by_role in agent.pending.items()}
-    twin.id_hash = agent.id_hash
-    twin.looked, twin.index = agent.looked, agent.index
-    twin.bundle = agent.bundle
-    twin.first_holding = agent.first_holding
-    twin.active, twin.admitted, twin.is_dirty = agent.active, agent.admitted, agent.is_dirty
-    twin.has_gpus, twin.has_shared = agent.has_gpus, agent.has_shared
-    twin.overcommitted = agent.overcommitted
-    return twin
-
-
-cdef int32_t viewer_of(Bundles bundles, str role, object can) except -1:
-    """Return what a framework of these capabilities may see in a role, by number."""
-    return bundles.viewer(
-        role,
-        "REVOCABLE_RESOURCES" in can,
-        "SHARED_RESOURCES" in can,
-        "RESERVATION_REFINEMENT" in can,
-    )
+        return 0
 
 
 cdef int32_t take_place(list places, list free, object record) except -1:
@@ -1514,24 +1371,6 @@ cdef int32_t take_place(list places, list free, object record) except -1:
         index = <int32_t>len(places)
         places.append(record)
     return index
-
-
-cdef void *grown(void *memory, size_t n_bytes) except NULL:
-    """Return memory with room for so many bytes; raises `MemoryError`, leaving it as it was."""
-    cdef void *larger = PyMem_Realloc(memory, n_bytes)
-    if larger == NULL:
-        raise MemoryError
-    return larger
-
-
-cdef void *duplicate(const void *memory, size_t n_bytes) except? NULL:
-    """Return a copy of memory; NULL of none."""
-    cdef void *twin
-    if memory == NULL:
-        return NULL
-    twin = grown(NULL, n_bytes)
-    memcpy(twin, memory, n_bytes)
-    return twin
 
 
 cdef int64_t *longer(int64_t *row, Py_ssize_t before, Py_ssize_t stride) except NULL:

@@ -14,7 +14,8 @@ import numpy as np
 
 from allocator.clock import Clock
 from allocator.engine._cycle import Cycle
-from allocator.engine._state import Agent, State, Subscription
+from allocator.engine._records import Agent, Subscription
+from allocator.engine._state import State
 from allocator.engine.constraints import read_constraints
 from allocator.engine.conversions import Operation, convert, read_operations
 from allocator.engine.explain import Explanation, explain
@@ -51,13 +52,14 @@ from allocator.engine.many import (
     Each,
     EachLike,
     UsedLike,
+    check_distinct,
     check_length,
     read_each,
     read_each_attributes,
     read_each_roles,
     read_ids,
+    read_new_ids,
     read_used_by,
-    repeated,
 )
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
 from allocator.engine.offers import Offer, Offers, offer_number
@@ -361,12 +363,8 @@ class Allocator:
         >>> print(engine.agent("a2").available)
         cpus:3.5;ports:[1-9]
         """
-        named = read_ids("agent", ids)
+        named = read_new_ids("agent", ids, self._state.agents, DuplicateAgent)
         n = len(named)
-        for id in self._state.agents.keys() & named:
-            raise DuplicateAgent(f"there is an agent {id!r} already")
-        for id in repeated(named):
-            raise DuplicateAgent(f"agent {id!r} is there twice")
         hosts = named if hostnames is None else read_ids("host", hostnames)
         check_length("agents", "hostnames", hosts, n)
         totals = read_each("agents", resources, n)
@@ -415,8 +413,7 @@ class Allocator:
         """
         named = read_ids("agent", ids)
         agents = [self._agent(id) for id in named]
-        for id in repeated(named):
-            raise InvalidValue(f"agent {id!r} is there twice")
+        check_distinct("agent", named, InvalidValue)
         totals = read_each("agents", resources, len(named))
         self._state.update_agents(agents, self._state.several(totals, len(named)))
 
@@ -557,11 +554,7 @@ class Allocator:
         >>> engine.framework("flink").roles
         ('eng/batch', 'eng/stream')
         """
-        named = read_ids("framework", ids)
-        for id in self._state.frameworks.keys() & named:
-            raise DuplicateFramework(f"there is a framework {id!r} already")
-        for id in repeated(named):
-            raise DuplicateFramework(f"framework {id!r} is there twice")
+        named = read_new_ids("framework", ids, self._state.frameworks, DuplicateFramework)
         subscribed = read_each_roles(roles, len(named))
         pairs = list(zip(named, subscribed, strict=True))
         quiet = [read_suppressed(id, suppressed, own) for id, own in pairs]
@@ -1000,9 +993,6 @@ class Allocator:
         on = self._agent(agent)
         given = Resources(resources)
         seconds = filter_seconds(refuse_seconds, self._interval)
-        self._check_held(leaf, on, given, allocated=allocated)
-        if not allocated:
-            self._state.shorten_offers(on, leaf, given)
         end = -math.inf if seconds is None else self._clock() + seconds
         self._state.recover(leaf, on, given, not allocated, end)
 
@@ -1356,36 +1346,12 @@ class Allocator:
         for offer in offers:
             if not isinstance(offer, Offer):
                 raise InvalidValue(f"{offer!r} is no offer")
-        parts = [offer.resources for offer in offers]
+        leaves = [self._leaf(self._framework(offer.framework), offer.role) for offer in offers]
+        agents = [self._agent(offer.agent) for offer in offers]
+        given: Each = [offer.resources for offer in offers]
         if resources is not None:
-            each = read_each("offers", resources, len(offers))
-            parts = self._state.several(each, len(offers)).values()
-        given: dict[tuple[str, str, str], Resources] = {}
-        for offer, part in zip(offers, parts, strict=True):
-            key = offer.framework, offer.agent, offer.role
-            given[key] = given.get(key, EMPTY) + part
-        found = []
-        for (framework, agent, role), released in given.items():
-            leaf, on = self._leaf(self._framework(framework), role), self._agent(agent)
-            found.append((leaf, on, released))
-            self._check_held(leaf, on, released, allocated=True)
-        for leaf, on, released in found:
-            self._state.recover(leaf, on, released, False, -math.inf)
-
-    def _check_held(
-        self, leaf: Subscription, agent: Agent, given: Resources, *, allocated: bool
-    ) -> None:
-        """Refuse to take back more than a subscription holds."""
-        holding = self._state.holding(agent, leaf)
-        held = EMPTY
-        if holding is not None:
-            held = holding.allocated if allocated else holding.offered
-        if not held >= given:
-            kind = "uses" if allocated else "is offered"
-            raise ResourceError(
-                f"framework {leaf.framework.id!r} {kind} {str(held) or 'nothing'} of agent "
-                f"{agent.id!r} in role {leaf.node.path!r}, not {given}"
-            )
+            given = read_each("offers", resources, len(offers))
+        self._state.release(leaves, agents, self._state.several(given, len(offers)))
 
     def _holders(self, agent: str) -> set[str]:
         """Return the active frameworks that hold something on an agent."""
@@ -1456,11 +1422,11 @@ class Allocator:
         for role in quotas if len(quotas) > 1 else ():
             node = tree.get(role)
             if node is not None and node.quota is not NO_QUOTA:
-                tree.set_quota(role, NO_QUOTA)
+                self._state.set_quota(role, NO_QUOTA)
         # Parents first: a child is then checked against what stands above it.
         for role in sorted(quotas, key=lambda path: path.count("/")):
             check_quota(tree, role, quotas[role])
-            tree.set_quota(role, quotas[role])
+            self._state.set_quota(role, quotas[role])
 
 
 def _sorter_factory(name: str, exclude: Iterable[str], *, flat: bool) -> Callable[[Totals], Sorter]:

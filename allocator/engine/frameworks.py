@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from allocator.resources import Quantities, Resources
 
 if TYPE_CHECKING:
-    from allocator.engine._state import Subscription
+    from allocator.engine._records import Subscription
     from allocator.engine.constraints import RoleConstraints
 
 #: Any one of these amounts makes an offer worth making; an empty tuple accepts anything.

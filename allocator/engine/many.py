@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from allocator.engine.inputs import read_attributes, read_id, read_roles
-from allocator.errors import InvalidValue, ResourceError
+from allocator.errors import AllocatorError, InvalidValue, ResourceError
 from allocator.resources import Resources, ResourcesLike
 from allocator.resources.fixed import read_milli, read_milli_array, shown
 from allocator.resources.v1 import is_v1
@@ -76,11 +76,23 @@ def read_ids(kind: str, ids: Iterable[str]) -> list[str]:
     return [read_id(kind, id) for id in ids]
 
 
-def repeated(ids: Sequence[str]) -> set[str]:
-    """Return the ids that are there more than once. O(n)."""
-    if len(set(ids)) == len(ids):
-        return set()
-    return {id for id, n in Counter(ids).items() if n > 1}
+def read_new_ids(
+    kind: str, ids: Iterable[str], known: Mapping[str, object], duplicate: type[AllocatorError]
+) -> list[str]:
+    """Return ids that are not known; raises `InvalidValue`, and `duplicate` for others. O(n)."""
+    found = read_ids(kind, ids)
+    if not known.keys().isdisjoint(found):
+        id = next(id for id in found if id in known)
+        raise duplicate(f"{kind} {id!r} is there already")
+    check_distinct(kind, found, duplicate)
+    return found
+
+
+def check_distinct(kind: str, ids: Sequence[str], error: type[AllocatorError]) -> None:
+    """Refuse an id that is there twice. O(n)."""
+    if len(set(ids)) < len(ids):
+        id = next(id for id, n in Counter(ids).items() if n > 1)
+        raise error(f"{kind} {id!r} is there twice")
 
 
 def read_used_by(used: UsedLike | None, n: int) -> Users | None:
@@ -105,7 +117,7 @@ def read_used_by(used: UsedLike | None, n: int) -> Users | None:
     )
 
 
-def read_each_attributes(given: object, n: int) -> list[dict[str, object]]:
+def read_each_attributes(given: object, n: int) -> list[Mapping[str, object]]:
     """Return the attributes of each of n agents, from one mapping for all or a list. O(n)."""
     if isinstance(given, list | tuple):
         check_length("agents", "attributes", given, n)

@@ -76,7 +76,7 @@ def _check_limits_below(node: RoleNode, quota: Quota) -> None:
 
 
 def _check_sums(tree: RoleTree, path: str, quota: Quota, name: str) -> None:
-    """Check that children fit into `path`, and `path` into its nearest guarantor or, at the top, a sum."""
+    """Check that children fit into `path`, and `path` into its nearest guarantor, if any."""
     node = tree.get(path)
     below = node.children_guarantee[name] if node is not None else 0
     own = quota.guarantee.get(name)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from allocator.engine._state import Agent, State
+from allocator.engine._records import Agent
+from allocator.engine._state import State
 from allocator.engine.constraints import constraints_to_json, read_constraints
 from allocator.engine.frameworks import Framework, Minimum
 from allocator.engine.inputs import (
@@ -169,7 +170,7 @@ def _restore_policy(state: State, path: str, body: Json) -> None:
     quota = Quota(Quantities(body["guarantee"]).milli, read_limits(body["limit"]))
     if quota.guarantee or quota.limit:
         check_quota(state.tree, path, quota)
-        state.tree.set_quota(path, quota)
+        state.set_quota(path, quota)
     weight = read_number(f"the weight of role {path!r}", body["weight"], least=0, open_end=True)
     state.tree.set_weight(path, weight)
 
@@ -216,9 +217,7 @@ def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
         for role, used in by_role.items():
             resources = Resources(used)
             if framework_id in state.frameworks or not resources:
-                raise SnapshotError(
-                    f"framework {framework_id!r} is there already, or uses nothing"
-                )
+                raise SnapshotError(f"framework {framework_id!r} is there already, or uses nothing")
             state.expect(
                 read_id("framework", framework_id), agent, validate_role(role), resources, False
             )

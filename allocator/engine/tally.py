@@ -38,7 +38,6 @@ class Tally(dict[str, int]):
                 self.pop(name, None)
 
 
-
 def quantities(tally: Mapping[str, int]) -> Quantities:
     """Return a tally's positive amounts as a value to hand out. O(names)."""
     return Quantities.from_milli({name: milli for name, milli in tally.items() if milli > 0})

@@ -5,6 +5,9 @@ from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.sorter.totals import Totals
 
 @final
+class TotalsRow: ...
+
+@final
 class DRFSorter:
     @property
     def totals(self) -> Totals: ...

@@ -328,7 +328,8 @@ def test_calls_about_many_are_recorded_and_come_out_the_same() -> None:
         found = in_bulk(audited)
     assert found == in_bulk(Allocator(seed=3, clock=ManualClock()))
     again = replayed(out.getvalue())
-    assert again.difference is None and again.closed
+    assert again.difference is None
+    assert again.closed
 
 
 def test_random_histories_have_every_recorded_call() -> None:

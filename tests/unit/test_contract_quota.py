@@ -712,3 +712,14 @@ class TestExactAfterEachEvent:
         engine.set_quota("ops/db", guarantee={"cpus": 10})
         with pytest.raises(QuotaError, match=r"over-large"):
             engine.set_quota("ops/mail", guarantee=most)
+
+
+def test_quotas_may_be_the_first_to_name_resources(engine):
+    engine.add_framework("f", ["eng"])
+    engine.add_agent("a1", "cpus:4;mem:4;disk:4;net:4")
+    names = ["licenses", "iops", "bandwidth"]
+    engine.set_quota("eng", guarantee=dict.fromkeys(names, 1), limit=dict.fromkeys(names, 2))
+    (offer,) = engine.allocate()
+    engine.accept(offer, "cpus:1")
+    assert engine.agent("a1").available == R("cpus:3;mem:4;disk:4;net:4")
+    assert engine.role("eng").consumed == {"cpus": 1}

@@ -135,19 +135,29 @@ class History(RuleBasedStateMachine):
         seed=st.integers(0, 2**32),
         n_filters=st.integers(1, 200),
         n_leaves=st.integers(1, 40),
-        n_agents=st.integers(1, 200),
+        n_agents=st.integers(1, 4) | st.integers(1, 200),
+        value=st.none() | values,
         life=st.none() | lives,
     )
     def add_many(
-        self, seed: int, n_filters: int, n_leaves: int, n_agents: int, life: float | None
+        self,
+        seed: int,
+        n_filters: int,
+        n_leaves: int,
+        n_agents: int,
+        value: int | None,
+        life: float | None,
     ) -> None:
-        """Add many filters, each with an end of its own unless a life is given."""
+        """Add many filters, of any values and each with an end of its own unless these are given.
+
+        On so few agents as four, they are enough for leaves to be kept as bits.
+        """
         draw = random.Random(seed)
         for _ in range(n_filters):
             self.twins.add(
                 draw.randrange(n_leaves),
                 draw.randrange(n_agents),
-                draw.randrange(len(VALUES)),
+                draw.randrange(len(VALUES)) if value is None else value,
                 self.now + (1.0 + draw.random() if life is None else life),
             )
 
@@ -191,6 +201,12 @@ class History(RuleBasedStateMachine):
         if self.twins.rows:
             row = data.draw(st.sampled_from(self.twins.rows))
             self.twins.rejects(row[0], row[1], value)
+
+    @rule(data=st.data(), value=values)
+    def rejects_known(self, data: st.DataObject, value: int) -> None:
+        """Ask about an offer to a leaf that has a bit there."""
+        if known := self.twins.filters._known():
+            self.twins.rejects(*data.draw(st.sampled_from(known)), value)
 
     @rule(leaf=indices, seconds=st.sampled_from([0.0, 1.0, 2.5]))
     def n_held_by(self, leaf: int, seconds: float) -> None:
@@ -276,6 +292,78 @@ def test_left_overs_mean_nothing_to_those_with_the_same_indices(
     twins.expire(1.0)
     assert twins.rejects(0, 0, 1) is not same_end
     twins.close()
+
+
+def test_leaves_with_the_common_bundle_are_known_where_filters_are_many(twins: Twins) -> None:
+    for leaf in range(31):
+        twins.add(leaf, 7, 1, 1.0 + leaf)
+    assert twins.filters._known() == []
+    twins.add(31, 7, 1, 50.0)
+    assert twins.filters._known() == [(31, 7)]
+    assert all(twins.rejects(leaf, 7, 1) for leaf in range(32))  # found once, known from now on
+    assert twins.filters._known() == [(leaf, 7) for leaf in range(32)]
+    twins.add(100, 7, 1, 50.0)  # the others stay known when there are more leaves
+    assert len(twins.filters._known()) == 33
+    assert twins.rejects(100, 7, 0)  # less than the common bundle
+    assert not twins.rejects(100, 7, 2)  # more than it
+    twins.add(100, 7, 2, 60.0)
+    assert twins.rejects(100, 7, 2)
+    twins.expire(16.0)
+    assert len(twins.filters._known()) == 17
+    twins.check()
+    twins.expire(19.0)
+    assert twins.filters._known() == []  # half as many as at first are few
+    twins.close()
+
+
+def test_a_leaf_is_unknown_when_one_of_its_filters_goes_until_another_is_found(
+    twins: Twins,
+) -> None:
+    for leaf in range(40):
+        twins.add(leaf, 0, 1, 2.0)
+    twins.add(35, 0, 1, 1.0)
+    assert (35, 0) in twins.filters._known()
+    twins.expire(1.0)
+    assert (35, 0) not in twins.filters._known()
+    assert twins.rejects(35, 0, 1)
+    assert (35, 0) in twins.filters._known()
+    twins.drop_leaf(35)
+    assert (35, 0) not in twins.filters._known()
+    assert not twins.rejects(35, 0, 1)
+    twins.drop_agent(0)
+    assert twins.filters._known() == []
+    twins.close()
+
+
+def test_the_common_bundle_follows_what_is_refused(twins: Twins) -> None:
+    for leaf in range(40):
+        twins.add(leaf, 0, 1, 1.0)
+    for leaf in range(7):
+        twins.add(leaf, 0, 2, 1.0)
+    assert all(twins.rejects(leaf, 0, 2) for leaf in range(7))
+    assert len(twins.filters._known()) == 9  # of those who refuse value 1
+    twins.add(7, 0, 1, 1.0)
+    assert len(twins.filters._known()) == 10
+    for leaf in range(20, 28):
+        twins.add(leaf, 0, 2, 1.0)
+    assert twins.filters._known() == [(27, 0)]
+    assert all(twins.rejects(leaf, 0, 2) for leaf in range(20, 28))
+    assert len(twins.filters._known()) == 8
+    twins.close()
+
+
+@pytest.mark.parametrize(("n_agents", "n_on_agent"), [(20_000, 20), (2000, 40), (200, 1000)])
+def test_filters_of_very_many_leaves_take_little_memory(
+    twins: Twins, n_agents: int, n_on_agent: int
+) -> None:
+    filters, bundles, numbers = twins.filters, twins.store.bundles, twins.store.numbers
+    filters.add(bundles, 9_999, 0, numbers[1], 1.0)
+    for agent in range(n_agents):
+        for i in range(n_on_agent):
+            filters.add(bundles, (agent * 7919 + i) % 10_000, agent, numbers[1], 1.0)
+    assert bool(filters._known()) == (n_on_agent == 1000)
+    assert filters.n_bytes <= 32 * filters.n_held
+    filters._check(bundles)
 
 
 def test_many_filters_take_little_memory(twins: Twins) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from allocator.engine._order import FAIR_SHARE
-from allocator.engine._state import Agent, State
+from allocator.engine._records import Agent
+from allocator.engine._state import State
 from allocator.engine.explain.changes import (
     LEAST_FIRST,
     ActivateAgent,

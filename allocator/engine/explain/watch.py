@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from allocator.engine._cycle import CONSTRAINTS, Cycle
 from allocator.engine._order import FAIR_SHARE, GUARANTEES
+from allocator.engine._records import Agent, Subscription
 from allocator.engine._roles import RoleNode
-from allocator.engine._state import Agent, State, Subscription
+from allocator.engine._state import State
 from allocator.engine.constraints import AttributeConstraint
 from allocator.engine.explain.reasons import (
     AgentInactive,
@@ -264,11 +265,8 @@ class Watch:
         if not suffices(resources, minimum):
             yield _below(resources, minimum)
             return
-        until = max(
-            end
-            for held, on, refused, end in self._state.held_filters()
-            if held is leaf and on is agent and refused >= resources
-        )
+        held = self._state.filters_on(leaf, agent)
+        until = max(end for refused, end in held if refused >= resources)
         yield Filtered(resources, until, until - self._now)
 
     def _chopped(self, leaf: Subscription, visible: Resources) -> Iterator[Reason]:

@@ -1,0 +1,119 @@
+"""The records that most of the engine is about: agents, and frameworks in a role.
+
+They hold integers where a cycle reads them. `State` is the only one to change them.
+
+A1. available + offered + allocated = total of an agent by identity, unless the total shrank below
+    what is in use (`overcommitted`): then available is total − offered − allocated, nowhere below
+    zero. Shared entries stay available while they are in use.
+A2. `offered` and `allocated` of an agent are the sums over its holdings; `allocated` also contains
+    `pending`: what frameworks that were not added yet use.
+"""
+
+cimport cython
+
+from allocator.engine._bundles cimport Bundles
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Agent:
+    """One agent's resources, as `State` keeps them (A1, A2)."""
+
+    @property
+    def total(self):
+        """All that the agent has."""
+        return self.bundles.value(self.bundle.total)
+
+    @property
+    def available(self):
+        """What is neither offered nor allocated."""
+        return self.bundles.value(self.bundle.available)
+
+    @property
+    def offered(self):
+        """What is in open offers."""
+        return self.bundles.value(self.bundle.offered)
+
+    @property
+    def allocated(self):
+        """What frameworks use, also ones that were not added yet."""
+        return self.bundles.value(self.bundle.allocated)
+
+    @property
+    def capabilities(self):
+        """What it can do, by Mesos's names."""
+        return self.can
+
+    @capabilities.setter
+    def capabilities(self, can):
+        self.can = can
+        self.multi_role = "MULTI_ROLE" in can
+        self.hierarchical = "HIERARCHICAL_ROLE" in can
+
+    def __repr__(self):
+        return f"<agent record {self.id!r}>"
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Subscription:
+    """A framework in one role: a leaf that offers go to.
+
+    It exists while the framework is subscribed to the role or holds something there; it is active
+    while the framework is active and subscribed and has not suppressed the role.
+    """
+
+    def minimum(self, default):
+        """Return what an offer here must at least contain. O(1)."""
+        return default if self.own_minimum is None else self.own_minimum
+
+    def refresh(self):
+        """Take over what the framework can do and asks for. O(1)."""
+        framework, path = self.framework, self.node.path
+        can = framework.capabilities
+        self.can = (
+            ("GPU_RESOURCES" in can) * GPU_RESOURCES
+            | ("REGION_AWARE" in can) * REGION_AWARE
+            | ("MULTI_ROLE" in can) * MULTI_ROLE
+        )
+        self.viewer = viewer_of(self.node.bundles, path, can)
+        self.constraints = framework.constraints.get(path)
+        self.own_minimum = framework.minimum_in(path)
+
+    @property
+    def should_be_active(self):
+        """Whether the framework wants offers in this role."""
+        return self.framework.active and self.subscribed and not self.suppressed
+
+    def __repr__(self):
+        return f"<subscription of {self.framework.id!r} to {self.node.path!r}>"
+
+
+cdef Agent copied_agent(Agent agent, Bundles bundles):
+    """Return a copy of an agent for a fork, whose bundles have the same numbers."""
+    cdef Agent twin = Agent.__new__(Agent)
+    twin.id, twin.hostname, twin.region, twin.zone = (
+        agent.id, agent.hostname, agent.region, agent.zone)
+    twin.attributes = agent.attributes
+    twin.capabilities = agent.can
+    twin.bundles = bundles
+    if agent.pending is not None:
+        twin.pending = {f: dict(by_role) for f, by_role in agent.pending.items()}
+    twin.id_hash = agent.id_hash
+    twin.looked, twin.index = agent.looked, agent.index
+    twin.bundle = agent.bundle
+    twin.first_holding = agent.first_holding
+    twin.active, twin.admitted, twin.is_dirty = agent.active, agent.admitted, agent.is_dirty
+    twin.has_gpus, twin.has_shared = agent.has_gpus, agent.has_shared
+    twin.overcommitted = agent.overcommitted
+    return twin
+
+
+cdef int32_t viewer_of(Bundles bundles, str role, object can) except -1:
+    """Return what a framework of these capabilities may see in a role, by number."""
+    return bundles.viewer(
+        role,
+        "REVOCABLE_RESOURCES" in can,
+        "SHARED_RESOURCES" in can,
+        "RESERVATION_REFINEMENT" in can,
+    )
