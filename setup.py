@@ -3,7 +3,8 @@
 ALLOCATOR_LINETRACE=1 builds with bounds checks and line tracing, for coverage of the
 compiled modules and for a slow run of all tests that catches what the fast build trusts.
 ALLOCATOR_PROFILE=1 builds as fast code as ever, with what profilers of native code need to name
-functions and lines. docs/profiling.md shows both.
+functions and lines, and writes beside each .pyx what of it became Python calls.
+docs/profiling.md shows both.
 """
 
 import os
@@ -44,4 +45,24 @@ def extensions() -> list[Extension]:
     return found
 
 
-setup(ext_modules=cythonize(extensions(), compiler_directives=DIRECTIVES, annotate=LINETRACE))
+def is_of_another_kind() -> bool:
+    """Tell whether the last build here was of another kind than this one, and note this one's.
+
+    Neither Cython nor setuptools compares more than times: what the other build left would stay.
+    """
+    note = Path("build", "kind")
+    kind = f"{LINETRACE=} {PROFILE=} CFLAGS={os.environ.get('CFLAGS')}"
+    is_other = not note.exists() or note.read_text() != kind
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(kind)
+    return is_other
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        compiler_directives=DIRECTIVES,
+        annotate=PROFILE,
+        force=is_of_another_kind(),
+    )
+)
