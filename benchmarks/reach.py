@@ -293,7 +293,7 @@ class CompiledShare:
     timeout = 1800
 
     def track_cold_cycle(self, sorter: str, n_agents: int, n_frameworks: int) -> float:
-        """SingleRole, in percent of the other ordering; of the naive one at 10k × 1k: reach 0.1."""
+        """SingleRole 10k × 1k in percent of the naive ordering: reach 0.1."""
         comparison = compare.Comparison(n_agents, n_frameworks)
         compare.run(comparison, [sorter, "drf"], repeat=3 if n_agents < 10_000 else 1, seed=0)
         if comparison.difference is not None:

@@ -217,7 +217,8 @@ cdef class Cycle:
         self.pairs, self.n_pairs = state.reopened, state.n_reopened
         state.reopened = NULL
         state.n_reopened = state.reopened_capacity = 0
-        qsort(self.pairs, self.n_pairs, sizeof(uint64_t), compare_pairs)
+        if self.n_pairs:
+            qsort(self.pairs, self.n_pairs, sizeof(uint64_t), compare_pairs)
         return 0
 
     cdef int look_at_dirty(self) except -1:
@@ -863,6 +864,7 @@ cdef class Cycle:
         """Take the order of the roles, for stage one perhaps only of those with an unmet path."""
         cdef RoleTree tree = self.tree
         if tree.drf is None:
+            self.role_paths = None  # an order that is still held would be taken down to its end
             self.role_paths = ordered(tree.sorter, key)
             return 0
         self.role_drf = tree.needy if needy_only else tree.drf
@@ -884,6 +886,7 @@ cdef class Cycle:
         """Take the order of the subscriptions to a role."""
         self.role = node
         if node.drf is None:
+            self.leaf_names = None  # as above
             self.leaf_names = ordered(node.sorter, mixed(key ^ node.id_hash))
             return 0
         self.sync_leaves(node)
