@@ -796,7 +796,7 @@ cdef class State:
         """
         cdef Py_ssize_t n = numbers.shape[0]
         cdef Py_ssize_t i
-        cdef double end
+        cdef double end = -INFINITY
         cdef const double[:] ends = None
         cdef Several kept = None
         self.check_open(numbers)
