@@ -435,7 +435,8 @@ ResourcesLike: TypeAlias = str | Mapping[str, object] | Entry | Resources | Iter
 EMPTY = Resources._make({}, {}, {})
 
 
-@lru_cache(maxsize=4096)
+# Enough for the sizes of machines and tasks that recur; a value of its own takes some 1.6 KB.
+@lru_cache(maxsize=512)
 def _read_short(text: str) -> Resources:
     return _gather(read_entries(text))
 
