@@ -122,15 +122,21 @@ class AllDeclined(OneCallEach):
             self.engine.allocate()
 
 
+#: Agents, frameworks, and how many percent of them call.
+PARTS_OF_CLUSTERS = (
+    sizes(smoke=[20], default=[50, 10_000], full=[1000, 5000, 10_000, 20_000, 50_000]),
+    sizes(smoke=[5], default=[50, 1000], full=[1, 50, 100, 200, 500, 1000, 3000, 6000]),
+    PERCENTS,
+)
+
+
 class SuppressOffers(OneCallEach):
     """All agents are on offer again, without filters, and a part of the frameworks suppresses."""
 
     params = (
         ["suppress", "cycle"],
         SORTERS,
-        sizes(smoke=[20], default=[50, 10_000], full=[1000, 5000, 10_000, 20_000, 50_000]),
-        sizes(smoke=[5], default=[50, 1000], full=[1, 50, 100, 200, 500, 1000, 3000, 6000]),
-        PERCENTS,
+        *PARTS_OF_CLUSTERS,
     )
     param_names = ("operation", "sorter", "agents", "frameworks", "percent")
 
@@ -160,9 +166,7 @@ class ReviveOffers(OneCallEach):
     params = (
         ["revive", "cycle"],
         SORTERS,
-        sizes(smoke=[20], default=[50, 10_000], full=[1000, 5000, 10_000, 20_000, 50_000]),
-        sizes(smoke=[5], default=[50, 1000], full=[1, 50, 100, 200, 500, 1000, 3000, 6000]),
-        PERCENTS,
+        *PARTS_OF_CLUSTERS,
     )
     param_names = ("operation", "sorter", "agents", "frameworks", "percent")
 

@@ -199,6 +199,20 @@ cdef inline int release(Bundles bundles, int32_t bundle) except -1:
     return 0
 
 
+cdef inline int add_to(Bundles bundles, int32_t *place, int32_t bundle) except -1:
+    """Add to the bundle at a place, which has a reference to it."""
+    cdef int32_t before = place[0]
+    place[0] = bundles.plus(before, bundle)
+    return release(bundles, before)
+
+
+cdef inline int take_from(Bundles bundles, int32_t *place, int32_t bundle) except -1:
+    """Take from the bundle at a place, which has a reference to it."""
+    cdef int32_t before = place[0]
+    place[0] = bundles.minus(before, bundle)
+    return release(bundles, before)
+
+
 cdef class Held:
     cdef Bundles bundles         # where it is
     cdef readonly int32_t number # the bundle; one reference

@@ -20,10 +20,11 @@ rests is remembered by their numbers (`asked`), as the same few often meet again
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem, PyDict_Next
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_CLEAR, Py_INCREF, Py_XDECREF, Py_XINCREF
 from libc.string cimport memcmp, memcpy, memset
 
+from allocator.engine._memory cimport grown
 from allocator.engine._ranges cimport contains, difference_of, union_of
 
 from operator import itemgetter
@@ -416,16 +417,9 @@ cdef class Bundles:
     cdef int grow(self, int32_t capacity) except -1:
         """Have that many bundles, more than there are. O(capacity)."""
         cdef int32_t bundle
-        cdef void *grown
         # One that grew while another could not is only larger than it need be.
-        grown = PyMem_Realloc(self.bundles, capacity * sizeof(Bundle))
-        if grown == NULL:
-            raise MemoryError
-        self.bundles = <Bundle *>grown
-        grown = PyMem_Realloc(self.plain, capacity * self.stride * sizeof(int64_t))
-        if grown == NULL:
-            raise MemoryError
-        self.plain = <int64_t *>grown
+        self.bundles = <Bundle *>grown(self.bundles, capacity * sizeof(Bundle))
+        self.plain = <int64_t *>grown(self.plain, capacity * self.stride * sizeof(int64_t))
         self.grow_buckets(capacity)
         memset(self.bundles + self.capacity, 0, (capacity - self.capacity) * sizeof(Bundle))
         memset(self.row(self.capacity), 0,
@@ -546,12 +540,8 @@ cdef class Bundles:
 
     cdef inline int reserve_words(self, Py_ssize_t n_words) except -1:
         """Make room for that many words in `parts`. O(1) amortised."""
-        cdef void *grown
         if n_words > self.n_words:
-            grown = PyMem_Realloc(self.parts, 2 * n_words * sizeof(int64_t))
-            if grown == NULL:
-                raise MemoryError
-            self.parts = <int64_t *>grown
+            self.parts = <int64_t *>grown(self.parts, 2 * n_words * sizeof(int64_t))
             self.n_words = 2 * n_words
         return 0
 
@@ -669,10 +659,7 @@ cdef class Bundles:
     cdef int grow_rests(self, int32_t capacity) except -1:
         """Have that many rests, more than there are. O(capacity)."""
         cdef int32_t rest
-        cdef void *grown = PyMem_Realloc(self.rests, capacity * sizeof(Rest))
-        if grown == NULL:
-            raise MemoryError
-        self.rests = <Rest *>grown
+        self.rests = <Rest *>grown(self.rests, capacity * sizeof(Rest))
         memset(self.rests + self.rest_capacity, 0,
                (capacity - self.rest_capacity) * sizeof(Rest))
         for rest in range(capacity - 1, self.rest_capacity - 1, -1):
@@ -770,10 +757,7 @@ cdef class Bundles:
     cdef int grow_items(self, int32_t capacity) except -1:
         """Have that many items, more than there are. O(capacity)."""
         cdef int32_t item
-        cdef void *grown = PyMem_Realloc(self.items, capacity * sizeof(Item))
-        if grown == NULL:
-            raise MemoryError
-        self.items = <Item *>grown
+        self.items = <Item *>grown(self.items, capacity * sizeof(Item))
         memset(self.items + self.item_capacity, 0,
                (capacity - self.item_capacity) * sizeof(Item))
         for item in range(capacity - 1, self.item_capacity - 1, -1):
@@ -1227,9 +1211,7 @@ cdef int64_t *widened(int64_t *row, Py_ssize_t n_columns, Py_ssize_t stride) exc
     cdef int64_t *wide
     if row == NULL:
         return NULL
-    wide = <int64_t *>PyMem_Realloc(row, stride * sizeof(int64_t))
-    if wide == NULL:
-        raise MemoryError
+    wide = <int64_t *>grown(row, stride * sizeof(int64_t))
     memset(wide + n_columns, 0, (stride - n_columns) * sizeof(int64_t))
     return wide
 

@@ -18,7 +18,7 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
+from allocator.engine._bundles cimport NOTHING, Bundles, add_to, release, retained
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._memory cimport grown
 from allocator.engine._order cimport FAIR_SHARE, GUARANTEES, mixed, sort_by_place
@@ -406,22 +406,12 @@ cdef class Cycle:
                     self.begin_leaves(node, key)
                     leaf = self.next_leaf()
                     while leaf is not None:
-                        self.try_guarantee(agent, leaf)
+                        self.attempt(agent, leaf, GUARANTEES)
                         leaf = self.next_leaf()
                 node = self.next_role()
         finally:
             self.end_walks()
             self.tree.leave_needy()
-        return 0
-
-    cdef int try_guarantee(self, Agent agent, Subscription leaf) except -1:
-        """Offer what stage one offers, if anything."""
-        cdef int32_t bundle
-        if not self.is_misfit(agent, leaf):
-            bundle = self.guaranteed(agent, leaf)
-            if bundle != NOTHING:
-                self.offer(agent, leaf, bundle)
-                release(self.bundles, bundle)
         return 0
 
     cdef int32_t guaranteed(self, Agent agent, Subscription leaf) except -1:
@@ -538,7 +528,7 @@ cdef class Cycle:
                 self.begin_leaves(node, key)
                 leaf = self.next_leaf()
                 while leaf is not None:
-                    self.try_fair(agent, leaf)
+                    self.attempt(agent, leaf, FAIR_SHARE)
                     if agent.bundle.available == NOTHING:
                         return 0
                     leaf = self.next_leaf()
@@ -556,7 +546,7 @@ cdef class Cycle:
         if len(wanted) <= 1:
             # Often just one came back; it needs no order.
             for leaf in wanted:
-                self.try_fair(agent, leaf)
+                self.attempt(agent, leaf, FAIR_SHARE)
             return 0
         nodes = {(<Subscription>leaf).node for leaf in wanted}
         self.begin_roles(key, False)
@@ -567,7 +557,7 @@ cdef class Cycle:
                 leaf = self.next_leaf()
                 while leaf is not None:
                     if leaf.is_wanted or leaf.stamp == self.stamp_of(agent):
-                        self.try_fair(agent, leaf)
+                        self.attempt(agent, leaf, FAIR_SHARE)
                         if agent.bundle.available == NOTHING:
                             return 0
                     leaf = self.next_leaf()
@@ -591,18 +581,6 @@ cdef class Cycle:
         """Return what tells this agent's turn in this cycle from all others."""
         return self.number << 32 | agent.index
 
-    cdef int try_fair(self, Agent agent, Subscription leaf) except -1:
-        """Offer what stage two offers, if anything."""
-        cdef int32_t bundle
-        if not self.is_misfit(agent, leaf):
-            bundle = self.fair(agent, leaf)
-            if self.watch is not None:
-                self.watch.considered(agent, leaf, self.bundles.value(bundle))
-            if bundle != NOTHING:
-                self.offer(agent, leaf, bundle)
-                release(self.bundles, bundle)
-        return 0
-
     cdef int32_t fair(self, Agent agent, Subscription leaf) except -1:
         """Return all that is visible within limits and headroom, as a new reference."""
         cdef Py_ssize_t stride = self.bundles.stride
@@ -611,6 +589,7 @@ cdef class Cycle:
         cdef const int64_t *plain
         cdef Py_ssize_t column
         cdef bint is_whole = True
+        cdef int32_t chosen
         cdef int32_t seen = self.seen(agent, leaf)
         if seen == NOTHING or not self.tree.n_quotas:
             return seen
@@ -630,8 +609,7 @@ cdef class Cycle:
                 is_whole = is_whole and not plain[column]
         if is_whole:
             return seen
-        column = self.bundles.bundles[seen].rest
-        chosen = self.bundles.of_row(chopped, <int32_t>column)
+        chosen = self.bundles.of_row(chopped, self.bundles.bundles[seen].rest)
         release(self.bundles, seen)
         return chosen
 
@@ -685,14 +663,32 @@ cdef class Cycle:
             return False
         self.sync_leaves(node)
         leaf = node.at_leaf[node.drf.first()]
-        if self.is_misfit(agent, leaf):
-            return False
-        bundle = self.fair(agent, leaf) if stage == FAIR_SHARE else self.guaranteed(agent, leaf)
+        bundle = self.proposed(agent, leaf, stage)
         takes_all = bundle == agent.bundle.available and self.accepts(agent, leaf, bundle)
         if takes_all:
             self.give(agent, leaf, bundle)
         release(self.bundles, bundle)
         return takes_all
+
+    cdef int attempt(self, Agent agent, Subscription leaf, int stage) except -1:
+        """Offer what a stage proposes, if anything."""
+        cdef int32_t bundle = self.proposed(agent, leaf, stage)
+        if bundle != NOTHING:
+            self.offer(agent, leaf, bundle)
+            release(self.bundles, bundle)
+        return 0
+
+    cdef int32_t proposed(self, Agent agent, Subscription leaf, int stage) except -1:
+        """Return what a stage would offer if it is wanted, as a new reference."""
+        cdef int32_t bundle
+        if self.is_misfit(agent, leaf):
+            return NOTHING
+        if stage == GUARANTEES:
+            return self.guaranteed(agent, leaf)
+        bundle = self.fair(agent, leaf)
+        if self.watch is not None:
+            self.watch.considered(agent, leaf, self.bundles.value(bundle))
+        return bundle
 
     def misfits(self, Agent agent, Subscription leaf):
         """Return all that rules an offer out (§6.5): capabilities, `CONSTRAINTS` last."""
@@ -738,7 +734,7 @@ cdef class Cycle:
         """Return what of the available resources the framework may see, as a new reference."""
         cdef int32_t rest = self.bundles.bundles[agent.bundle.available].rest
         cdef int32_t seen
-        if rest == NOTHING or self.bundles.rests[rest].is_open:
+        if self.bundles.rests[rest].is_open:
             return retained(self.bundles, agent.bundle.available)
         seen = self.bundles.seen_by(agent.bundle.available, leaf.viewer)
         if self.shown and agent in self.shown:
@@ -749,8 +745,7 @@ cdef class Cycle:
 
     cdef bint is_intricate(self, int32_t bundle) noexcept:
         """Tell whether quota binds entries with more to them than a name and an amount."""
-        cdef int32_t rest = self.bundles.bundles[bundle].rest
-        return rest != NOTHING and self.bundles.rests[rest].charged != NULL
+        return self.bundles.rests[self.bundles.bundles[bundle].rest].charged != NULL
 
     cdef int offer(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
         """Offer resources, unless they are too little or refused by a filter."""
@@ -776,7 +771,7 @@ cdef class Cycle:
         cdef int32_t rest = self.bundles.bundles[bundle].rest
         cdef const int64_t *whole
         cdef int64_t milli
-        if rest != NOTHING and self.bundles.rests[rest].is_counted:
+        if self.bundles.rests[rest].is_counted:
             return suffices(self.bundles.value(bundle), minimum)
         whole = self.bundles.whole(bundle, self.rows + 5 * self.bundles.stride)
         for amounts in minimum:
@@ -793,15 +788,11 @@ cdef class Cycle:
         """Offer resources, which leave the agent at once."""
         cdef int32_t holding = self.state.hold(leaf, agent, bundle, True, True)
         cdef int32_t made = self.state.ledger.holdings[holding].made
-        cdef int32_t rest = self.bundles.bundles[bundle].rest
-        cdef int32_t before
         if 0 <= made < self.n_made and self.made_holdings[made] == holding:
-            before = self.made_bundles[made]
-            self.made_bundles[made] = self.bundles.plus(before, bundle)
-            release(self.bundles, before)
+            add_to(self.bundles, &self.made_bundles[made], bundle)
         else:
             self.note_made(holding, bundle)
-        if rest != NOTHING and self.bundles.rests[rest].is_shared:
+        if self.state.is_shared(bundle):
             shared = self.bundles.value(bundle).shared()
             self.shown[agent] = self.shown.get(agent, EMPTY) + shared
         return 0

@@ -21,6 +21,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from allocator.engine._bundles cimport Bundles, release, retained
+from allocator.engine._memory cimport duplicate, grown
 from allocator.sorter._siblings cimport NONE
 
 from collections import Counter
@@ -140,8 +141,8 @@ cdef class Filters:
         self.n_ended = self.ended_capacity = 0
         while self.n_batches and self.next_end() <= now:
             if self.n_ended == self.ended_capacity:
-                renew(<void **>&self.ended, grown(self.ended_capacity) * sizeof(int64_t))
-                self.ended_capacity = grown(self.ended_capacity)
+                self.ended = <int64_t *>grown(self.ended, next_capacity(self.ended_capacity) * sizeof(int64_t))
+                self.ended_capacity = next_capacity(self.ended_capacity)
             batch = &self.batches[self.heap[0]]
             batch.n_pairs -= 1
             pair = batch.pairs[batch.n_pairs]
@@ -278,9 +279,9 @@ cdef class Filters:
 
     cdef int reserve_leaf(self, int32_t leaf) except -1:
         """Make room for a leaf. O(1) amortised."""
-        cdef Py_ssize_t capacity = max(leaf + 1, grown(self.leaf_capacity))
+        cdef Py_ssize_t capacity = max(leaf + 1, next_capacity(self.leaf_capacity))
         if leaf >= self.leaf_capacity:
-            renew(<void **>&self.by_leaf, capacity * sizeof(Table))
+            self.by_leaf = <Table *>grown(self.by_leaf, capacity * sizeof(Table))
             memset(self.by_leaf + self.leaf_capacity, 0,
                    (capacity - self.leaf_capacity) * sizeof(Table))
             self.leaf_capacity = <int32_t>capacity
@@ -288,13 +289,13 @@ cdef class Filters:
 
     cdef int reserve_agent(self, int32_t agent) except -1:
         """Make room for an agent. O(1) amortised."""
-        cdef Py_ssize_t capacity = max(agent + 1, grown(self.agent_capacity))
+        cdef Py_ssize_t capacity = max(agent + 1, next_capacity(self.agent_capacity))
         if agent >= self.agent_capacity:
-            renew(<void **>&self.on_agent, capacity * sizeof(int32_t))
+            self.on_agent = <int32_t *>grown(self.on_agent, capacity * sizeof(int32_t))
             memset(self.on_agent + self.agent_capacity, 0,
                    (capacity - self.agent_capacity) * sizeof(int32_t))
             if self.common != NULL:
-                renew(<void **>&self.common, capacity * sizeof(Common *))
+                self.common = <Common **>grown(self.common, capacity * sizeof(Common *))
                 memset(self.common + self.agent_capacity, 0,
                        (capacity - self.agent_capacity) * sizeof(Common *))
             self.agent_capacity = <int32_t>capacity
@@ -302,12 +303,12 @@ cdef class Filters:
 
     cdef int reserve_batch(self) except -1:
         """See to it that a batch is free. O(1) amortised."""
-        cdef Py_ssize_t capacity = grown(self.batch_capacity)
+        cdef Py_ssize_t capacity = next_capacity(self.batch_capacity)
         cdef Py_ssize_t i
         if self.free_batch != NONE:
             return 0
-        renew(<void **>&self.heap, capacity * sizeof(int32_t))
-        renew(<void **>&self.batches, capacity * sizeof(Batch))
+        self.heap = <int32_t *>grown(self.heap, capacity * sizeof(int32_t))
+        self.batches = <Batch *>grown(self.batches, capacity * sizeof(Batch))
         for i in range(self.batch_capacity, capacity):
             memset(&self.batches[i], 0, sizeof(Batch))
             self.batches[i].n_held = NONE
@@ -582,7 +583,7 @@ cdef inline int32_t slot_for(const Table *table, int32_t agent) noexcept nogil:
 cdef int reserve_slot(Table *table) except -1:
     """Make room for a filter. O(1) amortised."""
     if 5 * (<int64_t>table.n_held + 1) > 4 * <int64_t>table.capacity:
-        if not resize(table, max(2, <int32_t>grown(table.capacity))):
+        if not resize(table, max(2, <int32_t>next_capacity(table.capacity))):
             raise MemoryError
     return 0
 
@@ -647,39 +648,18 @@ cdef inline size_t size_of(int32_t n_words) noexcept nogil:
     return sizeof(Common) + (n_words - 1) * sizeof(uint64_t)
 
 
-# Memory.
+# Room for more.
 
-cdef inline Py_ssize_t grown(Py_ssize_t capacity) noexcept nogil:
+cdef inline Py_ssize_t next_capacity(Py_ssize_t capacity) noexcept nogil:
     """Return the next capacity: small steps, since memory is what filters are short of."""
     return capacity + capacity // 4 + 1
-
-
-cdef int renew(void **array, size_t n_bytes) except -1:
-    """Change the size of an array, or raise `MemoryError` and leave it."""
-    cdef void *renewed = PyMem_Realloc(array[0], n_bytes)
-    if renewed == NULL:
-        raise MemoryError
-    array[0] = renewed
-    return 0
-
-
-cdef void *duplicate(const void *array, size_t n_bytes) except? NULL:
-    """Return a copy of an array, NULL of an empty one."""
-    cdef void *twin
-    if n_bytes == 0:
-        return NULL
-    twin = PyMem_Malloc(n_bytes)
-    if twin == NULL:
-        raise MemoryError
-    memcpy(twin, array, n_bytes)
-    return twin
 
 
 cdef int reserve_pair(Batch *batch) except -1:
     """Make room for a pair. O(1) amortised."""
     if batch.n_pairs == batch.capacity:
-        renew(<void **>&batch.pairs, grown(batch.capacity) * sizeof(int64_t))
-        batch.capacity = <int32_t>grown(batch.capacity)
+        batch.pairs = <int64_t *>grown(batch.pairs, next_capacity(batch.capacity) * sizeof(int64_t))
+        batch.capacity = <int32_t>next_capacity(batch.capacity)
     return 0
 
 

@@ -13,9 +13,9 @@ cdef inline void *grown(void *memory, size_t n_bytes) except NULL:
 
 
 cdef inline void *duplicate(const void *memory, size_t n_bytes) except? NULL:
-    """Return a copy of memory; NULL of none."""
+    """Return a copy of memory; NULL of none, or of nothing in it."""
     cdef void *twin
-    if memory == NULL:
+    if memory == NULL or n_bytes == 0:
         return NULL
     twin = grown(NULL, n_bytes)
     memcpy(twin, memory, n_bytes)

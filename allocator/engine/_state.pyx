@@ -28,7 +28,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
+from allocator.engine._bundles cimport NOTHING, Bundles, add_to, release, retained, take_from
 from allocator.engine._filters cimport Filters
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._ledger cimport AFTER, Holding, Ledger, OpenOffer
@@ -55,6 +55,7 @@ from allocator.errors import InvalidValue, OfferGone, ResourceError
 from allocator.resources import EMPTY, Quantities, Resources
 from allocator.resources.quantities import over_large
 from allocator.sorter import Totals
+
 
 class Held(NamedTuple):
     """What one framework holds in one role on one agent."""
@@ -228,11 +229,6 @@ cdef class State:
         if self.listener is not None:
             self.listener(None)
 
-    @property
-    def next_filter_end(self):
-        """The time of the earliest end of a filter, infinity if there is none. O(1)."""
-        return self.filters.next_end()
-
     def expire_filters(self, double now):
         """Drop filters that have ended and look again where they held. O(ended)."""
         cdef Py_ssize_t i
@@ -241,7 +237,6 @@ cdef class State:
         for i in range(self.filters.n_ended):
             pair = self.filters.ended[i]
             self.mark_reopened((<uint64_t>pair & 0xFFFFFFFF) << 32 | <uint64_t>pair >> 32)
-        self.filters.n_ended = 0
 
     cdef int mark_reopened(self, uint64_t pair) except -1:
         """Have the next cycle try a subscription on an agent. O(1) amortised."""
@@ -422,44 +417,30 @@ cdef class State:
     cdef int take(self, Agent agent, int32_t bundle, bint offered) except -1:
         """Count available resources as offered or allocated. O(entries)."""
         cdef int32_t taken = self.bundles.nonshared(bundle)
-        cdef int32_t left = self.bundles.minus(agent.bundle.available, taken)
+        take_from(self.bundles, &agent.bundle.available, taken)
         release(self.bundles, taken)
-        release(self.bundles, agent.bundle.available)
-        agent.bundle.available = left
         return self.add_in_use(agent, bundle, offered)
 
     cdef int add_in_use(self, Agent agent, int32_t bundle, bint offered) except -1:
         """Add to what is offered or allocated on an agent. O(entries)."""
-        cdef int32_t before = agent.bundle.offered if offered else agent.bundle.allocated
-        cdef int32_t after = self.bundles.plus(before, bundle)
-        release(self.bundles, before)
         if offered:
-            agent.bundle.offered = after
-        else:
-            agent.bundle.allocated = after
-        return 0
+            return add_to(self.bundles, &agent.bundle.offered, bundle)
+        return add_to(self.bundles, &agent.bundle.allocated, bundle)
 
     cdef int take_from_use(self, Agent agent, int32_t bundle, bint offered) except -1:
         """Undo `add_in_use`. O(entries)."""
-        cdef int32_t before = agent.bundle.offered if offered else agent.bundle.allocated
-        cdef int32_t after = self.bundles.minus(before, bundle)
-        release(self.bundles, before)
         if offered:
-            agent.bundle.offered = after
-        else:
-            agent.bundle.allocated = after
-        return 0
+            return take_from(self.bundles, &agent.bundle.offered, bundle)
+        return take_from(self.bundles, &agent.bundle.allocated, bundle)
 
     cdef int give_back(self, Agent agent, int32_t bundle, bint offered) except -1:
         """Undo `take`. O(entries)."""
-        cdef int32_t given, before
+        cdef int32_t given
         self.take_from_use(agent, bundle, offered)
         if agent.overcommitted:
             return self.refresh(agent)
         given = self.bundles.nonshared(bundle)
-        before = agent.bundle.available
-        agent.bundle.available = self.bundles.plus(before, given)
-        release(self.bundles, before)
+        add_to(self.bundles, &agent.bundle.available, given)
         release(self.bundles, given)
         return 0
 
@@ -489,7 +470,7 @@ cdef class State:
         `taken` is false where the agent accounts for them already, as for an expected framework.
         """
         cdef int32_t holding
-        cdef int32_t before
+        cdef Holding *held
         self.check_fit(bundle, self.in_use_row)
         self.changed = True
         holding = self.ledger.find(agent, leaf)
@@ -497,13 +478,8 @@ cdef class State:
             holding = self.ledger.new_holding(agent, leaf)
         if taken:
             self.take(agent, bundle, offered)
-        if offered:
-            before = self.ledger.holdings[holding].offered
-            self.ledger.holdings[holding].offered = self.bundles.plus(before, bundle)
-        else:
-            before = self.ledger.holdings[holding].allocated
-            self.ledger.holdings[holding].allocated = self.bundles.plus(before, bundle)
-        release(self.bundles, before)
+        held = &self.ledger.holdings[holding]
+        add_to(self.bundles, &held.offered if offered else &held.allocated, bundle)
         self.count(leaf, agent, bundle, offered, 1)
         self.account(leaf, agent, NOTHING, bundle, 1)
         return holding
@@ -516,26 +492,20 @@ cdef class State:
         The caller keeps the open offers right and decides what the next cycle looks at.
         """
         cdef int32_t holding
-        cdef int32_t before
+        cdef Holding *held
         if bundle == NOTHING:
             return 0
         self.changed = True
         holding = self.ledger.find(agent, leaf)
-        if offered:
-            before = self.ledger.holdings[holding].offered
-            self.ledger.holdings[holding].offered = self.bundles.minus(before, bundle)
-        else:
-            before = self.ledger.holdings[holding].allocated
-            self.ledger.holdings[holding].allocated = self.bundles.minus(before, bundle)
-        # `bundle` may be good by this very reference only.
+        held = &self.ledger.holdings[holding]
+        # `bundle` may be good by the holding's reference only.
         retained(self.bundles, bundle)
-        release(self.bundles, before)
+        take_from(self.bundles, &held.offered if offered else &held.allocated, bundle)
         self.give_back(agent, bundle, offered)
         self.count(leaf, agent, bundle, offered, -1)
         self.account(leaf, agent, bundle, NOTHING, 0)
         release(self.bundles, bundle)
-        if (self.ledger.holdings[holding].offered == NOTHING
-                and self.ledger.holdings[holding].allocated == NOTHING):
+        if held.offered == NOTHING and held.allocated == NOTHING:
             self.drop_holding(holding)
         return 0
 
@@ -552,15 +522,11 @@ cdef class State:
         cdef Holding *held = &self.ledger.holdings[holding]
         cdef Agent agent = self.agents_at[held.agent]
         cdef Subscription leaf = self.leaves_at[held.leaf]
-        cdef int32_t before = held.offered
         cdef int32_t unshared = self.bundles.nonshared(bundle)
-        held.offered = self.bundles.minus(before, bundle)
-        # `before` may be what `bundle` is good by.
+        # `bundle` may be good by the holding's reference only.
         retained(self.bundles, bundle)
-        release(self.bundles, before)
-        before = held.allocated
-        held.allocated = self.bundles.plus(before, bundle)
-        release(self.bundles, before)
+        take_from(self.bundles, &held.offered, bundle)
+        add_to(self.bundles, &held.allocated, bundle)
         self.take_from_use(agent, bundle, True)
         self.add_in_use(agent, bundle, False)
         self.tree.keep(leaf.node, self.bundles.whole(unshared, self.whole_row))
@@ -1229,7 +1195,7 @@ cdef class State:
         cdef Several together = Several(self.bundles, given.n)
         cdef IntMap first  # agent << 32 | leaf -> where in `together` all that it gives back is
         cdef uint64_t pair
-        cdef int32_t place, before
+        cdef int32_t place
         cdef Py_ssize_t i
         cdef Agent agent
         cdef Subscription leaf
@@ -1243,9 +1209,7 @@ cdef class State:
                     reserve_one(&first)
                     place = <int32_t>i
                     put(&first, pair, place)
-                before = together.numbers[place]
-                together.numbers[place] = self.bundles.plus(before, given.numbers[i])
-                release(self.bundles, before)
+                add_to(self.bundles, &together.numbers[place], given.numbers[i])
                 self.check_held(leaf, agent, together.numbers[place], False)
         finally:
             clear(&first)

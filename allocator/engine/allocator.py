@@ -832,9 +832,9 @@ class Allocator:
             return self._recovery.end
         state = self._state
         if state.tree.n_quotas or self._maintenance:
-            ends = min(state.next_filter_end, self._maintenance.next_end(now))
+            ends = min(state.filters.next_end(), self._maintenance.next_end(now))
             return now if state.changed else max(now, ends)
-        return now if state.has_work else max(now, state.next_filter_end)
+        return now if state.has_work else max(now, state.filters.next_end())
 
     def pause(self) -> None:
         """Make no offers until `resume`. O(1)."""
