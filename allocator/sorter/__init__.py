@@ -5,7 +5,7 @@ every question and is the specification; `SortedDRFSorter` does in plain Python 
 one does; `RandomSorter` is a weighted shuffle. All have the interface of `Sorter`.
 """
 
-from allocator.sorter.base import Sorter
+from allocator.sorter.base import Sorter, Standing, parting
 from allocator.sorter.naive import NaiveDRFSorter
 from allocator.sorter.random import RandomSorter
 from allocator.sorter.sorted import SortedDRFSorter
@@ -28,5 +28,7 @@ __all__ = [
     "RandomSorter",
     "SortedDRFSorter",
     "Sorter",
+    "Standing",
     "Totals",
+    "parting",
 ]

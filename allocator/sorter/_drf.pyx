@@ -43,6 +43,7 @@ from allocator.errors import DuplicateClient, ResourceError
 from allocator.resources import Quantities, Resources
 from allocator.sorter.base import (
     IMPLICIT_NAME as _IMPLICIT_NAME,
+    Standing,
     checked_numbers,
     checked_weight,
     client_path,
@@ -374,6 +375,22 @@ cdef class DRFSorter:
             return self.share_of(self.index[path])
         except (KeyError, TypeError):
             raise unknown_client(path) from None
+
+    def standing(self, path):
+        """Return what a client or an ancestor of one goes by among its siblings.
+
+        Returns
+        -------
+        Standing
+            Its share and the number of times allocated.
+
+        Raises
+        ------
+        UnknownClient
+            If no node has this path. O(k).
+        """
+        cdef double share = self.share(path)
+        return Standing(path, share, self.places[<int32_t>self.index[path]].number)
 
     def allocation(self, client):
         """Return what a client itself holds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from numbers import Real
 from typing import Protocol, Self, runtime_checkable
 
@@ -16,6 +17,35 @@ from allocator.sorter.totals import Totals
 IMPLICIT_NAME = "."
 
 _NOTHING_EXCLUDED: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a node of the tree went by among its siblings, at one moment.
+
+    Examples
+    --------
+    >>> Standing("eng", 0.25, 3).before(Standing("ops", 0.5, 1))
+    'share 0.25 < 0.5'
+    """
+
+    path: str
+    #: Its weighted dominant share.
+    share: float
+    #: How many times something was allocated at or below it.
+    times: int
+
+    def before(self, sibling: Standing) -> str:
+        """Say in a few words why this node stood before a sibling. O(1)."""
+        share, other = f"{self.share:.4g}", f"{sibling.share:.4g}"
+        if self.share != sibling.share:
+            if share == other:
+                share, other = repr(self.share), repr(sibling.share)
+            return f"share {share} {'<' if self.share < sibling.share else '>'} {other}"
+        if self.times != sibling.times:
+            sign = "<" if self.times < sibling.times else ">"
+            return f"equal shares of {share}, times allocated {self.times} {sign} {sibling.times}"
+        return f"equal shares of {share}, as many times allocated, by name"
 
 
 @runtime_checkable
@@ -97,6 +127,13 @@ class Sorter(Protocol):
     def share(self, path: str) -> float:
         """Return the share of a client or of an ancestor of one; raises `UnknownClient`."""
 
+    def standing(self, path: str) -> Standing:
+        """Return what a client or an ancestor of one goes by among its siblings.
+
+        Which nodes decide between two clients `parting` tells; `Standing.before` says in words
+        why one comes first. Raises `UnknownClient`.
+        """
+
     def allocation(self, client: str) -> dict[str, Resources]:
         """Return what a client itself holds, by agent; raises `UnknownClient`."""
 
@@ -126,6 +163,23 @@ class Sorter(Protocol):
     def __contains__(self, client: object) -> bool: ...
 
     def __len__(self) -> int: ...
+
+
+def parting(client: str, other: str) -> tuple[str, str]:
+    """Return the siblings, at or above two clients of a tree, that decide which comes first.
+
+    The clients differ. One competes with those below it through its implicit leaf. O(length).
+
+    Examples
+    --------
+    >>> parting("eng/prod/web", "eng/test"), parting("eng", "eng/test")
+    (('eng/prod', 'eng/test'), ('eng/.', 'eng/test'))
+    """
+    mine, others = [*client.split("/"), IMPLICIT_NAME], [*other.split("/"), IMPLICIT_NAME]
+    level = 0
+    while mine[level] == others[level]:
+        level += 1
+    return "/".join(mine[: level + 1]), "/".join(others[: level + 1])
 
 
 def client_path(client: object, *, flat: bool) -> str:

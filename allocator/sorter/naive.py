@@ -9,6 +9,7 @@ from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.resources.fixed import MAX_MILLI
 from allocator.sorter.base import (
     IMPLICIT_NAME,
+    Standing,
     checked_numbers,
     checked_weight,
     client_path,
@@ -167,6 +168,10 @@ class NaiveDRFSorter:
         if not isinstance(path, str) or path not in self._numbers:
             raise unknown_client(path)
         return self._share(path, [client for client in self._held if path in self._nodes(client)])
+
+    def standing(self, path: str) -> Standing:
+        """Return what a node goes by; raises `UnknownClient`. O(h d)."""
+        return Standing(path, self.share(path), self._numbers[path])
 
     def allocation(self, client: str) -> dict[str, Resources]:
         """Return what a client itself holds, by agent; raises `UnknownClient`. O(agents)."""

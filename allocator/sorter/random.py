@@ -7,8 +7,19 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Self
 
+from allocator.sorter.base import Standing
 from allocator.sorter.totals import Totals
 from allocator.sorter.tree import Node, TreeSorter
+
+
+class Lot(Standing):
+    """What a node that draws lots went by: chance."""
+
+    __slots__ = ()
+
+    def before(self, sibling: Standing) -> str:
+        """Say that it was chance. O(1)."""
+        return "drawn by lot"
 
 
 class RandomSorter(TreeSorter):
@@ -79,6 +90,11 @@ class RandomSorter(TreeSorter):
     def order(self) -> Iterator[str]:
         """Iterate over `sort()`."""
         return iter(self.sort())
+
+    def standing(self, path: str) -> Standing:
+        """Return what a node goes by, its share for information; raises `UnknownClient`. O(k)."""
+        node = self._node(path)
+        return Lot(path, self._share(node), node.number)
 
     def _clients_below(self, node: Node) -> Iterator[str]:
         drawn = [

@@ -12,6 +12,7 @@ from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.resources.fixed import MAX_MILLI
 from allocator.sorter.base import (
     IMPLICIT_NAME,
+    Standing,
     checked_numbers,
     checked_weight,
     client_path,
@@ -205,10 +206,12 @@ class TreeSorter:
 
     def share(self, path: str) -> float:
         """Return the share of a node; raises `UnknownClient`. O(k)."""
-        node = self._nodes.get(path) if isinstance(path, str) else None
-        if node is None:
-            raise unknown_client(path)
-        return self._share(node)
+        return self._share(self._node(path))
+
+    def standing(self, path: str) -> Standing:
+        """Return what a node goes by; raises `UnknownClient`. O(k)."""
+        node = self._node(path)
+        return Standing(path, self._share(node), node.number)
 
     def allocation(self, client: str) -> dict[str, Resources]:
         """Return what a client itself holds, by agent; raises `UnknownClient`. O(agents)."""
@@ -250,6 +253,12 @@ class TreeSorter:
         return len(self._leaves)
 
     # The tree.
+
+    def _node(self, path: object) -> Node:
+        node = self._nodes.get(path) if isinstance(path, str) else None
+        if node is None:
+            raise unknown_client(path)
+        return node
 
     def _leaf(self, client: object) -> Node:
         leaf = self._leaves.get(client) if isinstance(client, str) else None

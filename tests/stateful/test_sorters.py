@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, TypeAlias
 
 from hypothesis import settings
@@ -19,6 +19,7 @@ from allocator.sorter import (
     RandomSorter,
     SortedDRFSorter,
     Totals,
+    parting,
 )
 
 #: Names on both sides of "." and "/" in code points, one a prefix of another, and beyond ASCII,
@@ -303,6 +304,20 @@ class Lockstep(RuleBasedStateMachine):
         for sorter in self.ordering:
             assert sorter.sort() == expected
 
+    def check_standings(self) -> None:
+        """Where two clients part, their standings say which comes first."""
+        for path in self.naive._numbers:
+            expected = self.naive.standing(path)
+            assert all(sorter.standing(path) == expected for sorter in self.ordering)
+        for client, following in pairwise(self.naive.sort()):
+            siblings = (client, following) if self.naive.flat else parting(client, following)
+            ahead, behind = map(self.naive.standing, siblings)
+            assert (ahead.share, ahead.times, ahead.path) < (
+                behind.share,
+                behind.times,
+                behind.path,
+            )
+
     @invariant()
     def agree(self) -> None:
         self.check_orders()
@@ -315,6 +330,7 @@ class Lockstep(RuleBasedStateMachine):
         for client in self.naive._held:
             self.call("allocation", client)
             self.call("quantities", client)
+        self.check_standings()
         for sorter in self.ordering:
             sorter._check()
 

@@ -6,8 +6,16 @@ from typing import Protocol
 
 import pytest
 
+from allocator.errors import UnknownClient
 from allocator.resources import Resources
-from allocator.sorter import DRFSorter, NaiveDRFSorter, SortedDRFSorter, Sorter
+from allocator.sorter import (
+    DRFSorter,
+    NaiveDRFSorter,
+    SortedDRFSorter,
+    Sorter,
+    Standing,
+    parting,
+)
 
 
 class SorterFactory(Protocol):
@@ -124,6 +132,37 @@ def test_a_life(sorter: Sorter, nest) -> None:  # type: ignore[no-untyped-def]
     assert len(sorter) == 5
     sorter.activate(d)
     assert sorter.sort() == [e, b, d, c, f]
+
+
+def test_it_says_why_one_stands_before_another(sorter: Sorter) -> None:
+    for client in ("eng", "eng/prod", "lab", "ops", "web"):
+        sorter.add(client)
+        sorter.activate(client)
+    sorter.allocated("eng", "a1", "cpus:10")
+    sorter.allocated("eng/prod", "a1", "cpus:30")
+    sorter.allocated("ops", "a1", "cpus:20")
+    sorter.allocated("ops", "a1", "cpus:20")
+    sorter.allocated("web", "a1", "cpus:40")
+
+    # lab 0; web 0.4, once; eng 0.4, twice (itself 0.1, prod 0.3); ops 0.4, twice
+    assert sorter.sort() == ["lab", "web", "eng", "eng/prod", "ops"]
+    assert sorter.standing("eng") == Standing("eng", 0.4, 2)
+
+    def why(ahead: str, behind: str) -> str:
+        first, second = map(sorter.standing, parting(ahead, behind))
+        return first.before(second)
+
+    assert why("lab", "eng/prod") == "share 0 < 0.4"
+    assert why("eng", "eng/prod") == "share 0.1 < 0.3"
+    assert why("web", "eng/prod") == "equal shares of 0.4, times allocated 1 < 2"
+    assert why("eng/prod", "ops") == "equal shares of 0.4, as many times allocated, by name"
+    with pytest.raises(UnknownClient, match="'eng/test'"):
+        sorter.standing("eng/test")
+
+
+def test_shares_that_hardly_differ_are_written_in_full() -> None:
+    ahead, behind = Standing("a", 0.1, 7), Standing("b", 0.1 + 2**-40, 0)
+    assert ahead.before(behind) == "share 0.1 < 0.1000000000009095"
 
 
 def test_weights_divide_shares(sorter: Sorter) -> None:

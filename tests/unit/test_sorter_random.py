@@ -87,3 +87,11 @@ def test_an_implicit_leaf_has_a_weight_of_its_own() -> None:
     counts = first_counts(sorter, 1000)
     # 500 each expected; 5 standard deviations are 79.
     assert abs(counts["a"] - 500) < 80
+
+
+def test_who_comes_first_is_chance() -> None:
+    sorter = sorter_of("a", "b")
+    sorter.add_agent("a1", "cpus:10")
+    sorter.allocated("b", "a1", "cpus:5")
+    assert sorter.standing("a").before(sorter.standing("b")) == "drawn by lot"
+    assert sorter.standing("b").share == 0.5

@@ -62,6 +62,7 @@ def picture(sorter: Sorter) -> dict[str, object]:
         "active": sorted(sorter.sort()),
         "numbers": sorter.times_allocated(),
         "shares": {path: sorter.share(path) for path in sorter.times_allocated()},
+        "standings": {path: sorter.standing(path) for path in sorter.times_allocated()},
         "allocations": {client: sorter.allocation(client) for client in clients},
         "quantities": {client: sorter.quantities(client) for client in clients},
         "all": sorter.quantities(),
