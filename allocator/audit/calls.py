@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn, TypeAlias
 
 from allocator.audit.values import from_json, offer_to_json, offers_to_json, to_json
-from allocator.engine import Allocator, Offer, Offers
+from allocator.contract import CHANGING, Engine, Offer
+from allocator.engine import Allocator, Offers
 
 Json: TypeAlias = dict[str, Any]
 
@@ -17,64 +18,11 @@ FORMAT: Final = "allocator-audit"
 #: Grows when the format changes; only this version is read.
 VERSION: Final = 1
 
-#: The calls that may change what the engine decides. Each is recorded.
-RECORDED: Final = (
-    "add_agent",
-    "add_agents",
-    "update_agent",
-    "update_agents",
-    "add_resources",
-    "remove_agent",
-    "activate_agent",
-    "deactivate_agent",
-    "add_framework",
-    "add_frameworks",
-    "update_framework",
-    "remove_framework",
-    "activate_framework",
-    "deactivate_framework",
-    "suppress",
-    "revive",
-    "set_weight",
-    "set_weights",
-    "set_quota",
-    "set_quotas",
-    "remove_quota",
-    "set_whitelist",
-    "allocate",
-    "skip_cycles",
-    "pause",
-    "resume",
-    "recover",
-    "accept",
-    "decline",
-    "rescind",
-    "release",
-    "recover_resources",
-    "apply",
-    "apply_available",
-    "set_unavailability",
-    "clear_unavailability",
-    "answer_inverse",
-)
-#: The calls that change nothing. They are passed on without a record.
-UNRECORDED: Final = (
-    "agent",
-    "framework",
-    "role",
-    "explain",
-    "metrics",
-    "now",
-    "next_due",
-    "snapshot",
-    "fork",
-)
 #: The last record of a log that was closed: a call that no engine has.
 CLOSE: Final = "close"
 
-SIGNATURES: Final = {
-    name: inspect.signature(getattr(Allocator, name)) for name in (*RECORDED, *UNRECORDED)
-}
+#: What each recorded call takes. Those that change nothing have no records.
+SIGNATURES: Final = {name: inspect.signature(getattr(Engine, name)) for name in CHANGING}
 
 #: What a call came to → its type in JSON. What is empty is left out of a record.
 OUTCOME: Final[dict[str, type]] = {"error": str, "offer": dict, "offers": list, "inverse": list}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -12,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from allocator.audit.calls import (
     CLOSE,
     FORMAT,
-    RECORDED,
     SIGNATURES,
-    UNRECORDED,
     VERSION,
     Json,
     perform,
@@ -24,17 +23,18 @@ from allocator.audit.calls import (
 )
 from allocator.audit.values import from_json, to_json
 from allocator.clock import Clock
+from allocator.contract import CHANGING, LOOKING, Engine
 from allocator.engine import Allocator
 from allocator.errors import InvalidValue, NotAllowed
 
 if TYPE_CHECKING:
     # To a type checker a log is the engine that it stands for; at run time it has one.
-    _Engine = Allocator
+    _Base = Allocator
 else:
-    _Engine = object
+    _Base = object
 
 
-class AuditLog(_Engine):
+class AuditLog(_Base):
     """An engine whose calls and offers are recorded.
 
     It has all methods of an `Allocator` but `restore`, and can be used wherever one can. Calls
@@ -103,15 +103,6 @@ class AuditLog(_Engine):
             else out
         )
         self._write(header)
-
-    @property
-    def on_change(self) -> Callable[[str | None], None] | None:
-        """As that of `Allocator`."""
-        return self._inner.on_change
-
-    @on_change.setter
-    def on_change(self, listener: Callable[[str | None], None] | None) -> None:
-        self._inner.on_change = listener
 
     def close(self) -> None:
         """Record that the log ends here; later calls raise `NotAllowed`, looking goes on.
@@ -198,33 +189,45 @@ class _StillClock:
             self._is_held = False
 
 
-def _recorded(name: str) -> Callable[..., Any]:
+def _recorded(name: str) -> Any:
+    """Return a method that makes the engine's call and records it."""
+
     def call(self: AuditLog, /, *args: Any, **kwargs: Any) -> Any:
         # Whoever calls with arguments that the method does not have is told so before all else.
         given = SIGNATURES[name].bind(self, *args, **kwargs).arguments
         del given["self"]
         return self._call(name, given)
 
-    call.__doc__ = f"Do what `Allocator.{name}` does, and record it."
-    return call
+    return _named(call, name, f"Do what `Allocator.{name}` does, and record it.")
 
 
-def _passed_on(name: str) -> Callable[..., Any]:
+def _passed_on(name: str) -> Any:
+    """Return a method or property that hands on what the engine's comes to."""
+    member = getattr(Engine, name)
+    doc = f"Do what `Allocator.{name}` does."
+
+    def look(self: AuditLog) -> Any:
+        return getattr(self._inner, name)
+
+    def put(self: AuditLog, value: Any) -> None:
+        setattr(self._inner, name, value)
+
     def call(self: AuditLog, /, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self._inner, name)(*args, **kwargs)
+        return look(self)(*args, **kwargs)
 
-    call.__doc__ = f"Do what `Allocator.{name}` does."
+    if isinstance(member, property):
+        return property(look, put if member.fset is not None else None, doc=doc)
+    return _named(call, name, doc)
+
+
+def _named(call: Any, name: str, doc: str) -> Any:
+    """Make a function look like the method of that name."""
+    call.__name__, call.__qualname__, call.__doc__ = name, f"{AuditLog.__name__}.{name}", doc
+    call.__signature__ = inspect.signature(getattr(Engine, name))
     return call
 
 
-def _add_methods(names: tuple[str, ...], make: Callable[[str], Callable[..., Any]]) -> None:
-    """Give `AuditLog` a method for each of `names`."""
-    for name in names:
-        method: Any = make(name)
-        method.__name__, method.__qualname__ = name, f"{AuditLog.__name__}.{name}"
-        method.__signature__ = SIGNATURES[name]
-        setattr(AuditLog, name, method)
-
-
-_add_methods(RECORDED, _recorded)
-_add_methods(UNRECORDED, _passed_on)
+for _name in CHANGING:
+    setattr(AuditLog, _name, _recorded(_name))
+for _name in LOOKING:
+    setattr(AuditLog, _name, _passed_on(_name))

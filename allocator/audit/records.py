@@ -14,13 +14,13 @@ from allocator.audit.calls import (
     CLOSE,
     FORMAT,
     OUTCOME,
-    RECORDED,
     SIGNATURES,
     VERSION,
     Json,
     read_line,
 )
 from allocator.audit.values import from_json
+from allocator.contract import CHANGING
 from allocator.errors import AuditError, InvalidValue
 from allocator.resources.fixed import shown
 
@@ -122,7 +122,7 @@ class Records:
         if call == CLOSE:
             if args or len(record) > len(_RECORD):
                 raise self.error(f"{CLOSE!r} has neither arguments nor an outcome")
-        elif call in RECORDED:
+        elif call in CHANGING:
             self._read(args)
             try:
                 SIGNATURES[call].bind(None, **args)

@@ -1,6 +1,8 @@
 """The allocator: roles in a tree share the resources of many machines by weighted DRF."""
 
-from allocator.engine.conversions import (
+from allocator.contract import InverseOffer, Offer
+from allocator.engine.offers import Offers
+from allocator.resources.conversions import (
     Create,
     Destroy,
     GrowVolume,
@@ -9,7 +11,6 @@ from allocator.engine.conversions import (
     ShrinkVolume,
     Unreserve,
 )
-from allocator.engine.offers import InverseOffer, Offer, Offers
 
 try:
     from allocator.engine.allocator import Allocator

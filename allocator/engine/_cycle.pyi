@@ -4,9 +4,9 @@ from typing import Any, Protocol, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from allocator.contract import Offer
 from allocator.engine._records import Agent, Subscription
 from allocator.engine._state import State
-from allocator.engine.offers import Offer
 from allocator.engine.rules import Rules
 from allocator.resources import Resources
 

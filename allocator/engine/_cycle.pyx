@@ -41,7 +41,7 @@ import numpy as np
 from allocator.engine._order import stage_salt
 from allocator.engine.fitting import fit, least, unreserved_scalars
 from allocator.engine.frameworks import suffices
-from allocator.engine.offers import Offer
+from allocator.contract import Offer
 from allocator.resources import EMPTY
 from allocator.sorter import RandomSorter
 

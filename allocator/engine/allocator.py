@@ -7,31 +7,36 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
 from allocator.clock import Clock
+from allocator.contract import (
+    DEFAULT_AGENT_CAPABILITIES,
+    DEFAULT_REFUSE_SECONDS,
+    UNSET,
+    EachLike,
+    Engine,
+    MinimumLike,
+    Offer,
+    OffersLike,
+    QuotasLike,
+    RefuseLike,
+    Unset,
+    Used,
+    UsedLike,
+)
 from allocator.engine._cycle import Cycle
 from allocator.engine._records import Agent, Subscription
 from allocator.engine._state import State
 from allocator.engine.constraints import read_constraints
-from allocator.engine.conversions import Operation, convert, read_operations
 from allocator.engine.explain import Explanation, explain
-from allocator.engine.filters import (
-    DEFAULT_REFUSE_SECONDS,
-    RefuseLike,
-    filter_seconds,
-    filter_times,
-)
+from allocator.engine.filters import filter_seconds, filter_times
 from allocator.engine.frameworks import Framework
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
-    DEFAULT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
-    MinimumLike,
-    Used,
     check_contained,
     read_attributes,
     read_capabilities,
@@ -50,8 +55,6 @@ from allocator.engine.inputs import (
 from allocator.engine.maintenance import Maintenance
 from allocator.engine.many import (
     Each,
-    EachLike,
-    UsedLike,
     check_distinct,
     check_length,
     read_each,
@@ -62,7 +65,7 @@ from allocator.engine.many import (
     read_used_by,
 )
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
-from allocator.engine.offers import Offer, Offers, offer_number
+from allocator.engine.offers import Offers, offer_number
 from allocator.engine.quota import NO_QUOTA, Quota, check_quota
 from allocator.engine.recovery import Recovery
 from allocator.engine.rules import Rules
@@ -88,6 +91,7 @@ from allocator.resources import (
     ResourcesLike,
     read_limits,
 )
+from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
 from allocator.sorter import (
     DRFSorter,
@@ -101,18 +105,6 @@ from allocator.sorter import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-class _Unset(Enum):
-    """The type of `UNSET`."""
-
-    UNSET = "unset"
-
-
-#: Stands for an argument that was not given, where None means something.
-UNSET: Final = _Unset.UNSET
-
-#: An offer, its id, or several: `Offers`, or other offers and ids.
-OffersLike: TypeAlias = "Offer | str | Iterable[Offer | str]"
 
 SorterFactory: TypeAlias = Callable[..., Sorter]
 
@@ -231,7 +223,7 @@ class Allocator:
         *,
         hostname: str | None = None,
         attributes: object = None,
-        capabilities: Iterable[str] = DEFAULT_CAPABILITIES,
+        capabilities: Iterable[str] = DEFAULT_AGENT_CAPABILITIES,
         region: str | None = None,
         zone: str | None = None,
         used: Used | None = None,
@@ -287,9 +279,9 @@ class Allocator:
         self,
         id: str,
         *,
-        resources: ResourcesLike | _Unset = UNSET,
+        resources: ResourcesLike | Unset = UNSET,
         attributes: object = UNSET,
-        capabilities: Iterable[str] | _Unset = UNSET,
+        capabilities: Iterable[str] | Unset = UNSET,
     ) -> None:
         """Replace an agent's total, attributes or capabilities; what is not given stays.
 
@@ -322,7 +314,7 @@ class Allocator:
         *,
         hostnames: Iterable[str] | None = None,
         attributes: object = None,
-        capabilities: Iterable[str] = DEFAULT_CAPABILITIES,
+        capabilities: Iterable[str] = DEFAULT_AGENT_CAPABILITIES,
         region: str | None = None,
         zone: str | None = None,
         used: UsedLike | None = None,
@@ -570,10 +562,10 @@ class Allocator:
         self,
         id: str,
         *,
-        roles: Iterable[str] | _Unset = UNSET,
-        suppressed: Iterable[str] | _Unset = UNSET,
-        capabilities: Iterable[str] | _Unset = UNSET,
-        min_allocatable: MinimumLike | _Unset = UNSET,
+        roles: Iterable[str] | Unset = UNSET,
+        suppressed: Iterable[str] | Unset = UNSET,
+        capabilities: Iterable[str] | Unset = UNSET,
+        min_allocatable: MinimumLike | Unset = UNSET,
         constraints: object = UNSET,
     ) -> None:
         """Change what is given of a framework; the rest stays. O(roles).
@@ -732,7 +724,7 @@ class Allocator:
         """
         self._set_quotas({validate_role(role): _read_quota(guarantee, limit)})
 
-    def set_quotas(self, quotas: Mapping[str, Mapping[str, QuantitiesLike | None]]) -> None:
+    def set_quotas(self, quotas: QuotasLike) -> None:
         """Replace the quotas of many roles, all or none; empty ones are none.
 
         They are judged by how all fit together in the end, whatever the order.
@@ -846,9 +838,7 @@ class Allocator:
         if self._state.listener is not None:
             self._state.listener(None)
 
-    def recover(
-        self, expected_agents: int, quotas: Mapping[str, Mapping[str, QuantitiesLike | None]]
-    ) -> None:
+    def recover(self, expected_agents: int, quotas: QuotasLike) -> None:
         """Hold offers back until enough agents are back after a restart.
 
         Parameters
@@ -1460,7 +1450,7 @@ def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) 
 
 
 def _read_quotas(
-    quotas: Mapping[str, Mapping[str, QuantitiesLike | None]],
+    quotas: QuotasLike,
 ) -> dict[str, Quota]:
     if not isinstance(quotas, Mapping):
         raise InvalidValue(f"quotas map roles to guarantees and limits, not {quotas!r}")
@@ -1476,3 +1466,8 @@ def _read_quotas(
 def _together(in_use: list[tuple[str, str, Resources]]) -> Resources:
     """Return all that is in use."""
     return sum((resources for _, _, resources in in_use), EMPTY)
+
+
+if TYPE_CHECKING:
+    # Type checkers hold the class to the contract here.
+    _contract: type[Engine] = Allocator

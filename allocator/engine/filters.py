@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from allocator.contract import DEFAULT_REFUSE_SECONDS
 from allocator.errors import InvalidValue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Seconds, None for no filter, or one of these for each of several offers.
-RefuseLike: TypeAlias = "float | Sequence[float | None] | NDArray[np.float64] | None"
-
-#: What Mesos falls back to for a refusal time that is no time, in seconds.
-DEFAULT_REFUSE_SECONDS = 5.0
 #: No refusal lasts longer than this, in seconds.
 MAX_REFUSE_SECONDS = 365 * 86400.0
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
+from allocator.contract import MinimumLike, Used
 from allocator.engine.frameworks import Minimum
 from allocator.errors import InvalidValue, ResourceError, UnknownRole
-from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
+from allocator.resources import Quantities, QuantitiesLike, Resources
 from allocator.resources.fixed import shown
 from allocator.roles import validate_role
-
-#: role → resources, or agent/framework → role → resources.
-ByRole: TypeAlias = Mapping[str, ResourcesLike]
-Used: TypeAlias = Mapping[str, ByRole]
-MinimumLike: TypeAlias = "Iterable[QuantitiesLike] | Mapping[str, Iterable[QuantitiesLike]] | None"
 
 #: Mesos' names of what frameworks and agents can do.
 FRAMEWORK_CAPABILITIES = frozenset(
@@ -45,9 +41,6 @@ AGENT_CAPABILITIES = frozenset(
 
 #: Each set of capabilities that was read.
 _CAPABILITY_SETS: dict[frozenset[str], frozenset[str]] = {}
-
-#: What an agent can do unless it says otherwise: all that a present-day agent can.
-DEFAULT_CAPABILITIES = frozenset({"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"})
 
 #: What most agents have; shared, and never changed.
 NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from allocator.contract import InverseOffer
 from allocator.engine.filters import filter_seconds
-from allocator.engine.offers import InverseOffer
 from allocator.errors import InvalidValue, OfferGone
 from allocator.resources.fixed import shown
 

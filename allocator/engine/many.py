@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from allocator.contract import AmountsLike, EachLike, UsedLike
 from allocator.engine.inputs import read_attributes, read_id, read_roles
 from allocator.errors import AllocatorError, InvalidValue, ResourceError
-from allocator.resources import Resources, ResourcesLike
+from allocator.resources import Resources
 from allocator.resources.fixed import read_milli, read_milli_array, shown
 from allocator.resources.v1 import is_v1
 from allocator.roles import validate_role
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: An array, list or tuple of n amounts.
-AmountsLike: TypeAlias = "NDArray[Any] | Sequence[Any]"
-#: Resources of each of n agents or offers: the same for all, or some amounts for each.
-EachLike: TypeAlias = "ResourcesLike | Mapping[str, str | float | AmountsLike] | list[Resources]"
-#: What is in use of each of n agents: `framework` and `role`, each one text or n, `resources` as
-#: `EachLike`.
-UsedLike: TypeAlias = "Mapping[str, Any]"
 
 
 class Columns(NamedTuple):

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 
+from allocator.contract import InverseOffer, Offer
 from allocator.errors import OfferGone
-from allocator.resources import Resources
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allocator.engine._cycle import OfferColumns
-
-
-class Offer(NamedTuple):
-    """Resources of one agent, offered to one framework in one role.
-
-    The value is what was offered; what is still in the offer is the engine's to know.
-    """
-
-    id: str
-    framework: str
-    role: str
-    agent: str
-    resources: Resources
-
-
-class InverseOffer(NamedTuple):
-    """A request to a framework to leave an agent that becomes unavailable.
-
-    `start` is in seconds of the engine's clock, `duration` in seconds, None for good.
-    """
-
-    framework: str
-    agent: str
-    start: float
-    duration: float | None
 
 
 class Offers(Sequence[Offer]):

@@ -1,14 +1,13 @@
 """The specification in code: the contract in plain Python that recomputes everything.
 
 It keeps nothing that follows from something else and shares no code with the engine but the
-resource values, the errors, the clock, role paths and, where an order is drawn by lot, the random
-sorter. The engine must decide the same to the last tie; its slowness is the measure of every
-shortcut.
+values that go in and come out (resources, `allocator.contract`), the errors, the clock, role paths
+and, where an order is drawn by lot, the random sorter. The engine must decide the same to the last
+tie; its slowness is the measure of every shortcut.
 """
 
+from allocator.contract import InverseOffer, Offer
 from allocator.reference.allocator import Allocator
-from allocator.reference.cycle import InverseOffer
-from allocator.reference.state import Offer
 from allocator.reference.views import Offers
 
 __all__ = ["Allocator", "InverseOffer", "Offer", "Offers"]

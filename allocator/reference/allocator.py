@@ -7,9 +7,24 @@ import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allocator.clock import Clock
+from allocator.contract import (
+    DEFAULT_AGENT_CAPABILITIES,
+    DEFAULT_REFUSE_SECONDS,
+    UNSET,
+    Decider,
+    EachLike,
+    MinimumLike,
+    Offer,
+    OffersLike,
+    QuotasLike,
+    RefuseLike,
+    Unset,
+    Used,
+    UsedLike,
+)
 from allocator.errors import (
     DuplicateAgent,
     DuplicateFramework,
@@ -33,7 +48,6 @@ from allocator.reference.state import (
     Framework,
     InverseFilter,
     Maintenance,
-    Offer,
     Place,
     Quota,
     State,
@@ -44,9 +58,6 @@ from allocator.resources import Quantities, QuantitiesLike, Resources, Resources
 from allocator.roles import is_at_or_below, validate_role
 
 SORTERS = ("drf", "naive", "sorted", "random")
-
-#: Stands for an argument that was not given, where None means something.
-UNSET: Any = ...
 
 
 class Allocator:
@@ -122,10 +133,10 @@ class Allocator:
         *,
         hostname: str | None = None,
         attributes: object = None,
-        capabilities: Iterable[str] = inputs.DEFAULT_AGENT_CAPABILITIES,
+        capabilities: Iterable[str] = DEFAULT_AGENT_CAPABILITIES,
         region: str | None = None,
         zone: str | None = None,
-        used: object = None,
+        used: Used | None = None,
     ) -> None:
         """Add an agent. Its id stands for the hostname if there is none (§5 is silent)."""
         inputs.id_of("agent", id)
@@ -151,9 +162,9 @@ class Allocator:
         self,
         id: str,
         *,
-        resources: ResourcesLike = UNSET,
+        resources: ResourcesLike | Unset = UNSET,
         attributes: object = UNSET,
-        capabilities: Iterable[str] = UNSET,
+        capabilities: Iterable[str] | Unset = UNSET,
     ) -> None:
         """Change what is given; new attributes end the filters on the agent."""
         agent = self._agent(id)
@@ -171,14 +182,14 @@ class Allocator:
     def add_agents(
         self,
         ids: Iterable[str],
-        resources: object,
+        resources: EachLike,
         *,
         hostnames: Iterable[str] | None = None,
         attributes: object = None,
-        capabilities: Iterable[str] = inputs.DEFAULT_AGENT_CAPABILITIES,
+        capabilities: Iterable[str] = DEFAULT_AGENT_CAPABILITIES,
         region: str | None = None,
         zone: str | None = None,
-        used: object = None,
+        used: UsedLike | None = None,
     ) -> None:
         """Add agents one after the other, all or none."""
         named = inputs.new_ids("agent", ids, self._state.agents)
@@ -202,7 +213,7 @@ class Allocator:
             )
         self._take_over(trial)
 
-    def update_agents(self, ids: Iterable[str], resources: object) -> None:
+    def update_agents(self, ids: Iterable[str], resources: EachLike) -> None:
         """Replace the totals of agents one after the other, all or none."""
         named = [self._agent(id).id for id in inputs.ids("agent", ids)]
         if len(set(named)) < len(named):
@@ -212,7 +223,7 @@ class Allocator:
             trial.update_agent(id, resources=total_of_it)
         self._take_over(trial)
 
-    def add_resources(self, id: str, resources: ResourcesLike, used: object = None) -> None:
+    def add_resources(self, id: str, resources: ResourcesLike, used: Used | None = None) -> None:
         """Add what a resource provider brings, some of which may be in use."""
         agent = self._agent(id)
         added = Resources(resources)
@@ -250,9 +261,9 @@ class Allocator:
         active: bool = True,
         suppressed: Iterable[str] = (),
         capabilities: Iterable[str] = (),
-        min_allocatable: object = None,
+        min_allocatable: MinimumLike = None,
         constraints: object = None,
-        used: object = None,
+        used: Used | None = None,
     ) -> None:
         """Add a framework, with what it uses already.
 
@@ -291,23 +302,39 @@ class Allocator:
         state.settle()
 
     def add_frameworks(
-        self, ids: Iterable[str], roles: Iterable[Any] = ("*",), **described: Any
+        self,
+        ids: Iterable[str],
+        roles: Iterable[str] | Sequence[Sequence[str]] = ("*",),
+        *,
+        active: bool = True,
+        suppressed: Iterable[str] = (),
+        capabilities: Iterable[str] = (),
+        min_allocatable: MinimumLike = None,
+        constraints: object = None,
     ) -> None:
         """Add frameworks one after the other, all or none."""
         named = inputs.new_ids("framework", ids, self._state.frameworks)
         trial = self.fork()
         for id, own in zip(named, inputs.each_roles(roles, len(named)), strict=True):
-            trial.add_framework(id, own, **described)
+            trial.add_framework(
+                id,
+                own,
+                active=active,
+                suppressed=suppressed,
+                capabilities=capabilities,
+                min_allocatable=min_allocatable,
+                constraints=constraints,
+            )
         self._take_over(trial)
 
     def update_framework(
         self,
         id: str,
         *,
-        roles: Iterable[str] = UNSET,
-        suppressed: Iterable[str] = UNSET,
-        capabilities: Iterable[str] = UNSET,
-        min_allocatable: object = UNSET,
+        roles: Iterable[str] | Unset = UNSET,
+        suppressed: Iterable[str] | Unset = UNSET,
+        capabilities: Iterable[str] | Unset = UNSET,
+        min_allocatable: MinimumLike | Unset = UNSET,
         constraints: object = UNSET,
     ) -> None:
         """Change what is given; roles that are no longer suppressed are revived."""
@@ -396,7 +423,7 @@ class Allocator:
         validate_role(role)
         self._set_quotas({role: inputs.quota(guarantee, limit)})
 
-    def set_quotas(self, quotas: Mapping[str, Mapping[str, Any]]) -> None:
+    def set_quotas(self, quotas: QuotasLike) -> None:
         """Replace the quotas of roles; they must fit together."""
         self._set_quotas(inputs.quotas(quotas))
 
@@ -444,7 +471,7 @@ class Allocator:
         """Make offers again, unless a recovery holds them back (§5 is silent)."""
         self._paused = False
 
-    def recover(self, expected_agents: int, quotas: Mapping[str, Mapping[str, Any]]) -> None:
+    def recover(self, expected_agents: int, quotas: QuotasLike) -> None:
         """Hold offers back until enough agents are back or enough time has passed."""
         if self._state.agents:
             raise NotAllowed("recover() comes before any agent")
@@ -459,10 +486,10 @@ class Allocator:
 
     def accept(
         self,
-        offer: Offer | str | Iterable[Offer | str],
+        offer: OffersLike,
         resources: Any = None,
         *,
-        refuse_seconds: Any = None,
+        refuse_seconds: RefuseLike = None,
     ) -> None:
         """Keep an offer or a part of it; the rest goes back, with a filter if asked for.
 
@@ -481,7 +508,7 @@ class Allocator:
         self._answer(offers, kept, rests, refuse_seconds if several else [refuse_seconds])
 
     def decline(
-        self, offer: Offer | str | Iterable[Offer | str], *, refuse_seconds: Any = 5.0
+        self, offer: OffersLike, *, refuse_seconds: RefuseLike = DEFAULT_REFUSE_SECONDS
     ) -> None:
         """Give an offer back, or several, with a filter unless `refuse_seconds` is None or 0."""
         offers = self._opened(offer)
@@ -490,7 +517,7 @@ class Allocator:
         nothing = [EMPTY] * len(offers)
         self._answer(offers, nothing, rests, refuse_seconds if several else [refuse_seconds])
 
-    def rescind(self, offer: Offer | str | Iterable[Offer | str]) -> None:
+    def rescind(self, offer: OffersLike) -> None:
         """Take an offer back, or several, without a filter."""
         self.decline(offer, refuse_seconds=None)
 
@@ -633,7 +660,7 @@ class Allocator:
                 raise UnknownRole(f"framework {id!r} is not in role {role!r}")
             return self._rules.ordering.framework_share(self._state, role, id)
 
-        offered = [(o.place, o.resources) for o in self._state.offers.values()]
+        offered = [(Place.of(o), o.resources) for o in self._state.offers.values()]
         return FrameworkView(
             id,
             framework.active,
@@ -651,7 +678,7 @@ class Allocator:
         if path not in state.roles():
             raise UnknownRole(f"there is no role {path!r}")
         quota = state.quotas.get(path, Quota({}, {}))
-        offered = [(o.place, o.resources) for o in state.offers.values()]
+        offered = [(Place.of(o), o.resources) for o in state.offers.values()]
         now = self._clock()
         return RoleView(
             path,
@@ -668,6 +695,10 @@ class Allocator:
             frameworks=tuple(sorted(f for role, f in state.members() if role == path)),
             filters=sum(f.role == path and now < f.end for f in state.filters),
         )
+
+    def now(self) -> float:
+        """Return the time of the clock."""
+        return self._clock()
 
     def fork(self) -> Allocator:
         """Return a copy that decides on its own and shares the clock."""
@@ -696,7 +727,7 @@ class Allocator:
                 raise UnknownRole(f"framework {framework.id!r} is not subscribed to {role!r}")
         return frozenset(wanted)
 
-    def _opened(self, offer: Offer | str | Iterable[Offer | str]) -> list[Offer]:
+    def _opened(self, offer: OffersLike) -> list[Offer]:
         """Return an open offer or several, each there once."""
         several: Any = [offer] if _is_one(offer) else offer
         if not isinstance(several, Iterable):
@@ -718,9 +749,9 @@ class Allocator:
         for place, held in enumerate(offers):
             del self._state.offers[held.id]
             if kept[place]:
-                before = self._state.allocated.get(held.place, EMPTY)
-                self._state.allocated[held.place] = before + kept[place]
-            self._refuse(held.place, rests[place], seconds[place])
+                before = self._state.allocated.get(Place.of(held), EMPTY)
+                self._state.allocated[Place.of(held)] = before + kept[place]
+            self._refuse(Place.of(held), rests[place], seconds[place])
         self._state.settle()
 
     def _open(self, offer: Offer | str) -> Offer:
@@ -765,7 +796,7 @@ class Allocator:
     def _shorten_offers(self, place: Place, given: Resources) -> None:
         """Take resources out of the open offers of a place, the oldest first."""
         for offer in list(self._state.offers.values()):
-            if offer.place == place:
+            if Place.of(offer) == place:
                 rest = offer.resources.minus_floor(given)
                 given = given.minus_floor(offer.resources)
                 self._state.offers[offer.id] = offer._replace(resources=rest)
@@ -849,3 +880,8 @@ def _below(path: str, holdings: Iterable[tuple[Place, Resources]]) -> Quantities
     """Return what is held in a role's subtree, a shared entry once on each agent."""
     held = gathered((p.agent, r) for p, r in holdings if is_at_or_below(p.role, path))
     return Quantities.from_milli(amounts_in(held))
+
+
+if TYPE_CHECKING:
+    # Type checkers hold the class to the contract here.
+    _contract: type[Decider] = Allocator

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from allocator.contract import InverseOffer, Offer
 from allocator.reference.order import Ordering, agent_keys
 from allocator.reference.quota import (
     consumption,
@@ -16,7 +16,7 @@ from allocator.reference.quota import (
     serving,
     surplus,
 )
-from allocator.reference.state import EMPTY, InverseFilter, Maintenance, Offer, Place, State
+from allocator.reference.state import EMPTY, InverseFilter, Maintenance, Place, State
 from allocator.reference.suitability import (
     Minimum,
     is_ruled_out,
@@ -27,15 +27,6 @@ from allocator.reference.suitability import (
 from allocator.resources import Resource, Resources
 
 GUARANTEES, FAIR_SHARE = 1, 2
-
-
-class InverseOffer(NamedTuple):
-    """A request to a framework to leave an agent that becomes unavailable."""
-
-    framework: str
-    agent: str
-    start: float
-    duration: float | None
 
 
 @dataclass(frozen=True)

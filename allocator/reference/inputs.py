@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from allocator.contract import DEFAULT_REFUSE_SECONDS
 from allocator.errors import (
     ConstraintError,
     DuplicateAgent,
@@ -43,11 +44,6 @@ AGENT_CAPABILITIES = frozenset(
         "TASK_RESOURCE_LIMITS",
     ]
 )
-DEFAULT_AGENT_CAPABILITIES = frozenset(
-    {"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"}
-)
-
-_DEFAULT_REFUSE_SECONDS = 5.0
 _MAX_REFUSE_SECONDS = 365 * 86400.0
 
 _PREDICATES = {
@@ -265,7 +261,7 @@ def refusal(refuse_seconds: object) -> float | None:
     if refuse_seconds == 0:
         return None
     if math.isnan(refuse_seconds) or refuse_seconds < 0:
-        return _DEFAULT_REFUSE_SECONDS
+        return DEFAULT_REFUSE_SECONDS
     return float(min(refuse_seconds, _MAX_REFUSE_SECONDS))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from allocator.contract import Offer
 from allocator.reference.suitability import Constraints, Minimum
 from allocator.resources import Resources
 from allocator.roles import ancestry, is_at_or_below
@@ -31,20 +32,10 @@ class Place(NamedTuple):
     framework: str
     role: str
 
-
-class Offer(NamedTuple):
-    """Resources of one agent, offered to one framework in one role."""
-
-    id: str
-    framework: str
-    role: str
-    agent: str
-    resources: Resources
-
-    @property
-    def place(self) -> Place:
-        """Where the offer's resources are held."""
-        return Place(self.agent, self.framework, self.role)
+    @classmethod
+    def of(cls, offer: Offer) -> Place:
+        """Return where an offer's resources are held."""
+        return cls(offer.agent, offer.framework, offer.role)
 
 
 @dataclass
@@ -145,11 +136,11 @@ class State:
         """Yield what known frameworks hold, allocated or offered."""
         yield from self.allocated.items()
         for offer in self.offers.values():
-            yield offer.place, offer.resources
+            yield Place.of(offer), offer.resources
 
     def offered_at(self, place: Place) -> Resources:
         """Return the sum of the open offers of one place."""
-        return total(offer.resources for offer in self.offers.values() if offer.place == place)
+        return total(offer.resources for offer in self.offers.values() if Place.of(offer) == place)
 
     def offered_on(self, agent: str) -> Resources:
         """Return the sum of an agent's open offers."""

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from allocator.reference.cycle import InverseOffer
-from allocator.reference.state import Offer
+from allocator.contract import InverseOffer, Offer
 from allocator.resources import Quantities, Resources
 
 

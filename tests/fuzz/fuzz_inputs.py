@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from allocator import Allocator, AllocatorError, ManualClock, Quantities, Resource, Resources
 from allocator.engine.constraints import constraints_to_json, read_constraints
-from allocator.engine.conversions import operation_from_json
+from allocator.resources.conversions import operation_from_json
 from allocator.roles import validate_role
 from tests.strategies import resources
 

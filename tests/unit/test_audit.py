@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 
 from allocator import AllocationLoop, Allocator, ManualClock, Offer, Offers, Quantities, Resources
 from allocator.audit import AuditLog, Replay, replay
-from allocator.audit.calls import RECORDED, UNRECORDED
 from allocator.audit.values import from_json, to_json
 from allocator.cli import main as cli
+from allocator.contract import CHANGING, LOOKING
 from allocator.engine import Create, Reserve
 from allocator.errors import AllocatorError, AuditError, InvalidValue, NotAllowed, OfferGone
 from allocator.sim import Options, workload
@@ -107,22 +107,18 @@ def lines_of(*calls: Callable[[Allocator], object]) -> list[dict[str, Any]]:
 # Which calls.
 
 
-def test_every_public_method_of_the_engine_is_recorded_or_known_to_change_nothing() -> None:
-    public = {name for name in dir(Allocator) if not name.startswith("_")}
-    # `restore` makes an engine; `on_change` is no part of what decides.
-    assert public - {"restore", "on_change"} == {*RECORDED, *UNRECORDED}
-    assert len(RECORDED) + len(UNRECORDED) == len({*RECORDED, *UNRECORDED})
+#: The looking ones that are called, not just read.
+LOOKING_CALLS = [name for name in LOOKING if not isinstance(getattr(AuditLog, name), property)]
 
 
-@pytest.mark.parametrize("name", [*RECORDED, *UNRECORDED])
+@pytest.mark.parametrize("name", [*CHANGING, *LOOKING_CALLS])
 def test_the_log_has_the_engines_methods(name: str) -> None:
     method = getattr(AuditLog, name)
-    assert inspect.signature(method) == inspect.signature(getattr(Allocator, name))
     assert method.__name__ == name
     assert f"Allocator.{name}" in method.__doc__
 
 
-@pytest.mark.parametrize("name", UNRECORDED)
+@pytest.mark.parametrize("name", LOOKING_CALLS)
 def test_a_call_without_a_record_changes_nothing(name: str) -> None:
     out = io.StringIO()
     engine = AuditLog(Allocator(seed=1, clock=ManualClock()), out)
@@ -333,7 +329,7 @@ def test_calls_about_many_are_recorded_and_come_out_the_same() -> None:
 
 
 def test_random_histories_have_every_recorded_call() -> None:
-    assert CALLS.keys() == set(RECORDED)
+    assert CALLS.keys() == set(CHANGING)
 
 
 @settings(max_examples=150)

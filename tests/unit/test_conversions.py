@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.engine.conversions import (
+from allocator.errors import ResourceError
+from allocator.resources import DiskInfo, DiskSource, Persistence, Reservation, Resource, Resources
+from allocator.resources import Volume as Mount
+from allocator.resources.conversions import (
     Create,
     Destroy,
     GrowVolume,
@@ -18,9 +21,6 @@ from allocator.engine.conversions import (
     operation_from_json,
     read_operations,
 )
-from allocator.errors import ResourceError
-from allocator.resources import DiskInfo, DiskSource, Persistence, Reservation, Resource, Resources
-from allocator.resources import Volume as Mount
 
 PATH, MOUNT, BLOCK = DiskSource("PATH", "/a"), DiskSource("MOUNT", "/b"), DiskSource("BLOCK")
 NOTHING = Resources()

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
+from allocator.contract import InverseOffer
 from allocator.engine.maintenance import Maintenance
-from allocator.engine.offers import InverseOffer
 from allocator.errors import InvalidValue, OfferGone
 
 HOLDERS = {"a1": ["spark", "flink"], "a2": ["spark"], "a3": ["flink"]}
