@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from allocator.errors import InvalidValue
+from allocator.errors import InvalidValue, shown
 
 #: A clock returns seconds from an arbitrary start and never runs backwards.
 Clock = Callable[[], float]
@@ -37,11 +37,13 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Move forward by `seconds`; raises `InvalidValue` if negative or not finite."""
         if not (math.isfinite(seconds) and seconds >= 0):
-            raise InvalidValue(f"a clock advances by a finite, non-negative time, not {seconds!r}")
+            raise InvalidValue(
+                f"a clock advances by a finite, non-negative time, not {shown(seconds)}"
+            )
         self._now += seconds
 
     def advance_to(self, when: float) -> None:
         """Move forward to the time `when`; raises `InvalidValue` if that lies in the past."""
         if not (math.isfinite(when) and when >= self._now):
-            raise InvalidValue(f"a clock at {self._now!r} cannot advance to {when!r}")
+            raise InvalidValue(f"a clock at {shown(self._now)} cannot advance to {shown(when)}")
         self._now = float(when)

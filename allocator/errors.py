@@ -3,7 +3,29 @@
 The policy: a refused call names the value that was wrong and leaves everything exactly as it
 was. Errors about an absent thing are also `LookupError`, errors about a bad value also
 `ValueError`, so that callers who do not know this package can catch them in the usual way.
+However long the value is, a message shows at most 200 characters of it: it goes through `shown`,
+or `cut` where it is text already.
 """
+
+#: How much of an offending value an error message shows.
+_SHOWN_CHARS = 200
+
+
+def shown(value: object) -> str:
+    """Return `value` as an error message shows it: its repr, cut short, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except Exception:  # a value that cannot even be shown must not hide the refusal
+        text = f"<{type(value).__name__}>"
+    return cut(text)
+
+
+def cut(value: object) -> str:
+    """Return the text of `value`, such as a name or resources, cut short for an error message."""
+    text = str(value)
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
 class AllocatorError(Exception):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from allocator.engine.metrics import PREFIX, Latency
-from allocator.errors import InvalidValue, NotAllowed, UnknownAgent
+from allocator.errors import InvalidValue, NotAllowed, UnknownAgent, shown
 
 if TYPE_CHECKING:
     from allocator.engine import Allocator, Offers
@@ -72,7 +72,7 @@ class AllocationLoop:
 
     def __init__(self, engine: Allocator, on_offers: OnOffers, interval: float = 1.0) -> None:
         if not (math.isfinite(interval) and interval > 0):
-            raise InvalidValue(f"the interval is a positive, finite time, not {interval!r}")
+            raise InvalidValue(f"the interval is a positive, finite time, not {shown(interval)}")
         self._engine = engine
         self._on_offers = on_offers
         self._interval = interval

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from allocator.errors import InvalidRole
+from allocator.errors import InvalidRole, shown
 
 #: The default role. It has no ancestors and no descendants.
 DEFAULT_ROLE = "*"
@@ -30,13 +30,13 @@ def validate_role(role: object) -> str:
     allocator.errors.InvalidRole: role 'eng//prod': a name in the path is empty
     """
     if not isinstance(role, str):
-        raise InvalidRole(f"role {role!r}: a role is text, not {type(role).__name__}")
+        raise InvalidRole(f"role {shown(role)}: a role is text, not {type(role).__name__}")
     if role == DEFAULT_ROLE:
         return DEFAULT_ROLE
     for name in role.split("/"):
         reason = _name_defect(name)
         if reason:
-            raise InvalidRole(f"role {role!r}: {reason}")
+            raise InvalidRole(f"role {shown(role)}: {reason}")
     return str.__str__(role)  # of a subclass, its text
 
 
@@ -44,9 +44,9 @@ def _name_defect(name: str) -> str | None:
     if not name:
         return "a name in the path is empty"
     if name in (".", ".."):
-        return f"a name in the path is {name!r}"
+        return f"a name in the path is {shown(name)}"
     if name.startswith("-"):
-        return f"the name {name!r} starts with '-'"
+        return f"the name {shown(name)} starts with '-'"
     if name == DEFAULT_ROLE:
         return "'*' stands only as the whole role"
     if "\0" in name:

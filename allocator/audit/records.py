@@ -21,8 +21,7 @@ from allocator.audit.calls import (
 )
 from allocator.audit.values import from_json
 from allocator.contract import CHANGING
-from allocator.errors import AuditError, InvalidValue
-from allocator.resources.fixed import shown
+from allocator.errors import AuditError, InvalidValue, shown
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
@@ -140,9 +139,9 @@ class Records:
         self, record: Json, needed: frozenset[str], optional: Iterable[str] = ()
     ) -> None:
         for name in sorted(needed - record.keys()):
-            raise self.error(f"the field {name!r} is missing")
+            raise self.error(f"the field {shown(name)} is missing")
         for name in sorted(record.keys() - needed - set(optional)):
-            raise self.error(f"the field {name!r} is not known here")
+            raise self.error(f"the field {shown(name)} is not known here")
 
     def _time(self, record: Json) -> float:
         at = record["at"]

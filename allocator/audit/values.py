@@ -12,9 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from allocator.engine import Offer, Operation
-from allocator.errors import InvalidValue
+from allocator.errors import InvalidValue, shown
 from allocator.resources import Quantities, Resource, Resources
-from allocator.resources.fixed import shown
 
 
 def to_json(value: object) -> Any:

@@ -51,7 +51,7 @@ from typing import NamedTuple
 
 from allocator.engine.inputs import check_contained
 from allocator.engine.offers import offer_number
-from allocator.errors import InvalidValue, OfferGone, ResourceError
+from allocator.errors import InvalidValue, OfferGone, ResourceError, cut, shown
 from allocator.resources import EMPTY, Quantities, Resources
 from allocator.resources.quantities import over_large
 from allocator.sorter import Totals
@@ -712,7 +712,7 @@ cdef class State:
         cdef int64_t number = offer_number(id)
         if self.ledger.find_offer(number) != NONE or bundle == NOTHING:
             release(self.bundles, bundle)
-            raise InvalidValue(f"offer {id!r} is there twice, or empty")
+            raise InvalidValue(f"offer {shown(id)} is there twice, or empty")
         holding = self.hold(leaf, agent, bundle, True, False)
         self.add_in_use(agent, bundle, True)
         self.ledger.open_offer(holding, bundle, number)
@@ -808,8 +808,8 @@ cdef class State:
             left = self.ledger.offers[self.ledger.offer_at(numbers[i])].bundle
             if not self.bundles.covers(left, kept.numbers[i]):
                 raise ResourceError(
-                    f"offer 'O{numbers[i]}' holds {self.bundles.value(left)}, "
-                    f"not {self.bundles.value(kept.numbers[i])}")
+                    f"offer 'O{numbers[i]}' holds {cut(self.bundles.value(left))}, "
+                    f"not {cut(self.bundles.value(kept.numbers[i]))}")
         return 0
 
     cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1:
@@ -876,9 +876,9 @@ cdef class State:
         if not self.bundles.covers(held, bundle):
             kind = "is offered" if offered else "uses"
             raise ResourceError(
-                f"framework {leaf.framework.id!r} {kind} "
-                f"{str(self.bundles.value(held)) or 'nothing'} of agent {agent.id!r} in role "
-                f"{leaf.node.path!r}, not {self.bundles.value(bundle)}")
+                f"framework {shown(leaf.framework.id)} {kind} "
+                f"{cut(self.bundles.value(held)) or 'nothing'} of agent {shown(agent.id)} in role "
+                f"{shown(leaf.node.path)}, not {cut(self.bundles.value(bundle))}")
         return 0
 
     def add_filter(self, Subscription leaf, Agent agent, object resources, double end):
@@ -1223,7 +1223,7 @@ cdef class State:
             if self.is_shared(used.numbers[i]) or not self.bundles.covers(
                     totals.numbers[i], used.numbers[i]):
                 check_contained(
-                    f"agent {ids[i]!r} uses more than it has",
+                    f"agent {shown(ids[i])} uses more than it has",
                     self.bundles.value(totals.numbers[i]), self.bundles.value(used.numbers[i]))
         return 0
 

@@ -82,6 +82,8 @@ from allocator.errors import (
     UnknownAgent,
     UnknownFramework,
     UnknownRole,
+    cut,
+    shown,
 )
 from allocator.resources import (
     EMPTY,
@@ -186,9 +188,9 @@ class Allocator:
         if seed is None:
             seed = secrets.randbits(64)
         if isinstance(seed, bool) or not isinstance(seed, (int, str)):
-            raise InvalidValue(f"seed is an integer, text or None, not {seed!r}")
+            raise InvalidValue(f"seed is an integer, text or None, not {shown(seed)}")
         if not callable(clock):
-            raise InvalidValue(f"clock is a callable that returns seconds, not {clock!r}")
+            raise InvalidValue(f"clock is a callable that returns seconds, not {shown(clock)}")
         excluded = read_words("fairness_exclude", fairness_exclude)
         self._rules = Rules(
             seed=str(seed),
@@ -200,7 +202,9 @@ class Allocator:
         timeout = read_number("recovery_timeout", recovery_timeout, least=0)
         factor = read_number("recovery_factor", recovery_factor, least=0)
         if factor > 1:
-            raise InvalidValue(f"recovery_factor is a part from 0 to 1, not {recovery_factor!r}")
+            raise InvalidValue(
+                f"recovery_factor is a part from 0 to 1, not {shown(recovery_factor)}"
+            )
         self._clock = clock
         self._excluded = excluded
         self._sorters = (role_sorter or sorter, framework_sorter or sorter)
@@ -258,10 +262,10 @@ class Allocator:
         """
         id = read_id("agent", id)
         if id in self._state.agents:
-            raise DuplicateAgent(f"there is an agent {id!r} already")
+            raise DuplicateAgent(f"there is an agent {shown(id)} already")
         total = Resources(resources)
         in_use = read_used("framework", used)
-        check_contained(f"agent {id!r} uses more than it has", total, _together(in_use))
+        check_contained(f"agent {shown(id)} uses more than it has", total, _together(in_use))
         agent = self._state.add_agent(
             id,
             total,
@@ -421,7 +425,7 @@ class Allocator:
         agent = self._agent(id)
         added = Resources(resources)
         in_use = read_used("framework", used)
-        check_contained(f"agent {id!r} uses more than was added", added, _together(in_use))
+        check_contained(f"agent {shown(id)} uses more than was added", added, _together(in_use))
         self._state.change_total(agent, agent.total + added)
         self._use(agent, in_use)
 
@@ -494,7 +498,7 @@ class Allocator:
         """
         id = read_id("framework", id)
         if id in self._state.frameworks:
-            raise DuplicateFramework(f"there is a framework {id!r} already")
+            raise DuplicateFramework(f"there is a framework {shown(id)} already")
         subscribed = read_roles(roles)
         quiet = read_suppressed(id, suppressed, subscribed)
         framework = Framework(
@@ -688,10 +692,10 @@ class Allocator:
         0.5
         """
         if not isinstance(weights, Mapping):
-            raise InvalidValue(f"weights map roles to numbers, not {weights!r}")
+            raise InvalidValue(f"weights map roles to numbers, not {shown(weights)}")
         read = {
             validate_role(role): read_number(
-                f"the weight of role {role!r}", weight, least=0, open_end=True
+                f"the weight of role {shown(role)}", weight, least=0, open_end=True
             )
             for role, weight in weights.items()
         }
@@ -1243,7 +1247,9 @@ class Allocator:
         """
         if not isinstance(snapshot, Mapping) or snapshot.get("version") != VERSION:
             version = snapshot.get("version") if isinstance(snapshot, Mapping) else None
-            raise SnapshotError(f"a snapshot of version {version!r}; this release reads {VERSION}")
+            raise SnapshotError(
+                f"a snapshot of version {shown(version)}; this release reads {VERSION}"
+            )
         try:
             engine = cls(**snapshot["options"], clock=clock)
             now = clock()
@@ -1257,7 +1263,7 @@ class Allocator:
             engine.set_whitelist(snapshot["whitelist"])
             engine._maintenance = Maintenance.from_json(snapshot["maintenance"], now)
         except (AllocatorError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise SnapshotError(f"malformed snapshot: {error!r}") from error
+            raise SnapshotError(f"malformed snapshot: {shown(error)}") from error
         return engine
 
     def fork(self) -> Allocator:
@@ -1288,18 +1294,20 @@ class Allocator:
         try:
             return self._state.agents[id]
         except (KeyError, TypeError):
-            raise UnknownAgent(f"there is no agent {id!r}") from None
+            raise UnknownAgent(f"there is no agent {shown(id)}") from None
 
     def _framework(self, id: str) -> Framework:
         try:
             return self._state.frameworks[id]
         except (KeyError, TypeError):
-            raise UnknownFramework(f"there is no framework {id!r}") from None
+            raise UnknownFramework(f"there is no framework {shown(id)}") from None
 
     def _leaf(self, framework: Framework, role: str) -> Subscription:
         leaf = framework.subscriptions.get(validate_role(role))
         if leaf is None:
-            raise UnknownRole(f"framework {framework.id!r} is not subscribed to role {role!r}")
+            raise UnknownRole(
+                f"framework {shown(framework.id)} is not subscribed to role {shown(role)}"
+            )
         return leaf
 
     def _leaves(self, id: str, roles: Iterable[str] | None) -> list[Subscription]:
@@ -1308,7 +1316,7 @@ class Allocator:
         wanted = framework.roles if roles is None else read_roles(roles)
         for role in wanted:
             if role not in framework.roles:
-                raise UnknownRole(f"framework {id!r} is not subscribed to role {role!r}")
+                raise UnknownRole(f"framework {shown(id)} is not subscribed to role {shown(role)}")
         return [framework.subscriptions[role] for role in wanted]
 
     def _answer(self, offer: OffersLike, kept: EachLike | None, refuse_seconds: RefuseLike) -> None:
@@ -1326,7 +1334,9 @@ class Allocator:
 
         def read_ends() -> float | NDArray[np.float64]:
             if is_one and isinstance(refuse_seconds, np.ndarray | list | tuple):
-                raise InvalidValue(f"{refuse_seconds!r} are several refuse_seconds for one offer")
+                raise InvalidValue(
+                    f"{shown(refuse_seconds)} are several refuse_seconds for one offer"
+                )
             return self._clock() + filter_times(refuse_seconds, n, self._interval)
 
         self._state.answer(numbers, read_kept, read_ends)
@@ -1335,7 +1345,7 @@ class Allocator:
         """Give back what was accepted of these offers, all or none."""
         for offer in offers:
             if not isinstance(offer, Offer):
-                raise InvalidValue(f"{offer!r} is no offer")
+                raise InvalidValue(f"{shown(offer)} is no offer")
         leaves = [self._leaf(self._framework(offer.framework), offer.role) for offer in offers]
         agents = [self._agent(offer.agent) for offer in offers]
         given: Each = [offer.resources for offer in offers]
@@ -1388,8 +1398,8 @@ class Allocator:
             taken[agent_id] = taken.get(agent_id, EMPTY) + beyond
             if not agent.available >= taken[agent_id]:
                 raise ResourceError(
-                    f"framework {id!r} uses {beyond} of agent {agent_id!r}, "
-                    f"which has only {str(agent.available) or 'nothing'} available"
+                    f"framework {shown(id)} uses {cut(beyond)} of agent {shown(agent_id)}, "
+                    f"which has only {cut(agent.available) or 'nothing'} available"
                 )
             more.append((agent, role, beyond))
         return more
@@ -1423,14 +1433,14 @@ def _sorter_factory(name: str, exclude: Iterable[str], *, flat: bool) -> Callabl
     try:
         factory = _SORTERS[name]
     except (KeyError, TypeError):
-        raise InvalidValue(f"sorter {name!r} is not one of {', '.join(_SORTERS)}") from None
+        raise InvalidValue(f"sorter {shown(name)} is not one of {', '.join(_SORTERS)}") from None
     return lambda totals: factory(exclude, flat=flat, totals=totals)
 
 
 def _offer_id(offer: Offer | str) -> str:
     id = offer.id if isinstance(offer, Offer) else offer
     if not isinstance(id, str):
-        raise InvalidValue(f"{offer!r} is neither an offer nor the id of one")
+        raise InvalidValue(f"{shown(offer)} is neither an offer nor the id of one")
     return id
 
 
@@ -1439,7 +1449,7 @@ def _offer_numbers(offers: Iterable[Offer | str]) -> NDArray[np.int64]:
     if isinstance(offers, Offers):
         return offers._numbers()
     if not isinstance(offers, Iterable):
-        raise InvalidValue(f"{offers!r} is no offer, nor the id of one, nor several of them")
+        raise InvalidValue(f"{shown(offers)} is no offer, nor the id of one, nor several of them")
     return np.array([offer_number(_offer_id(each)) for each in offers], np.int64)
 
 
@@ -1453,12 +1463,14 @@ def _read_quotas(
     quotas: QuotasLike,
 ) -> dict[str, Quota]:
     if not isinstance(quotas, Mapping):
-        raise InvalidValue(f"quotas map roles to guarantees and limits, not {quotas!r}")
+        raise InvalidValue(f"quotas map roles to guarantees and limits, not {shown(quotas)}")
     found = {}
     for role, quota in quotas.items():
         role = validate_role(role)
         if not isinstance(quota, Mapping) or not quota.keys() <= {"guarantee", "limit"}:
-            raise InvalidValue(f"the quota of {role!r} has a guarantee and a limit, not {quota!r}")
+            raise InvalidValue(
+                f"the quota of {shown(role)} has a guarantee and a limit, not {shown(quota)}"
+            )
         found[role] = _read_quota(quota.get("guarantee"), quota.get("limit"))
     return found
 

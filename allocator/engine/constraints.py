@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
-from allocator.errors import ConstraintError
-from allocator.resources.fixed import shown
+from allocator.errors import ConstraintError, cut, shown
 from allocator.roles import validate_role
 
 Json: TypeAlias = dict[str, Any]
@@ -266,7 +265,7 @@ def read_constraints(constraints: object) -> dict[str, RoleConstraints]:
         try:
             found[role] = RoleConstraints.from_json(groups)
         except ConstraintError as error:
-            raise ConstraintError(f"constraints of role {role!r}: {error}") from None
+            raise ConstraintError(f"constraints of role {shown(role)}: {error}") from None
     return found
 
 
@@ -290,7 +289,9 @@ def _compiled(regex: str | None) -> Any:
     try:
         compiled = re2.compile(regex, options)
     except (re2.error, UnicodeEncodeError) as error:
-        raise ConstraintError(f"regex {shown(regex)} cannot be used: {_reason(error)}") from None
+        raise ConstraintError(
+            f"regex {shown(regex)} cannot be used: {cut(_reason(error))}"
+        ) from None
     if compiled.programsize > MAX_REGEX_PROGRAM_SIZE:
         raise ConstraintError(
             f"regex {shown(regex)} is too complex: its program size of {compiled.programsize}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from allocator.contract import DEFAULT_REFUSE_SECONDS
-from allocator.errors import InvalidValue
+from allocator.errors import InvalidValue, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,9 @@ def filter_seconds(refuse_seconds: float | None, allocation_interval: float) -> 
     if isinstance(refuse_seconds, np.number):
         refuse_seconds = refuse_seconds.item()
     if isinstance(refuse_seconds, bool) or not isinstance(refuse_seconds, (int, float)):
-        raise InvalidValue(f"refuse_seconds is a number of seconds or None, not {refuse_seconds!r}")
+        raise InvalidValue(
+            f"refuse_seconds is a number of seconds or None, not {shown(refuse_seconds)}"
+        )
     if refuse_seconds == 0:
         return None
     if not refuse_seconds > 0:  # negative or NaN

@@ -9,9 +9,8 @@ from typing import Final
 
 from allocator.contract import MinimumLike, Used
 from allocator.engine.frameworks import Minimum
-from allocator.errors import InvalidValue, ResourceError, UnknownRole
+from allocator.errors import InvalidValue, ResourceError, UnknownRole, cut, shown
 from allocator.resources import Quantities, QuantitiesLike, Resources
-from allocator.resources.fixed import shown
 from allocator.roles import validate_role
 
 #: Mesos' names of what frameworks and agents can do.
@@ -49,14 +48,14 @@ NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})
 def read_id(kind: str, value: object) -> str:
     """Return an agent's or framework's id; raises `InvalidValue` unless it is non-empty text."""
     if not isinstance(value, str) or not value:
-        raise InvalidValue(f"{kind} id {value!r}: an id is non-empty text")
+        raise InvalidValue(f"{kind} id {shown(value)}: an id is non-empty text")
     return str.__str__(value)  # of a subclass, its text
 
 
 def read_number(what: str, value: object, *, least: float, open_end: bool = False) -> float:
     """Return a finite number of at least `least`, or above it if `open_end`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidValue(f"{what} is a number, not {value!r}")
+        raise InvalidValue(f"{what} is a number, not {shown(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -91,18 +90,18 @@ def read_name(what: str, value: object) -> str | None:
 def read_words(what: str, words: Iterable[str]) -> tuple[str, ...]:
     """Return distinct texts in the order given; a single text is refused as a likely slip."""
     if isinstance(words, str) or not isinstance(words, Iterable):
-        raise InvalidValue(f"{what} is a collection of texts, not {words!r}")
-    found = tuple(dict.fromkeys(words))
+        raise InvalidValue(f"{what} is a collection of texts, not {shown(words)}")
+    found = tuple(words)
     for word in found:
         if not isinstance(word, str):
-            raise InvalidValue(f"{what}: {word!r} is not text")
-    return found
+            raise InvalidValue(f"{what}: {shown(word)} is not text")
+    return tuple(dict.fromkeys(found))
 
 
 def read_roles(roles: Iterable[str]) -> tuple[str, ...]:
     """Return distinct role paths in the order given; raises `InvalidRole`."""
     if isinstance(roles, str) or not isinstance(roles, Iterable):
-        raise InvalidValue(f"roles is a collection of role paths, not {roles!r}")
+        raise InvalidValue(f"roles is a collection of role paths, not {shown(roles)}")
     return tuple(dict.fromkeys(validate_role(role) for role in roles))
 
 
@@ -113,7 +112,9 @@ def read_suppressed(
     quiet = read_roles(suppressed)
     for role in quiet:
         if role not in subscribed:
-            raise UnknownRole(f"framework {framework!r} is not in role {role!r} to suppress it")
+            raise UnknownRole(
+                f"framework {shown(framework)} is not in role {shown(role)} to suppress it"
+            )
     return quiet
 
 
@@ -121,7 +122,9 @@ def read_capabilities(what: str, names: Iterable[str], known: frozenset[str]) ->
     """Return a set of known capability names; raises `InvalidValue` naming an unknown one."""
     given = frozenset(read_words(f"{what} capabilities", names))
     for name in sorted(given - known):
-        raise InvalidValue(f"{what} capability {name!r} is not one of {', '.join(sorted(known))}")
+        raise InvalidValue(
+            f"{what} capability {shown(name)} is not one of {', '.join(sorted(known))}"
+        )
     # Equal sets are one object: there are many agents and frameworks, and few kinds of them.
     return _CAPABILITY_SETS.setdefault(given, given)
 
@@ -131,12 +134,12 @@ def read_used(what: str, used: Used | None) -> list[tuple[str, str, Resources]]:
     if used is None:
         return []
     if not isinstance(used, Mapping):
-        raise InvalidValue(f"used is a mapping of {what} to role to resources, not {used!r}")
+        raise InvalidValue(f"used is a mapping of {what} to role to resources, not {shown(used)}")
     found = []
     for id, by_role in used.items():
         id = read_id(what, id)
         if not isinstance(by_role, Mapping):
-            raise InvalidValue(f"used: {id!r} maps roles to resources, not {by_role!r}")
+            raise InvalidValue(f"used: {shown(id)} maps roles to resources, not {shown(by_role)}")
         for role, given in by_role.items():
             resources = Resources(given)
             role = validate_role(role)
@@ -149,7 +152,7 @@ def check_contained(what: str, total: Resources, used: Resources) -> None:
     """Refuse use of more than there is; several may use one copy of a shared entry."""
     single = Resources(entry.replace(copies=1) for entry in used.shared())
     if not total >= used.nonshared() + single:
-        raise ResourceError(f"{what}: {used} of {total}")
+        raise ResourceError(f"{what}: {cut(used)} of {cut(total)}")
 
 
 def read_minimum(given: MinimumLike) -> Minimum | dict[str, Minimum] | None:
@@ -168,7 +171,7 @@ def read_default_minimum(given: Iterable[QuantitiesLike] | None) -> Minimum:
 
 def _amounts(given: Iterable[QuantitiesLike]) -> Minimum:
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise InvalidValue(f"min_allocatable is a list of quantities, not {given!r}")
+        raise InvalidValue(f"min_allocatable is a list of quantities, not {shown(given)}")
     return tuple(Quantities(amounts) for amounts in given)
 
 
@@ -184,11 +187,11 @@ def read_attributes(given: object) -> Mapping[str, object]:
     elif isinstance(given, (list, tuple)):
         items = [_read_attribute(attribute) for attribute in given]
     else:
-        raise InvalidValue(f"attributes are a mapping of name to value, not {given!r}")
+        raise InvalidValue(f"attributes are a mapping of name to value, not {shown(given)}")
     attributes: dict[str, object] = {}
     for name, value in items:
         if not isinstance(name, str) or not name:
-            raise InvalidValue(f"attribute name {name!r}: a name is non-empty text")
+            raise InvalidValue(f"attribute name {shown(name)}: a name is non-empty text")
         # Of several attributes of one name, constraints look at the first, as in Mesos.
         attributes.setdefault(name, value)
     return attributes
@@ -200,4 +203,4 @@ def _read_attribute(attribute: object) -> tuple[object, object]:
             body = attribute.get(kind)
             if isinstance(body, Mapping):
                 return attribute["name"], body.get("value", dict(body))
-    raise InvalidValue(f"attribute {attribute!r} has no name or no value")
+    raise InvalidValue(f"attribute {shown(attribute)} has no name or no value")

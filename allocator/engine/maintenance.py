@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from allocator.contract import InverseOffer
 from allocator.engine.filters import filter_seconds
-from allocator.errors import InvalidValue, OfferGone
-from allocator.resources.fixed import shown
+from allocator.errors import InvalidValue, OfferGone, shown
 
 #: What a framework may answer; None stands for an inverse offer that was rescinded.
 ANSWERS: Final = ("ACCEPT", "DECLINE")
@@ -96,7 +95,9 @@ class Maintenance:
         if duration is not None:
             lasts = _finite("the duration of an unavailability", duration)
             if lasts < 0:
-                raise InvalidValue(f"the duration of an unavailability is negative: {duration!r}")
+                raise InvalidValue(
+                    f"the duration of an unavailability is negative: {shown(duration)}"
+                )
         self._agents[agent] = Unavailability(begins, lasts)
 
     def clear(self, agent: str) -> None:
@@ -175,11 +176,15 @@ class Maintenance:
             Nothing is planned for the agent (any more). O(1).
         """
         if status is not None and status not in ANSWERS:
-            raise InvalidValue(f"inverse offer status {status!r} is none of {', '.join(ANSWERS)}")
+            raise InvalidValue(
+                f"inverse offer status {shown(status)} is none of {', '.join(ANSWERS)}"
+            )
         seconds = filter_seconds(refuse_seconds, 0.0)
         plan = self._agents.get(agent)
         if plan is None:
-            raise OfferGone(f"there is no inverse offer on agent {agent!r}: it stays available")
+            raise OfferGone(
+                f"there is no inverse offer on agent {shown(agent)}: it stays available"
+            )
         if framework in plan.outstanding:
             plan.outstanding.discard(framework)
             if status is not None:
@@ -247,7 +252,9 @@ class Maintenance:
             plan.outstanding.update(body["outstanding"])
             plan.statuses.update(body["statuses"])
             if not set(plan.statuses.values()) <= set(ANSWERS):
-                raise InvalidValue(f"inverse offer statuses are {ANSWERS}, not {plan.statuses}")
+                raise InvalidValue(
+                    f"inverse offer statuses are {ANSWERS}, not {shown(plan.statuses)}"
+                )
             for framework, left in body["filters"].items():
                 plan.filters[framework] = now + _finite("a filter's time", left)
         return restored

@@ -10,9 +10,9 @@ import numpy as np
 
 from allocator.contract import AmountsLike, EachLike, UsedLike
 from allocator.engine.inputs import read_attributes, read_id, read_roles
-from allocator.errors import AllocatorError, InvalidValue, ResourceError
+from allocator.errors import AllocatorError, InvalidValue, ResourceError, shown
 from allocator.resources import Resources
-from allocator.resources.fixed import read_milli, read_milli_array, shown
+from allocator.resources.fixed import read_milli, read_milli_array
 from allocator.resources.v1 import is_v1
 from allocator.roles import validate_role
 
@@ -76,7 +76,7 @@ def read_new_ids(
     found = read_ids(kind, ids)
     if not known.keys().isdisjoint(found):
         id = next(id for id in found if id in known)
-        raise duplicate(f"{kind} {id!r} is there already")
+        raise duplicate(f"{kind} {shown(id)} is there already")
     check_distinct(kind, found, duplicate)
     return found
 
@@ -85,7 +85,7 @@ def check_distinct(kind: str, ids: Sequence[str], error: type[AllocatorError]) -
     """Refuse an id that is there twice. O(n)."""
     if len(set(ids)) < len(ids):
         id = next(id for id, n in Counter(ids).items() if n > 1)
-        raise error(f"{kind} {id!r} is there twice")
+        raise error(f"{kind} {shown(id)} is there twice")
 
 
 def read_used_by(used: UsedLike | None, n: int) -> Users | None:
@@ -164,14 +164,14 @@ def _read_columns(
         try:
             amounts[:, place] = _read_column(what, name, column, n)
         except ResourceError as error:
-            raise ResourceError(f"resource {name!r}: {error}") from None
+            raise ResourceError(f"resource {shown(name)}: {error}") from None
     return Columns(common, list(columns), amounts)
 
 
 def _read_column(what: str, name: str, column: AmountsLike, n: int) -> NDArray[np.int64]:
     if isinstance(column, np.ndarray) and column.ndim != 1:
-        raise InvalidValue(f"{name!r} is an array of {column.ndim} dimensions, not of one")
-    check_length(what, f"amounts of {name!r}", column, n)
+        raise InvalidValue(f"{shown(name)} is an array of {column.ndim} dimensions, not of one")
+    check_length(what, f"amounts of {shown(name)}", column, n)
     if isinstance(column, np.ndarray):
         return read_milli_array(column)
     kinds = set(map(type, column))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 import numpy as np
 
 from allocator.contract import InverseOffer, Offer
-from allocator.errors import OfferGone
+from allocator.errors import OfferGone, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -179,4 +179,4 @@ def offer_number(id: str) -> int:
         number = int(digits)
         if number and f"O{number}" == id:
             return number
-    raise OfferGone(f"offer {id!r} is not open")
+    raise OfferGone(f"offer {shown(id)} is not open")

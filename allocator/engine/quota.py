@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from allocator.errors import QuotaError
+from allocator.errors import QuotaError, cut, shown
 from allocator.resources.fixed import MAX_MILLI, write_milli
 from allocator.roles import ancestry
 
@@ -58,8 +58,8 @@ def _check_limits_above(tree: RoleTree, path: str, quota: Quota, name: str, leas
         limit = quota.limit if role == path else _quota_of(tree, role).limit
         if name in limit and least > limit[name]:
             raise QuotaError(
-                f"role {path!r}: guarantee {_amount(name, least)} exceeds the limit "
-                f"{_amount(name, limit[name])} of {role!r}"
+                f"role {shown(path)}: guarantee {_amount(name, least)} exceeds the limit "
+                f"{_amount(name, limit[name])} of {shown(role)}"
             )
 
 
@@ -70,8 +70,8 @@ def _check_limits_below(node: RoleNode, quota: Quota) -> None:
         for name, least in below.quota.guarantee.items():
             if least > quota.limit.get(name, least):
                 raise QuotaError(
-                    f"role {node.path!r}: limit {_amount(name, quota.limit[name])} is below the "
-                    f"guarantee {_amount(name, least)} of {below.path!r}"
+                    f"role {shown(node.path)}: limit {_amount(name, quota.limit[name])} is below "
+                    f"the guarantee {_amount(name, least)} of {shown(below.path)}"
                 )
 
 
@@ -82,7 +82,7 @@ def _check_sums(tree: RoleTree, path: str, quota: Quota, name: str) -> None:
     own = quota.guarantee.get(name)
     if own is not None and below > own:
         raise QuotaError(
-            f"role {path!r}: guarantee {_amount(name, own)} is below what its children are "
+            f"role {shown(path)}: guarantee {_amount(name, own)} is below what its children are "
             f"guaranteed together, {_amount(name, below)}"
         )
     after = below if own is None else own
@@ -93,15 +93,15 @@ def _check_sums(tree: RoleTree, path: str, quota: Quota, name: str) -> None:
             together = tree.nodes[role].children_guarantee[name] - before + after
             if together > above[name]:
                 raise QuotaError(
-                    f"role {path!r}: with {_amount(name, after)} the children of {role!r} would be "
-                    f"guaranteed {_amount(name, together)}, more than its "
+                    f"role {shown(path)}: with {_amount(name, after)} the children of "
+                    f"{shown(role)} would be guaranteed {_amount(name, together)}, more than its "
                     f"{_amount(name, above[name])}"
                 )
             return
     together = tree.guaranteed[name] - before + after
     if together > MAX_MILLI:
         raise QuotaError(
-            f"role {path!r}: with {_amount(name, after)} all roles would be guaranteed "
+            f"role {shown(path)}: with {_amount(name, after)} all roles would be guaranteed "
             f"{_amount(name, together)} together, which is over-large"
         )
 
@@ -118,4 +118,4 @@ def _descendants(node: RoleNode) -> Iterator[RoleNode]:
 
 
 def _amount(name: str, milli: int) -> str:
-    return f"{name}:{write_milli(milli)}"
+    return f"{cut(name)}:{write_milli(milli)}"

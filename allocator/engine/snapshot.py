@@ -29,7 +29,7 @@ from allocator.engine.inputs import (
     read_suppressed,
 )
 from allocator.engine.quota import Quota, check_quota
-from allocator.errors import SnapshotError
+from allocator.errors import SnapshotError, shown
 from allocator.resources import Quantities, Resources, read_limits
 from allocator.resources.fixed import write_milli
 from allocator.roles import validate_role
@@ -171,7 +171,9 @@ def _restore_policy(state: State, path: str, body: Json) -> None:
     if quota.guarantee or quota.limit:
         check_quota(state.tree, path, quota)
         state.set_quota(path, quota)
-    weight = read_number(f"the weight of role {path!r}", body["weight"], least=0, open_end=True)
+    weight = read_number(
+        f"the weight of role {shown(path)}", body["weight"], least=0, open_end=True
+    )
     state.tree.set_weight(path, weight)
 
 
@@ -212,12 +214,16 @@ def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
             leaf = state.subscription(framework, role)
             state.restore_offer(leaf, agent, offer, Resources(left))
         if not (allocated or held["offers"]):
-            raise SnapshotError(f"agent {agent.id!r}: a holding of nothing by {framework.id!r}")
+            raise SnapshotError(
+                f"agent {shown(agent.id)}: a holding of nothing by {shown(framework.id)}"
+            )
     for framework_id, by_role in body["expected"].items():
         for role, used in by_role.items():
             resources = Resources(used)
             if framework_id in state.frameworks or not resources:
-                raise SnapshotError(f"framework {framework_id!r} is there already, or uses nothing")
+                raise SnapshotError(
+                    f"framework {shown(framework_id)} is there already, or uses nothing"
+                )
             state.expect(
                 read_id("framework", framework_id), agent, validate_role(role), resources, False
             )

@@ -15,7 +15,7 @@ from allocator.engine._state import Held, State
 from allocator.engine.frameworks import Framework
 from allocator.engine.quota import Quota
 from allocator.engine.tally import quantities
-from allocator.errors import UnknownAgent, UnknownFramework, UnknownRole
+from allocator.errors import UnknownAgent, UnknownFramework, UnknownRole, shown
 from allocator.resources import Quantities, Resources
 
 
@@ -34,7 +34,7 @@ class AgentView:
         try:
             return self._state.agents[self._id]
         except (KeyError, TypeError):
-            raise UnknownAgent(f"there is no agent {self._id!r}") from None
+            raise UnknownAgent(f"there is no agent {shown(self._id)}") from None
 
     @property
     def id(self) -> str:
@@ -115,7 +115,7 @@ class FrameworkView:
         try:
             return self._state.frameworks[self._id]
         except (KeyError, TypeError):
-            raise UnknownFramework(f"there is no framework {self._id!r}") from None
+            raise UnknownFramework(f"there is no framework {shown(self._id)}") from None
 
     @property
     def id(self) -> str:
@@ -166,7 +166,9 @@ class FrameworkView:
         """Return its dominant share among the frameworks of `role`; raises `UnknownRole`."""
         leaf = self._framework.subscriptions.get(role)
         if leaf is None:
-            raise UnknownRole(f"framework {self._id!r} is not subscribed to role {role!r}")
+            raise UnknownRole(
+                f"framework {shown(self._id)} is not subscribed to role {shown(role)}"
+            )
         return leaf.node.sorter.share(self._id)
 
     def __repr__(self) -> str:
@@ -211,7 +213,7 @@ class RoleView:
     def _node(self) -> RoleNode:
         node = self._tree.get(self._path) if isinstance(self._path, str) else None
         if node is None:
-            raise UnknownRole(f"there is no role {self._path!r}")
+            raise UnknownRole(f"there is no role {shown(self._path)}")
         return node
 
     @property

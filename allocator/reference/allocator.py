@@ -35,6 +35,8 @@ from allocator.errors import (
     UnknownAgent,
     UnknownFramework,
     UnknownRole,
+    cut,
+    shown,
 )
 from allocator.reference import inputs
 from allocator.reference.conversions import converted
@@ -96,25 +98,27 @@ class Allocator:
     ) -> None:
         seed = secrets.randbits(64) if seed is None else seed
         if isinstance(seed, bool) or not isinstance(seed, (int, str)):
-            raise InvalidValue(f"seed is an integer, text or None, not {seed!r}")
+            raise InvalidValue(f"seed is an integer, text or None, not {shown(seed)}")
         if not callable(clock):
-            raise InvalidValue(f"clock is a callable that returns seconds, not {clock!r}")
+            raise InvalidValue(f"clock is a callable that returns seconds, not {shown(clock)}")
         sorters = (role_sorter or sorter, framework_sorter or sorter)
         for name in sorters:
             if name not in SORTERS:
-                raise InvalidValue(f"sorter {name!r} is not one of {', '.join(SORTERS)}")
+                raise InvalidValue(f"sorter {shown(name)} is not one of {', '.join(SORTERS)}")
         self._rules = Rules(
             ordering=Ordering(inputs.words("fairness_exclude", fairness_exclude), *sorters),
             seed=str(seed),
             minimum=() if min_allocatable is None else inputs.alternatives(min_allocatable),
             filter_gpus=bool(filter_gpus),
-            region=region,
+            region=inputs.name("region", region),
         )
         self._interval = inputs.number("allocation_interval", allocation_interval)
         self._recovery_timeout = inputs.number("recovery_timeout", recovery_timeout)
         self._recovery_factor = inputs.number("recovery_factor", recovery_factor)
         if self._recovery_factor > 1:
-            raise InvalidValue(f"recovery_factor is a part from 0 to 1, not {recovery_factor!r}")
+            raise InvalidValue(
+                f"recovery_factor is a part from 0 to 1, not {shown(recovery_factor)}"
+            )
         self._clock = clock
         self._state = State()
         self._paused = False
@@ -141,15 +145,15 @@ class Allocator:
         """Add an agent. Its id stands for the hostname if there is none (§5 is silent)."""
         inputs.id_of("agent", id)
         if id in self._state.agents:
-            raise DuplicateAgent(f"there is an agent {id!r} already")
+            raise DuplicateAgent(f"there is an agent {shown(id)} already")
         agent = Agent(
             id,
             Resources(resources),
             hostname=id if hostname is None else inputs.id_of("host", hostname),
             attributes=inputs.attributes(attributes),
             capabilities=inputs.capabilities("agent", capabilities, inputs.AGENT_CAPABILITIES),
-            region=region,
-            zone=zone,
+            region=inputs.name("region", region),
+            zone=inputs.name("zone", zone),
         )
         in_use = inputs.used_by(used)
         _check_used(id, agent.total, in_use)
@@ -217,7 +221,7 @@ class Allocator:
         """Replace the totals of agents one after the other, all or none."""
         named = [self._agent(id).id for id in inputs.ids("agent", ids)]
         if len(set(named)) < len(named):
-            raise InvalidValue(f"an agent is there twice: {named!r}")
+            raise InvalidValue(f"an agent is there twice: {shown(named)}")
         trial = self.fork()
         for id, total_of_it in zip(named, inputs.each(resources, len(named)), strict=True):
             trial.update_agent(id, resources=total_of_it)
@@ -272,7 +276,7 @@ class Allocator:
         """
         inputs.id_of("framework", id)
         if id in self._state.frameworks:
-            raise DuplicateFramework(f"there is a framework {id!r} already")
+            raise DuplicateFramework(f"there is a framework {shown(id)} already")
         subscribed = inputs.role_paths(roles)
         framework = Framework(
             id,
@@ -294,7 +298,9 @@ class Allocator:
         ]
         for agent, taken in gathered((place.agent, held) for place, held in more).items():
             if not state.available_on(agent) >= taken:
-                raise ResourceError(f"framework {id!r} uses {taken} of {agent!r}: not available")
+                raise ResourceError(
+                    f"framework {shown(id)} uses {cut(taken)} of {shown(agent)}: not available"
+                )
         state.frameworks[id] = framework
         state.pending = {p: held for p, held in state.pending.items() if p not in said}
         for place, held in [*said.items(), *more]:
@@ -502,7 +508,7 @@ class Allocator:
         else:
             kept = inputs.each(resources, len(offers)) if several else [Resources(resources)]
         rests = [
-            _difference(held.resources, part, f"offer {held.id!r}")
+            _difference(held.resources, part, f"offer {shown(held.id)}")
             for held, part in zip(offers, kept, strict=True)
         ]
         self._answer(offers, kept, rests, refuse_seconds if several else [refuse_seconds])
@@ -556,15 +562,15 @@ class Allocator:
         """Give back resources that are allocated, or shorten the oldest offers that hold them."""
         self._framework(framework)
         if (validate_role(role), framework) not in self._state.members():
-            raise UnknownRole(f"framework {framework!r} is not in role {role!r}")
+            raise UnknownRole(f"framework {shown(framework)} is not in role {shown(role)}")
         place = Place(self._agent(agent).id, framework, role)
         given = Resources(resources)
         seconds = inputs.refusal(refuse_seconds)
         if allocated:
             held = self._state.allocated.get(place, EMPTY)
-            self._allocated_is(place, _difference(held, given, f"what {framework!r} uses"))
+            self._allocated_is(place, _difference(held, given, f"what {shown(framework)} uses"))
         else:
-            _difference(self._state.offered_at(place), given, f"what {framework!r} is offered")
+            _difference(self._state.offered_at(place), given, f"what {shown(framework)} is offered")
             self._shorten_offers(place, given)
         self._refuse(place, given, seconds)
         self._state.settle()
@@ -579,7 +585,7 @@ class Allocator:
         after = converted(
             held.resources, operations, total=agent.total, elsewhere=in_use - held.resources
         )
-        agent.total = _difference(agent.total, held.resources, f"agent {agent.id!r}") + after
+        agent.total = _difference(agent.total, held.resources, f"agent {shown(agent.id)}") + after
         self._state.offers[held.id] = held._replace(resources=after)
         return self._state.offers[held.id]
 
@@ -619,10 +625,10 @@ class Allocator:
         self._framework(framework)
         plan = self._agent(agent).maintenance
         if status not in ("ACCEPT", "DECLINE", None):
-            raise InvalidValue(f"the answer {status!r} is none of ACCEPT, DECLINE, None")
+            raise InvalidValue(f"the answer {shown(status)} is none of ACCEPT, DECLINE, None")
         seconds = inputs.refusal(refuse_seconds)
         if plan is None:
-            raise OfferGone(f"no inverse offer is out for agent {agent!r}")
+            raise OfferGone(f"no inverse offer is out for agent {shown(agent)}")
         if framework in plan.outstanding:
             plan.outstanding.discard(framework)
             if status is not None:
@@ -657,7 +663,7 @@ class Allocator:
 
         def share(role: str) -> float:
             if (role, id) not in self._state.members():
-                raise UnknownRole(f"framework {id!r} is not in role {role!r}")
+                raise UnknownRole(f"framework {shown(id)} is not in role {shown(role)}")
             return self._rules.ordering.framework_share(self._state, role, id)
 
         offered = [(Place.of(o), o.resources) for o in self._state.offers.values()]
@@ -676,7 +682,7 @@ class Allocator:
         """Return a picture of a role that exists."""
         state = self._state
         if path not in state.roles():
-            raise UnknownRole(f"there is no role {path!r}")
+            raise UnknownRole(f"there is no role {shown(path)}")
         quota = state.quotas.get(path, Quota({}, {}))
         offered = [(Place.of(o), o.resources) for o in state.offers.values()]
         now = self._clock()
@@ -712,26 +718,28 @@ class Allocator:
 
     def _agent(self, id: str) -> Agent:
         if not isinstance(id, str) or id not in self._state.agents:
-            raise UnknownAgent(f"there is no agent {id!r}")
+            raise UnknownAgent(f"there is no agent {shown(id)}")
         return self._state.agents[id]
 
     def _framework(self, id: str) -> Framework:
         if not isinstance(id, str) or id not in self._state.frameworks:
-            raise UnknownFramework(f"there is no framework {id!r}")
+            raise UnknownFramework(f"there is no framework {shown(id)}")
         return self._state.frameworks[id]
 
     def _own_roles(self, framework: Framework, roles: Iterable[str] | None) -> frozenset[str]:
         wanted = framework.roles if roles is None else inputs.role_paths(roles)
         for role in wanted:
             if role not in framework.roles:
-                raise UnknownRole(f"framework {framework.id!r} is not subscribed to {role!r}")
+                raise UnknownRole(
+                    f"framework {shown(framework.id)} is not subscribed to {shown(role)}"
+                )
         return frozenset(wanted)
 
     def _opened(self, offer: OffersLike) -> list[Offer]:
         """Return an open offer or several, each there once."""
         several: Any = [offer] if _is_one(offer) else offer
         if not isinstance(several, Iterable):
-            raise InvalidValue(f"{offer!r} is no offer, nor the id of one, nor several")
+            raise InvalidValue(f"{shown(offer)} is no offer, nor the id of one, nor several")
         offers = [self._open(each) for each in several]
         if len({held.id for held in offers}) < len(offers):
             raise OfferGone("an offer is there twice")
@@ -757,9 +765,9 @@ class Allocator:
     def _open(self, offer: Offer | str) -> Offer:
         id = getattr(offer, "id", offer)
         if not isinstance(id, str):
-            raise InvalidValue(f"{offer!r} is neither an offer nor the id of one")
+            raise InvalidValue(f"{shown(offer)} is neither an offer nor the id of one")
         if id not in self._state.offers:
-            raise OfferGone(f"offer {id!r} is not open")
+            raise OfferGone(f"offer {shown(id)} is not open")
         return self._state.offers[id]
 
     def _is_recovering(self, now: float) -> bool:
@@ -842,7 +850,9 @@ def _suppressed(id: str, suppressed: object, subscribed: tuple[str, ...]) -> fro
     quiet = inputs.role_paths(suppressed)
     for role in quiet:
         if role not in subscribed:
-            raise UnknownRole(f"framework {id!r} suppresses role {role!r}, which it is not in")
+            raise UnknownRole(
+                f"framework {shown(id)} suppresses role {shown(role)}, which it is not in"
+            )
     return frozenset(quiet)
 
 
@@ -851,7 +861,7 @@ def _check_used(id: str, have: Resources, in_use: list[tuple[str, str, Resources
     used = total(resources for _, _, resources in in_use)
     single = Resources([entry.replace(copies=1) for entry in used.shared()])
     if not have >= used.nonshared() + single:
-        raise ResourceError(f"agent {id!r}: {used} of {have} cannot be in use")
+        raise ResourceError(f"agent {shown(id)}: {cut(used)} of {cut(have)} cannot be in use")
 
 
 def _is_one(offer: object) -> bool:
@@ -861,7 +871,7 @@ def _is_one(offer: object) -> bool:
 
 def _difference(have: Resources, taken: Resources, what: str) -> Resources:
     if not have >= taken:
-        raise ResourceError(f"{what}: {have} does not contain {taken}")
+        raise ResourceError(f"{what}: {cut(have)} does not contain {cut(taken)}")
     return have - taken
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from allocator.errors import ResourceError
+from allocator.errors import ResourceError, cut, shown
 from allocator.resources import DiskInfo, Quantities, Resource, Resources
 
 #: Role and id: what makes a persistent volume unique on an agent.
@@ -55,21 +55,21 @@ def converted(
 def _read(operations: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     single = isinstance(operations, Mapping) or hasattr(operations, "to_json")
     if not single and not isinstance(operations, Iterable):
-        raise ResourceError(f"{operations!r} is no operation")
+        raise ResourceError(f"{shown(operations)} is no operation")
     for operation in [operations] if single else list(operations):  # type: ignore[call-overload]
         json = operation.to_json() if hasattr(operation, "to_json") else operation
         if not isinstance(json, Mapping) or json.get("type") not in _CONVERSIONS:
-            raise ResourceError(f"{operation!r} is no operation")
+            raise ResourceError(f"{shown(operation)} is no operation")
         kind = json["type"]
         body = json.get(kind.lower())
         if not isinstance(body, Mapping):
-            raise ResourceError(f"{kind}: {kind.lower()!r} is an object, not {body!r}")
+            raise ResourceError(f"{kind}: {kind.lower()!r} is an object, not {shown(body)}")
         yield kind, body
 
 
 def _field(body: Mapping[str, Any], name: str) -> Any:
     if body.get(name) is None:
-        raise ResourceError(f"{name!r} is missing in {dict(body)!r}")
+        raise ResourceError(f"{shown(name)} is missing in {shown(dict(body))}")
     return body[name]
 
 
@@ -83,18 +83,18 @@ def _reserve(
     for entry in wanted:
         _check_reservation(entry)
         if entry.revocable:
-            raise ResourceError(f"{entry} is revocable")
+            raise ResourceError(f"{cut(entry)} is revocable")
     if not body.get("source"):
         return resources - _popped(wanted) + wanted
     source = Resources(body["source"])
     if _bare(source) != _bare(wanted):
-        raise ResourceError(f"{source} and {wanted} differ in more than reservations")
+        raise ResourceError(f"{cut(source)} and {cut(wanted)} differ in more than reservations")
     stacks = [{entry.reservations for entry in side} for side in (source, wanted)]
     if any(len(found) > 1 for found in stacks):
-        raise ResourceError(f"{source} or {wanted} have several reservations")
+        raise ResourceError(f"{cut(source)} or {cut(wanted)} have several reservations")
     before, after = ({r for stack in found for r in stack} for found in stacks)
     if any(reservation.type == "STATIC" for reservation in before ^ after):
-        raise ResourceError(f"{source} and {wanted} differ in a static reservation")
+        raise ResourceError(f"{cut(source)} and {cut(wanted)} differ in a static reservation")
     return resources - source + wanted
 
 
@@ -118,9 +118,9 @@ def _create(
         if volume.revocable or (
             volume.disk and volume.disk.volume and volume.disk.volume.mode == "RO"
         ):
-            raise ResourceError(f"{volume} is revocable or read-only")
+            raise ResourceError(f"{cut(volume)} is revocable or read-only")
         if volume.copies > 1 or key in others | volume_keys(resources):
-            raise ResourceError(f"the id of {volume} is not unique")
+            raise ResourceError(f"the id of {cut(volume)} is not unique")
         resources = resources - Resources(_disk_of(volume)) + Resources(volume)
     return resources
 
@@ -132,7 +132,7 @@ def _destroy(
     rest = resources - volumes
     for volume in volumes:
         if volume.copies > 1 or _volume_key(volume) in in_use | volume_keys(rest):
-            raise ResourceError(f"the shared volume {volume} is in use elsewhere")
+            raise ResourceError(f"the shared volume {cut(volume)} is in use elsewhere")
     return rest + Resources([_disk_of(volume) for volume in volumes])
 
 
@@ -142,7 +142,9 @@ def _grow(
     volume = _resizable(_field(body, "volume"))
     addition = Resource(_field(body, "addition"))
     if not addition or addition.identity is not _disk_of(volume).identity:
-        raise ResourceError(f"{addition} is not disk of the kind that {volume} is made of")
+        raise ResourceError(
+            f"{cut(addition)} is not disk of the kind that {cut(volume)} is made of"
+        )
     rest = resources - Resources(volume) - Resources(addition)
     return rest + Resources(_sized(volume, resources, _milli(volume) + _milli(addition)))
 
@@ -153,7 +155,7 @@ def _shrink(
     volume = _resizable(_field(body, "volume"))
     subtract = Quantities({"disk": _field(_field(body, "subtract"), "value")}).milli.get("disk", 0)
     if not 0 < subtract < _milli(volume):
-        raise ResourceError(f"{subtract} thousandths are not a part of {volume}")
+        raise ResourceError(f"{subtract} thousandths are not a part of {cut(volume)}")
     smaller = _sized(volume, resources, _milli(volume) - subtract)
     freed = _disk_of(volume).replace(value=subtract)
     return resources - Resources(volume) + Resources([smaller, freed])
@@ -179,7 +181,7 @@ def volume_keys(resources: Resources) -> set[VolumeKey]:
 
 def _volume_key(volume: Resource) -> VolumeKey:
     if volume.persistence_id is None or volume.type != "SCALAR" or not volume:
-        raise ResourceError(f"{volume} is not a persistent volume")
+        raise ResourceError(f"{cut(volume)} is not a persistent volume")
     return volume.role, volume.persistence_id
 
 
@@ -188,15 +190,15 @@ def _resizable(given: Any) -> Resource:
     _volume_key(volume)
     on_other_disk = volume.source is not None and volume.source.type != "PATH"
     if volume.shared or volume.provider_id is not None or on_other_disk:
-        raise ResourceError(f"{volume} cannot be resized")
+        raise ResourceError(f"{cut(volume)} cannot be resized")
     return volume
 
 
 def _check_reservation(entry: Resource) -> None:
     if entry.persistence_id is not None or entry.shared:
-        raise ResourceError(f"{entry} is a persistent volume or shared")
+        raise ResourceError(f"{cut(entry)} is a persistent volume or shared")
     if not entry.reservations or entry.reservations[-1].type != "DYNAMIC":
-        raise ResourceError(f"{entry} is not dynamically reserved")
+        raise ResourceError(f"{cut(entry)} is not dynamically reserved")
 
 
 def _popped(resources: Resources) -> Resources:
@@ -216,7 +218,7 @@ def _sized(volume: Resource, resources: Resources, milli: int) -> Resource:
     """Return a volume in another size, with all that is carried along in `resources`."""
     held = [entry for entry in resources if entry.identity is volume.identity]
     if not held:
-        raise ResourceError(f"{volume} is not there")
+        raise ResourceError(f"{cut(volume)} is not there")
     return held[0].replace(value=milli)
 
 

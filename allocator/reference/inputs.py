@@ -14,6 +14,8 @@ from allocator.errors import (
     DuplicateAgent,
     DuplicateFramework,
     InvalidValue,
+    cut,
+    shown,
 )
 from allocator.reference.state import Quota
 from allocator.reference.suitability import Constraint, Constraints, Minimum
@@ -59,41 +61,48 @@ _PREDICATES = {
 def id_of(kind: str, value: object) -> str:
     """Return an id, which is non-empty text."""
     if not isinstance(value, str) or not value:
-        raise InvalidValue(f"{kind} id {value!r}: an id is non-empty text")
+        raise InvalidValue(f"{kind} id {shown(value)}: an id is non-empty text")
+    return value
+
+
+def name(what: str, value: object) -> str | None:
+    """Return text or None."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidValue(f"{what} is text or None, not {shown(value)}")
     return value
 
 
 def number(what: str, value: object, at_least: float = 0.0) -> float:
     """Return a finite number that is not below `at_least`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidValue(f"{what} is a number, not {value!r}")
+        raise InvalidValue(f"{what} is a number, not {shown(value)}")
     if not (math.isfinite(value) and value >= at_least):
-        raise InvalidValue(f"{what} is finite and at least {at_least:g}, not {value!r}")
+        raise InvalidValue(f"{what} is finite and at least {at_least:g}, not {shown(value)}")
     return float(value)
 
 
 def count(what: str, value: object) -> int:
     """Return a non-negative integer."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidValue(f"{what} is a non-negative integer, not {value!r}")
+        raise InvalidValue(f"{what} is a non-negative integer, not {shown(value)}")
     return value
 
 
 def words(what: str, given: object) -> tuple[str, ...]:
     """Return distinct texts; a single text is refused rather than taken apart."""
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidValue(f"{what} is a collection of texts, not {given!r}")
-    found = tuple(dict.fromkeys(given))
+        raise InvalidValue(f"{what} is a collection of texts, not {shown(given)}")
+    found = tuple(given)
     for word in found:
         if not isinstance(word, str):
-            raise InvalidValue(f"{what}: {word!r} is not text")
-    return found
+            raise InvalidValue(f"{what}: {shown(word)} is not text")
+    return tuple(dict.fromkeys(found))
 
 
 def role_paths(given: object) -> tuple[str, ...]:
     """Return distinct role paths."""
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidValue(f"roles is a collection of role paths, not {given!r}")
+        raise InvalidValue(f"roles is a collection of role paths, not {shown(given)}")
     return tuple(dict.fromkeys(validate_role(role) for role in given))
 
 
@@ -101,7 +110,7 @@ def capabilities(what: str, given: object, known: frozenset[str]) -> frozenset[s
     """Return capability names, all of them known."""
     found = frozenset(words(f"{what} capabilities", given))
     for name in sorted(found - known):
-        raise InvalidValue(f"{what} capability {name!r} is not known")
+        raise InvalidValue(f"{what} capability {shown(name)} is not known")
     return found
 
 
@@ -110,12 +119,12 @@ def used_by(given: object) -> list[tuple[str, str, Resources]]:
     if given is None:
         return []
     if not isinstance(given, Mapping):
-        raise InvalidValue(f"used maps ids to roles to resources; it is {given!r}")
+        raise InvalidValue(f"used maps ids to roles to resources; it is {shown(given)}")
     found = []
     for id, by_role in given.items():
         id_of("user", id)
         if not isinstance(by_role, Mapping):
-            raise InvalidValue(f"used: {id!r} maps roles to resources, not {by_role!r}")
+            raise InvalidValue(f"used: {shown(id)} maps roles to resources, not {shown(by_role)}")
         for role, resources in by_role.items():
             found.append((id, validate_role(role), Resources(resources)))
     return [each for each in found if each[2]]
@@ -124,7 +133,7 @@ def used_by(given: object) -> list[tuple[str, str, Resources]]:
 def ids(kind: str, given: object) -> list[str]:
     """Return ids."""
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidValue(f"{kind} ids are a sequence of texts, not {given!r}")
+        raise InvalidValue(f"{kind} ids are a sequence of texts, not {shown(given)}")
     return [id_of(kind, id) for id in given]
 
 
@@ -134,7 +143,7 @@ def new_ids(kind: str, given: object, known: Iterable[str]) -> list[str]:
     duplicate = DuplicateAgent if kind == "agent" else DuplicateFramework
     for id in found:
         if id in known or found.count(id) > 1:
-            raise duplicate(f"{kind} {id!r} is there already, or twice")
+            raise duplicate(f"{kind} {shown(id)} is there already, or twice")
     return found
 
 
@@ -159,7 +168,7 @@ def _is_column(value: object) -> bool:
 
 def _as_long(given: Any, n: int) -> Any:
     if len(given) != n or getattr(given, "ndim", 1) != 1:
-        raise InvalidValue(f"{given!r} is not a sequence of {n}")
+        raise InvalidValue(f"{shown(given)} is not a sequence of {n}")
     return given
 
 
@@ -168,7 +177,7 @@ def each_used(given: object, n: int) -> list[dict[str, dict[str, Resources]]]:
     if given is None:
         return [{}] * n
     if not isinstance(given, Mapping) or given.keys() != {"framework", "role", "resources"}:
-        raise InvalidValue(f"used says a framework, a role and resources, not {given!r}")
+        raise InvalidValue(f"used says a framework, a role and resources, not {shown(given)}")
     frameworks = _each_text(given["framework"], n)
     roles = _each_text(given["role"], n)
     for role in roles:
@@ -183,7 +192,7 @@ def _each_text(given: Any, n: int) -> Any:
     if isinstance(given, str):
         return [given] * n
     if not isinstance(given, Iterable):
-        raise InvalidValue(f"{given!r} is no text, nor a sequence of texts")
+        raise InvalidValue(f"{shown(given)} is no text, nor a sequence of texts")
     return _as_long(list(given), n)
 
 
@@ -203,15 +212,15 @@ def each_roles(given: Any, n: int) -> list[tuple[str, ...]]:
 def weights(given: object) -> dict[str, float]:
     """Return role → weight."""
     if not isinstance(given, Mapping):
-        raise InvalidValue(f"weights map roles to numbers, not {given!r}")
+        raise InvalidValue(f"weights map roles to numbers, not {shown(given)}")
     return {validate_role(role): weight(role, value) for role, value in given.items()}
 
 
 def weight(role: str, value: object) -> float:
     """Return a weight: a number above 0."""
-    found = number(f"the weight of {role!r}", value)
+    found = number(f"the weight of {shown(role)}", value)
     if found == 0:
-        raise InvalidValue(f"the weight of {role!r} is above 0, not {value!r}")
+        raise InvalidValue(f"the weight of {shown(role)} is above 0, not {shown(value)}")
     return found
 
 
@@ -227,7 +236,7 @@ def minimum(given: object) -> Minimum | dict[str, Minimum] | None:
 def alternatives(given: object) -> Minimum:
     """Return a list of quantities."""
     if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
-        raise InvalidValue(f"min_allocatable is a list of quantities, not {given!r}")
+        raise InvalidValue(f"min_allocatable is a list of quantities, not {shown(given)}")
     return tuple(Quantities(amounts) for amounts in given)
 
 
@@ -242,12 +251,14 @@ def quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quo
 def quotas(given: object) -> dict[str, Quota]:
     """Return role → quota from role → {"guarantee": …, "limit": …}."""
     if not isinstance(given, Mapping):
-        raise InvalidValue(f"quotas map roles to guarantees and limits, not {given!r}")
+        raise InvalidValue(f"quotas map roles to guarantees and limits, not {shown(given)}")
     found = {}
     for role, body in given.items():
         validate_role(role)
         if not isinstance(body, Mapping) or not body.keys() <= {"guarantee", "limit"}:
-            raise InvalidValue(f"the quota of {role!r} has a guarantee and a limit, not {body!r}")
+            raise InvalidValue(
+                f"the quota of {shown(role)} has a guarantee and a limit, not {shown(body)}"
+            )
         found[role] = quota(body.get("guarantee"), body.get("limit"))
     return found
 
@@ -257,7 +268,9 @@ def refusal(refuse_seconds: object) -> float | None:
     if refuse_seconds is None:
         return None
     if isinstance(refuse_seconds, bool) or not isinstance(refuse_seconds, (int, float)):
-        raise InvalidValue(f"refuse_seconds is a number of seconds or None, not {refuse_seconds!r}")
+        raise InvalidValue(
+            f"refuse_seconds is a number of seconds or None, not {shown(refuse_seconds)}"
+        )
     if refuse_seconds == 0:
         return None
     if math.isnan(refuse_seconds) or refuse_seconds < 0:
@@ -284,10 +297,10 @@ def attributes(given: object) -> dict[str, object]:
     elif isinstance(given, (list, tuple)):
         pairs = [_attribute(body) for body in given]
     else:
-        raise InvalidValue(f"attributes are a mapping of name to value, not {given!r}")
+        raise InvalidValue(f"attributes are a mapping of name to value, not {shown(given)}")
     for name, _ in pairs:
         if not isinstance(name, str) or not name:
-            raise InvalidValue(f"attribute name {name!r}: a name is non-empty text")
+            raise InvalidValue(f"attribute name {shown(name)}: a name is non-empty text")
     return dict(pairs)
 
 
@@ -297,7 +310,7 @@ def _attribute(body: object) -> tuple[object, object]:
             value = body.get(kind)
             if isinstance(value, Mapping):
                 return body["name"], value.get("value", dict(value))
-    raise InvalidValue(f"attribute {body!r} has no name or no value")
+    raise InvalidValue(f"attribute {shown(body)} has no name or no value")
 
 
 def constraints(given: object) -> Constraints:
@@ -311,7 +324,7 @@ def constraints(given: object) -> Constraints:
 
 
 def _groups(role: str, body: object) -> Iterator[tuple[Constraint, ...]]:
-    where = f"constraints of role {role!r}"
+    where = f"constraints of role {shown(role)}"
     for group in _listed(where, body, "groups"):
         yield tuple(_constraint(where, c) for c in _listed(where, group, "attribute_constraints"))
 
@@ -320,27 +333,27 @@ def _constraint(where: str, body: object) -> Constraint:
     constraint = _message(where, body)
     selector = _message(where, constraint.get("selector"))
     if len(selector) != 1:
-        raise ConstraintError(f"{where}: a selector names one attribute, not {selector!r}")
+        raise ConstraintError(f"{where}: a selector names one attribute, not {shown(selector)}")
     ((kind, name),) = selector.items()
     pseudo = kind == "pseudoattribute_type"
     if not isinstance(name, str) or kind not in ("pseudoattribute_type", "attribute_name"):
-        raise ConstraintError(f"{where}: {selector!r} selects no attribute")
+        raise ConstraintError(f"{where}: {shown(selector)} selects no attribute")
     if pseudo and name not in ("HOSTNAME", "REGION", "ZONE"):
-        raise ConstraintError(f"{where}: {name!r} is not HOSTNAME, REGION or ZONE")
+        raise ConstraintError(f"{where}: {shown(name)} is not HOSTNAME, REGION or ZONE")
     return Constraint(pseudo, name, *_predicate(where, constraint.get("predicate")))
 
 
 def _predicate(where: str, body: object) -> tuple[str, str]:
     predicate = _message(where, body)
     if len(predicate) != 1 or not predicate.keys() <= _PREDICATES.keys():
-        raise ConstraintError(f"{where}: {predicate!r} is not one known predicate")
+        raise ConstraintError(f"{where}: {shown(predicate)} is not one known predicate")
     ((kind, arguments),) = predicate.items()
     operand = _PREDICATES[kind]
     if operand is None:
         return kind, ""
     text = _message(where, arguments).get(operand)
     if not isinstance(text, str):
-        raise ConstraintError(f"{where}: {kind} has a text {operand!r}, not {text!r}")
+        raise ConstraintError(f"{where}: {kind} has a text {shown(operand)}, not {shown(text)}")
     if operand == "regex":
         _check_regex(where, text)
     return kind, text
@@ -354,17 +367,21 @@ def _check_regex(where: str, regex: str) -> None:
     try:
         re2.compile(regex, options)
     except re2.error as error:
-        raise ConstraintError(f"{where}: {regex!r} is not an RE2 expression: {error}") from None
+        raise ConstraintError(
+            f"{where}: {shown(regex)} is not an RE2 expression: {cut(error)}"
+        ) from None
 
 
 def _message(where: str, body: object) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
-        raise ConstraintError(f"{where}: {body!r} is not a JSON object")
+        raise ConstraintError(f"{where}: {shown(body)} is not a JSON object")
     return body
 
 
 def _listed(where: str, body: object, field: str) -> list[Any] | tuple[Any, ...]:
     listed = _message(where, body).get(field)
     if not isinstance(listed, (list, tuple)) or not listed:
-        raise ConstraintError(f"{where}: {field!r} is a list that is not empty, not {listed!r}")
+        raise ConstraintError(
+            f"{where}: {field!r} is a list that is not empty, not {shown(listed)}"
+        )
     return listed

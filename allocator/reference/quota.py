@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from allocator.errors import QuotaError
+from allocator.errors import QuotaError, cut, shown
 from allocator.reference.order import amounts_in, gathered
 from allocator.reference.state import Amounts, Quota, State
 from allocator.resources import Resources
@@ -174,19 +174,21 @@ def check_quotas(quotas: Quotas) -> None:
     """
     for name, milli in plus(*(guaranteed(quotas, top) for top in children(quotas, None))).items():
         if milli > MAX_MILLI:
-            raise QuotaError(f"what all roles are guaranteed of {name} together is over-large")
+            raise QuotaError(f"what all roles are guaranteed of {cut(name)} together is over-large")
     for role, quota in quotas.items():
         for name, milli in quota.guarantee.items():
             for path in ancestry(role):
                 limit = quotas[path].limit.get(name) if path in quotas else None
                 if limit is not None and milli > limit:
                     raise QuotaError(
-                        f"role {role!r}: the guarantee of {name} exceeds the limit of {path!r}"
+                        f"role {shown(role)}: the guarantee of {cut(name)} exceeds the limit"
+                        f" of {shown(path)}"
                     )
             below = plus(*(guaranteed(quotas, child) for child in children(quotas, role)))
             if below.get(name, 0) > milli:
                 raise QuotaError(
-                    f"role {role!r}: the guarantee of {name} is below its children's together"
+                    f"role {shown(role)}: the guarantee of {cut(name)} is below its children's"
+                    " together"
                 )
 
 

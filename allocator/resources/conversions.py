@@ -15,7 +15,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
-from allocator.errors import ResourceError
+from allocator.errors import ResourceError, cut, shown
 from allocator.resources import (
     DiskInfo,
     Quantities,
@@ -23,7 +23,7 @@ from allocator.resources import (
     Resources,
     ResourcesLike,
 )
-from allocator.resources.fixed import number_of, shown
+from allocator.resources.fixed import number_of
 from allocator.resources.reader import read_entries
 
 Json: TypeAlias = dict[str, Any]
@@ -163,7 +163,7 @@ class Reserve(Operation):
         for entry in self.resources:
             _check_unreservable(entry)
             if entry.revocable:
-                raise ResourceError(f"{entry} is revocable; that cannot be reserved")
+                raise ResourceError(f"{cut(entry)} is revocable; that cannot be reserved")
         if self.source is None:
             source = _popped(self.resources)
         else:
@@ -174,17 +174,20 @@ class Reserve(Operation):
     def _check_source(self, source: Resources) -> None:
         if _without_reservations(source) != _without_reservations(self.resources):
             raise ResourceError(
-                f"{self.resources} cannot be made of {source}: more than reservations differ"
+                f"{cut(self.resources)} cannot be made of {cut(source)}:"
+                " more than reservations differ"
             )
         stacks = [{entry.reservations for entry in side} for side in (source, self.resources)]
         if any(len(found) > 1 for found in stacks):
-            raise ResourceError(f"{self.resources} or {source}: there are several reservations")
+            raise ResourceError(
+                f"{cut(self.resources)} or {cut(source)}: there are several reservations"
+            )
         changed = set.symmetric_difference(*({r for s in found for r in s} for found in stacks))
         for reservation in changed:
             if reservation.type == "STATIC":
                 raise ResourceError(
-                    f"{source} to {self.resources}: the reservation for"
-                    f" {reservation.role!r} is static"
+                    f"{cut(source)} to {cut(self.resources)}: the reservation for"
+                    f" {shown(reservation.role)} is static"
                 )
 
     def body(self) -> Json:
@@ -249,11 +252,13 @@ class Create(Operation):
         for volume in self.volumes:
             key = _check_volume(volume)
             if volume.revocable:
-                raise ResourceError(f"{volume} is revocable; that cannot be a persistent volume")
+                raise ResourceError(
+                    f"{cut(volume)} is revocable; that cannot be a persistent volume"
+                )
             if volume.disk and volume.disk.volume and volume.disk.volume.mode == "RO":
-                raise ResourceError(f"the persistent volume {volume} is read-only")
+                raise ResourceError(f"the persistent volume {cut(volume)} is read-only")
             if volume.copies > 1 or key in elsewhere.volumes or key in volume_keys(resources):
-                raise ResourceError(f"the id of the persistent volume {volume} is not unique")
+                raise ResourceError(f"the id of the persistent volume {cut(volume)} is not unique")
             resources = resources - Resources(_disk_of(volume)) + Resources(volume)
         return resources
 
@@ -286,7 +291,7 @@ class Destroy(Operation):
         for volume in self.volumes:
             key = _check_volume(volume)
             if volume.copies > 1 or key in elsewhere.in_use or key in volume_keys(rest):
-                raise ResourceError(f"the shared volume {volume} is in use elsewhere")
+                raise ResourceError(f"the shared volume {cut(volume)} is in use elsewhere")
         return rest + Resources(map(_disk_of, self.volumes))
 
     def body(self) -> Json:
@@ -321,7 +326,8 @@ class GrowVolume(Operation):
         _check_resizable(self.volume)
         if not self.addition or self.addition.identity is not _disk_of(self.volume).identity:
             raise ResourceError(
-                f"{self.addition} is not disk of the reservation and source of {self.volume}"
+                f"{cut(self.addition)} is not disk of the reservation and source of"
+                f" {cut(self.volume)}"
             )
         rest = resources - Resources(self.volume) - Resources(self.addition)
         return rest + Resources(_resized(self.volume, resources, _milli(self.addition)))
@@ -359,7 +365,7 @@ class ShrinkVolume(Operation):
         milli = self.subtract.milli.get("disk", 0)
         if not 0 < milli < _milli(self.volume):
             raise ResourceError(
-                f"{str(self.subtract) or 'nothing'} is not a part of the volume {self.volume}"
+                f"{cut(self.subtract) or 'nothing'} is not a part of the volume {cut(self.volume)}"
             )
         rest = resources - Resources(self.volume)
         freed = _disk_of(self.volume).replace(value=milli)
@@ -489,30 +495,32 @@ def volume_keys(resources: Resources) -> frozenset[VolumeKey]:
 def _check_volume(entry: Resource) -> VolumeKey:
     """Return the key of a persistent volume; anything else is refused."""
     if entry.persistence_id is None or not isinstance(entry.value, int) or not entry:
-        raise ResourceError(f"{entry} is not a persistent volume")
+        raise ResourceError(f"{cut(entry)} is not a persistent volume")
     return entry.role, entry.persistence_id
 
 
 def _check_resizable(volume: Resource) -> None:
     _check_volume(volume)
     if volume.shared:
-        raise ResourceError(f"the volume {volume} is shared; that cannot be resized")
+        raise ResourceError(f"the volume {cut(volume)} is shared; that cannot be resized")
     if volume.provider_id is not None:
-        raise ResourceError(f"the volume {volume} is a resource provider's; it is not resized here")
+        raise ResourceError(
+            f"the volume {cut(volume)} is a resource provider's; it is not resized here"
+        )
     if volume.source is not None and volume.source.type != "PATH":
         raise ResourceError(
-            f"the volume {volume} is on a {volume.source.type} disk; that cannot be resized"
+            f"the volume {cut(volume)} is on a {volume.source.type} disk; that cannot be resized"
         )
 
 
 def _check_unreservable(entry: Resource) -> None:
     """Refuse an entry whose innermost reservation cannot have been made at run time."""
     if entry.persistence_id is not None:
-        raise ResourceError(f"{entry} is a persistent volume; its reservation cannot change")
+        raise ResourceError(f"{cut(entry)} is a persistent volume; its reservation cannot change")
     if entry.shared:
-        raise ResourceError(f"{entry} is shared; its reservation cannot change")
+        raise ResourceError(f"{cut(entry)} is shared; its reservation cannot change")
     if not entry.reservations or entry.reservations[-1].type != "DYNAMIC":
-        raise ResourceError(f"{entry} is not dynamically reserved")
+        raise ResourceError(f"{cut(entry)} is not dynamically reserved")
 
 
 def _popped(resources: Resources) -> Resources:

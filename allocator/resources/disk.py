@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from allocator.errors import ResourceError
-from allocator.resources.fixed import shown
+from allocator.errors import ResourceError, shown
 from allocator.resources.reservation import Labels, optional_text, sorted_labels
 
 #: The one resource name that disk information is for.

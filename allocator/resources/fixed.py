@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allocator.errors import ResourceError
+from allocator.errors import ResourceError, cut, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,20 +37,6 @@ _BOTTOM_EXPONENT = -4
 
 #: Every decimal of so many digits survives the way to a double and back (C's DBL_DIG).
 _DOUBLE_DIGITS = 15
-
-#: How much of an offending value an error message shows.
-_SHOWN_CHARS = 200
-
-
-def shown(value: object) -> str:
-    """Return `value` as an error message shows it: its repr, cut short, whatever it is."""
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"an integer of {value.bit_length()} bits"
-    try:
-        text = repr(value)
-    except Exception:  # a value that cannot even be shown must not hide the refusal
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
 def read_milli(number: object) -> int:
@@ -216,10 +202,12 @@ def check_milli(name: str, milli: object) -> int:
         If it is not an integer from 0 to 2**63 - 1. O(1).
     """
     if not isinstance(milli, Integral) or isinstance(milli, bool):
-        raise ResourceError(f"{name}: {shown(milli)} is not an amount in 1/1000")
+        raise ResourceError(f"{cut(name)}: {shown(milli)} is not an amount in 1/1000")
     amount = int(milli)
     if not 0 <= amount <= MAX_MILLI:
-        raise ResourceError(f"{name}: {shown(milli)} thousandths are {_sign_or_size(amount < 0)}")
+        raise ResourceError(
+            f"{cut(name)}: {shown(milli)} thousandths are {_sign_or_size(amount < 0)}"
+        )
     return amount
 
 

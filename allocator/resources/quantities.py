@@ -7,8 +7,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol, TypeAlias, TypeVar, final, overload
 
-from allocator.errors import ResourceError
-from allocator.resources.fixed import MAX_MILLI, MILLI, check_milli, shown, write_milli
+from allocator.errors import ResourceError, shown
+from allocator.resources.fixed import MAX_MILLI, MILLI, check_milli, write_milli
 from allocator.resources.identity import SCALAR, identity_of
 from allocator.resources.reader import CACHED_TEXT_CHARS, read_entries
 from allocator.resources.text import is_word

@@ -6,8 +6,7 @@ Intervals that touch (`[1-2,3-4]`) are held as one, so equal sets of integers ar
 from collections.abc import Iterable
 from numbers import Integral
 
-from allocator.errors import ResourceError
-from allocator.resources.fixed import shown
+from allocator.errors import ResourceError, shown
 
 #: Disjoint (begin, end) pairs, both ends included, sorted, with gaps of at least one between.
 Ranges = tuple[tuple[int, int], ...]

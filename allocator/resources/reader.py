@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from allocator.errors import ResourceError
-from allocator.resources.fixed import read_milli, shown
+from allocator.errors import ResourceError, shown
+from allocator.resources.fixed import read_milli
 from allocator.resources.identity import Entry, identity_of, plain_identity
 from allocator.resources.text import is_word, read_text, read_value
 from allocator.resources.v1 import is_v1, read_v1

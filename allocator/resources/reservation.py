@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
 
-from allocator.errors import InvalidRole, ResourceError
-from allocator.resources.fixed import shown
+from allocator.errors import InvalidRole, ResourceError, shown
 from allocator.roles import DEFAULT_ROLE, is_at_or_below, validate_role
 
 #: Sorted (key, value) pairs; a value may be absent. Mesos compares labels without their order.
@@ -107,9 +106,10 @@ def check_stack(reservations: tuple[Reservation, ...]) -> None:
     for outer, inner in pairwise(reservations):
         if inner.type == STATIC:
             raise ResourceError(
-                f"the static reservation for {inner.role!r} is not the outermost of its stack"
+                f"the static reservation for {shown(inner.role)} is not the outermost of its stack"
             )
         if inner.role == outer.role or not is_at_or_below(inner.role, outer.role):
             raise ResourceError(
-                f"the reservation for {inner.role!r} does not refine the one for {outer.role!r}"
+                f"the reservation for {shown(inner.role)} does not refine the one"
+                f" for {shown(outer.role)}"
             )

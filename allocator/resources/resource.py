@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from types import EllipsisType
 from typing import Any, Final, final
 
-from allocator.errors import ResourceError
+from allocator.errors import ResourceError, shown
 from allocator.resources import ranges
 from allocator.resources.disk import DiskInfo, DiskSource, check_disk_name
-from allocator.resources.fixed import check_milli, shown
+from allocator.resources.fixed import check_milli
 from allocator.resources.identity import (
     RANGES,
     SCALAR,

@@ -7,9 +7,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeAlias, final
 
-from allocator.errors import ResourceError
+from allocator.errors import ResourceError, shown
 from allocator.resources import ranges
-from allocator.resources.fixed import MAX_MILLI, MILLI, shown
+from allocator.resources.fixed import MAX_MILLI, MILLI
 from allocator.resources.identity import SCALAR, SET, Entry, Identity, Kind, plain_identity
 from allocator.resources.quantities import Quantities, add_amount, checked_amounts, over_large
 from allocator.resources.reader import CACHED_TEXT_CHARS, read_entries

@@ -7,8 +7,8 @@ is a number, ranges `[1-2,5-9]` or a set `{sda,sdb}`. White space may stand arou
 import re
 from collections.abc import Iterator
 
-from allocator.errors import ResourceError
-from allocator.resources.fixed import read_milli, shown, write_milli
+from allocator.errors import ResourceError, shown
+from allocator.resources.fixed import read_milli, write_milli
 from allocator.resources.identity import (
     RANGES,
     SCALAR,

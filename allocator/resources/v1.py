@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from allocator.errors import ResourceError
+from allocator.errors import ResourceError, shown
 from allocator.resources.disk import (
     MOUNTED_SOURCES,
     DiskInfo,
@@ -18,7 +18,7 @@ from allocator.resources.disk import (
     Volume,
     check_disk_name,
 )
-from allocator.resources.fixed import number_of, read_milli, shown
+from allocator.resources.fixed import number_of, read_milli
 from allocator.resources.identity import (
     RANGES,
     SCALAR,
@@ -209,7 +209,9 @@ def _read_stack(entry: Mapping[str, Any]) -> tuple[Reservation, ...]:
         return _older_stack(role, older)
     innermost = stack[-1]
     if role not in (None, DEFAULT_ROLE, innermost.role):
-        raise ResourceError(f"its role is {role!r}, but it is reserved for {innermost.role!r}")
+        raise ResourceError(
+            f"its role is {shown(role)}, but it is reserved for {shown(innermost.role)}"
+        )
     if older is not None and _older_stack(innermost.role, older) != (innermost,):
         raise ResourceError("its 'reservation' differs from the innermost of its 'reservations'")
     return stack

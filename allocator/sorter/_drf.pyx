@@ -39,7 +39,7 @@ from allocator.sorter._siblings cimport (
     remove,
 )
 
-from allocator.errors import DuplicateClient, ResourceError
+from allocator.errors import DuplicateClient, ResourceError, cut, shown
 from allocator.resources import Quantities, Resources
 from allocator.sorter.base import (
     IMPLICIT_NAME as _IMPLICIT_NAME,
@@ -193,7 +193,7 @@ cdef class DRFSorter:
         cdef str label = ""
         cdef list names = [path] if self.flat else path.split("/")
         if self.find(path) != NONE:
-            raise DuplicateClient(f"client {path!r} is in the sorter already")
+            raise DuplicateClient(f"client {shown(path)} is in the sorter already")
         self.disturb(NONE)
         # A node a name is enough: an implicit leaf is made only where a name has its node already.
         self.reserve_nodes(<int32_t>len(names))
@@ -1139,7 +1139,7 @@ cdef object shared_of(object resources):
 cdef object too_much(object totals, Py_ssize_t column, object total):
     """Return the error that says that a sum of allocations is over-large."""
     name = list(totals.columns)[column]
-    return ResourceError(f"{name}: {total} thousandths allocated in all are over-large")
+    return ResourceError(f"{cut(name)}: {total} thousandths allocated in all are over-large")
 
 
 # Checks by recomputation.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Protocol, Self, runtime_checkable
 
-from allocator.errors import InvalidValue, UnknownClient
+from allocator.errors import InvalidValue, UnknownClient, shown
 from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.roles import validate_role
 from allocator.sorter.totals import Totals
@@ -195,7 +195,7 @@ def client_path(client: object, *, flat: bool) -> str:
     if not flat:
         return validate_role(client)
     if not isinstance(client, str):
-        raise InvalidValue(f"client {client!r}: a client is text, not {type(client).__name__}")
+        raise InvalidValue(f"client {shown(client)}: a client is text, not {type(client).__name__}")
     return client
 
 
@@ -208,7 +208,7 @@ def checked_weight(weight: object) -> float:
                 return value
     except OverflowError:
         pass
-    raise InvalidValue(f"weight {weight!r} is not a positive finite number")
+    raise InvalidValue(f"weight {shown(weight)} is not a positive finite number")
 
 
 def checked_numbers(numbers: Mapping[str, int], known: Container[str]) -> dict[str, int]:
@@ -217,7 +217,7 @@ def checked_numbers(numbers: Mapping[str, int], known: Container[str]) -> dict[s
         if path not in known:
             raise unknown_client(path)
         if type(number) is not int or not 0 <= number < 2**63:
-            raise InvalidValue(f"{path!r} cannot have been allocated to {number!r} times")
+            raise InvalidValue(f"{shown(path)} cannot have been allocated to {shown(number)} times")
     return dict(numbers)
 
 
@@ -228,7 +228,7 @@ def excluded_names(exclude: Iterable[str]) -> frozenset[str]:
     """
     names = exclude if isinstance(exclude, (str, frozenset)) else tuple(exclude)
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise InvalidValue(f"exclude={exclude!r} is not a collection of resource names")
+        raise InvalidValue(f"exclude={shown(exclude)} is not a collection of resource names")
     return frozenset(names) or _NOTHING_EXCLUDED
 
 
@@ -264,4 +264,4 @@ def dominant_share(
 
 def unknown_client(client: object) -> UnknownClient:
     """Return the error that says that there is no such client or path."""
-    return UnknownClient(f"client {client!r} is not in the sorter")
+    return UnknownClient(f"client {shown(client)} is not in the sorter")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from allocator.errors import DuplicateClient, ResourceError
+from allocator.errors import DuplicateClient, ResourceError, shown
 from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.resources.fixed import MAX_MILLI
 from allocator.sorter.base import (
@@ -88,7 +88,7 @@ class NaiveDRFSorter:
         """Add an inactive client; raises `DuplicateClient`, `InvalidRole`. O(d)."""
         client = client_path(client, flat=self.flat)
         if client in self._held:
-            raise DuplicateClient(f"client {client!r} is in the sorter already")
+            raise DuplicateClient(f"client {shown(client)} is in the sorter already")
         for ancestor in self._ancestors(client):
             if ancestor in self._held and ancestor not in self._n_below:
                 # The leaf is split, and its implicit leaf inherits its number.

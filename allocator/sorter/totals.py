@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allocator.errors import DuplicateAgent, UnknownAgent
+from allocator.errors import DuplicateAgent, UnknownAgent, shown
 from allocator.resources import Quantities, Resources, ResourcesLike
 
 
@@ -53,7 +53,7 @@ class Totals:
             If the resources are malformed, or a total exceeds 2**63 - 1 thousandths. O(names).
         """
         if agent in self._agents:
-            raise DuplicateAgent(f"agent {agent!r} is in the sorter already")
+            raise DuplicateAgent(f"agent {shown(agent)} is in the sorter already")
         added = Resources(resources).quantities()
         self._replace(self.quantities + added)
         self._agents[agent] = added
@@ -100,7 +100,7 @@ class Totals:
     def _quantities_of(self, agent: str) -> Quantities:
         found = self._agents.get(agent)
         if found is None:
-            raise UnknownAgent(f"agent {agent!r} is not in the sorter")
+            raise UnknownAgent(f"agent {shown(agent)} is not in the sorter")
         return found
 
     def _replace(self, quantities: Quantities) -> None:

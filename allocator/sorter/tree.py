@@ -7,7 +7,7 @@ from typing import Self
 
 from sortedcontainers import SortedDict
 
-from allocator.errors import DuplicateClient, ResourceError
+from allocator.errors import DuplicateClient, ResourceError, cut, shown
 from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.resources.fixed import MAX_MILLI
 from allocator.sorter.base import (
@@ -128,7 +128,7 @@ class TreeSorter:
         """Add an inactive client; raises `DuplicateClient`, `InvalidRole`. O(d log s)."""
         client = client_path(client, flat=self.flat)
         if client in self._leaves:
-            raise DuplicateClient(f"client {client!r} is in the sorter already")
+            raise DuplicateClient(f"client {shown(client)} is in the sorter already")
         self._disturb(None)
         node = self._root
         for name in [client] if self.flat else client.split("/"):
@@ -365,7 +365,9 @@ class TreeSorter:
         for name, amount in change[0].items():
             total = self._root.amounts.get(name, 0) + amount
             if total > MAX_MILLI:
-                raise ResourceError(f"{name}: {total} thousandths allocated in all are over-large")
+                raise ResourceError(
+                    f"{cut(name)}: {total} thousandths allocated in all are over-large"
+                )
 
 
 #: What changes in a node's sums: what is added to `amounts`, and what becomes of the agent's

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from allocator.errors import AllocatorError, ResourceError
+from allocator.errors import AllocatorError, ResourceError, shown
 from allocator.resources import Resources
-from allocator.resources.fixed import MAX_MILLI, number_of, read_milli, shown, write_milli
+from allocator.resources.fixed import MAX_MILLI, number_of, read_milli, write_milli
 
 LARGEST = "9223372036854775.807"
 

@@ -17,6 +17,7 @@ from allocator.errors import (
     ResourceError,
     UnknownAgent,
     UnknownClient,
+    shown,
 )
 from allocator.resources import Quantities, Resources
 from allocator.sorter import (
@@ -225,7 +226,7 @@ def test_the_default_role_can_be_a_client(sorter: Sorter) -> None:
     "weight", [0, 0.0, -1, float("nan"), float("inf"), 10**400, "2", None, True, 1j]
 )
 def test_weights_must_be_positive_and_finite(sorter: Sorter, weight: Any) -> None:
-    refuses(sorter, InvalidValue, "update_weight", "eng", weight, naming=repr(weight))
+    refuses(sorter, InvalidValue, "update_weight", "eng", weight, naming=shown(weight))
 
 
 @pytest.mark.parametrize(
