@@ -30,12 +30,19 @@ cdef struct Bundle:
     int32_t next      # next in its bucket, or in the free list
 
 
+cdef struct Count:
+    int64_t milli     # elements of the ranges or sets of a name, 1/1000, at most INT64_MAX
+    int32_t name      # number of the name (`Bundles.counted_names`)
+
+
 cdef struct Rest:
     PyObject *value   # owned: `Resources` without plain scalars, NULL until it was asked for
     PyObject *key     # owned: bytes of its parts, by which it is found
     PyObject *reservations  # owned: tuple of its amounts by role, NULL until it was asked for
     int64_t *whole    # (stride,) its scalars, a shared one counted once, 1/1000; NULL if none
     int64_t *charged  # (stride,) the unreserved, non-revocable ones of them; NULL if none
+    Count *counts     # (n_counts,) by name what minima count of its ranges and sets; NULL if none
+    int32_t n_counts  # names of ranges and sets in it
     uint64_t names    # bit min(column, 63) for each column of its scalars
     uint64_t others   # bit min(column, 63) for each column whose name is a range or set here
     int32_t refs      # references to it, those of bundles included
@@ -43,7 +50,6 @@ cdef struct Rest:
     bint is_open      # all entries are unreserved, non-revocable and unshared: anybody may see them
     bint is_shared    # whether an entry is shared
     bint is_reserved  # whether an entry is reserved
-    bint is_counted   # whether there are ranges or sets, of which minima count the elements
     bint has_sets     # whether there are sets
 
 
@@ -51,8 +57,9 @@ cdef struct Item:
     PyObject *key       # owned: what it is found by
     PyObject *identity  # owned: `Identity`
     PyObject *entry     # owned: the `Resource`, NULL if parts tell amounts of the identity (B7)
-    int64_t amount      # of a whole entry that is a scalar, 1/1000
+    int64_t amount      # of a whole entry, 1/1000: how much, or how many elements
     int32_t column      # of its name, NONE if it has none, as names of ranges and sets may
+    int32_t counted     # number of its name among those of ranges and sets, NONE of a scalar
     int32_t role        # number of the role that it is reserved to, 0 if unreserved
     int32_t refs        # rests that have it
     int32_t next        # next in the free list
@@ -93,6 +100,8 @@ cdef class Bundles:
     cdef list names                 # (n_columns,) str: the name of each column
     cdef dict rest_index            # bytes -> int: the rest of these parts
     cdef dict item_index            # Identity, or the parts of an entry -> int: the item
+    cdef dict counted_names         # str -> int: numbers of the names of ranges and sets
+    cdef Py_ssize_t n_counted_names
     cdef dict roles                 # str or None -> int: numbers of roles, 0 for None
     cdef list role_names            # str or None: roles by number
 
@@ -125,6 +134,7 @@ cdef class Bundles:
     # Amounts, as rows of `n_columns`.
     cdef const int64_t *whole(self, int32_t bundle, int64_t *scratch) noexcept
     cdef const int64_t *charged(self, int32_t bundle, int64_t *scratch) noexcept
+    cdef int64_t amount(self, int32_t bundle, int32_t column, int32_t counted) noexcept
     cdef tuple reservations(self, int32_t bundle)
 
     # What a framework may see.
@@ -156,6 +166,7 @@ cdef class Bundles:
     cdef int32_t rest_of_parts(self, Py_ssize_t n_words) except -1
     cdef int32_t new_rest(self, bytes key) except -1
     cdef int take_in(self, Rest *rest, const int64_t *part) except -1
+    cdef int count_in(self, Rest *rest, const int64_t *part) except -1
     cdef uint64_t other_names(self, int32_t rest) noexcept
     cdef object rest_value(self, int32_t rest)
     cdef int grow_rests(self, int32_t capacity) except -1
@@ -164,6 +175,7 @@ cdef class Bundles:
 
     # Within: items.
     cdef int32_t role_number(self, object role) except -1
+    cdef int32_t counted_number(self, object name) except -1
     cdef int32_t item_of(self, object identity, object entry) except -1
     cdef int32_t new_item(self, object key, object identity, object entry) except -1
     cdef int release_item(self, int32_t item) except -1

@@ -22,9 +22,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.dict cimport PyDict_GetItem, PyDict_Next
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_CLEAR, Py_INCREF, Py_XDECREF, Py_XINCREF
+from libc.stdint cimport INT64_MAX
 from libc.string cimport memcmp, memcpy, memset
 
-from allocator.engine._memory cimport grown
+from allocator.engine._memory cimport duplicate, grown
 from allocator.engine._ranges cimport contains, difference_of, union_of
 
 from operator import itemgetter
@@ -35,6 +36,7 @@ from allocator.resources.identity import SCALAR as _SCALAR, SET as _SET
 from allocator.roles import is_at_or_below
 
 cdef enum:
+    MILLI = 1000    # thousandths in one element
     N_MEMOS = 4096  # answers remembered, a power of two
     UNKNOWN = -2    # what is left to `Resources`
 
@@ -82,6 +84,7 @@ cdef class Bundles:
         self.names = []
         self.rest_index = {}
         self.item_index = {}
+        self.counted_names = {}
         self.roles = {None: 0}
         self.role_names = [None]
         self.free = self.free_rest = self.free_item = NONE
@@ -129,7 +132,7 @@ cdef class Bundles:
             if self.items[i].key != NULL and self.items[i].column == NONE:
                 self.items[i].column = self.columns.get((<object>self.items[i].identity).name, NONE)
         for i in range(self.rest_capacity):
-            if self.rests[i].is_counted:
+            if self.rests[i].n_counts:
                 self.rests[i].others = self.other_names(i)
         return 0
 
@@ -285,6 +288,25 @@ cdef class Bundles:
         """Return, as `whole` does, the amounts of what is unreserved and not revocable. O(k)."""
         return self.added(bundle, self.rests[self.bundles[bundle].rest].charged, scratch)
 
+    cdef int64_t amount(self, int32_t bundle, int32_t column, int32_t counted) noexcept:
+        """Return how much of one name there is, 1/1000: of its scalars, or of its elements.
+
+        `column` and `counted` are the numbers of the name, each NONE if it has none. O(names).
+        """
+        cdef const Rest *rest = &self.rests[self.bundles[bundle].rest]
+        cdef int64_t milli = 0
+        cdef int32_t i
+        if column != NONE:
+            milli = self.row(bundle)[column]
+            if rest.whole != NULL:
+                milli += rest.whole[column]
+        if counted != NONE:
+            # No name is both that of scalars and of others (B6).
+            for i in range(rest.n_counts):
+                if rest.counts[i].name == counted:
+                    return rest.counts[i].milli
+        return milli
+
     cdef tuple reservations(self, int32_t bundle):
         """Return (role, amounts in 1/1000 by name) of what is reserved to exactly a role.
 
@@ -350,6 +372,8 @@ cdef class Bundles:
         twin.names = self.names.copy()
         twin.rest_index = self.rest_index.copy()
         twin.item_index = self.item_index.copy()
+        twin.counted_names = self.counted_names.copy()
+        twin.n_counted_names = self.n_counted_names
         twin.roles = self.roles.copy()
         twin.role_names = self.role_names.copy()
         twin.last = self.last
@@ -615,7 +639,7 @@ cdef class Bundles:
         rest.is_shared = rest.is_shared or item.is_shared
         rest.is_reserved = rest.is_reserved or item.role != 0
         if not item.is_scalar:
-            rest.is_counted = True
+            self.count_in(rest, part)
             rest.has_sets = rest.has_sets or item.entry != NULL
             return 0
         rest.names |= bit(item.column)
@@ -624,6 +648,20 @@ cdef class Bundles:
         if is_free:
             rest.charged = present(rest.charged, self.stride)
             rest.charged[item.column] += scalar(item, part)
+        return 0
+
+    cdef int count_in(self, Rest *rest, const int64_t *part) except -1:
+        """Have a new rest count the elements of one of its parts. O(intervals + names)."""
+        cdef Item *item = &self.items[part[0]]
+        cdef int64_t milli = elements(item, part)
+        cdef int32_t i
+        for i in range(rest.n_counts):
+            if rest.counts[i].name == item.counted:
+                rest.counts[i].milli = saturated_sum(rest.counts[i].milli, milli)
+                return 0
+        rest.counts = <Count *>grown(rest.counts, (rest.n_counts + 1) * sizeof(Count))
+        rest.counts[rest.n_counts] = Count(milli, item.counted)
+        rest.n_counts += 1
         return 0
 
     cdef uint64_t other_names(self, int32_t rest) noexcept:
@@ -714,10 +752,16 @@ cdef class Bundles:
         """Return an item that is not there yet, of a whole entry or with None of its identity."""
         cdef int32_t column = self.columns.get(identity.name, NONE)
         cdef int32_t role = self.role_number(identity.role)
+        cdef int32_t counted = NONE
         cdef int32_t number
+        cdef int64_t amount = 0
         cdef Item *item
         if identity.kind == _SCALAR:
             column = <int32_t>self.column(identity.name)
+        else:
+            counted = self.counted_number(identity.name)
+        if entry is not None:
+            amount = amount_of(identity, entry)
         if self.free_item == NONE:
             self.grow_items(self.item_capacity + self.item_capacity // 2 + 8)
         number = self.free_item
@@ -728,7 +772,8 @@ cdef class Bundles:
         item.is_refined = len(identity.reservations) > 1
         item.column = column
         item.role = role
-        item.amount = entry._value if item.is_scalar and entry is not None else 0
+        item.counted = counted
+        item.amount = amount
         self.item_index[key] = number
         item.key = owned(key)
         item.identity = owned(identity)
@@ -741,6 +786,12 @@ cdef class Bundles:
         cdef int32_t number = self.roles.setdefault(role, len(self.role_names))
         if number == len(self.role_names):
             self.role_names.append(role)
+        return number
+
+    cdef int32_t counted_number(self, object name) except -1:
+        """Return the number of a name of ranges or sets. O(1)."""
+        cdef int32_t number = self.counted_names.setdefault(name, self.n_counted_names)
+        self.n_counted_names = len(self.counted_names)
         return number
 
     cdef int release_item(self, int32_t item) except -1:
@@ -841,7 +892,7 @@ cdef class Bundles:
         cdef const int64_t *x = self.parts_of(a, &n)
         cdef const int64_t *y = self.parts_of(b, &m)
         if (mine.names & theirs.others or theirs.names & mine.others
-                or mine.is_counted and theirs.is_counted and (mine.has_sets or theirs.has_sets)):
+                or mine.n_counts and theirs.n_counts and (mine.has_sets or theirs.has_sets)):
             return UNKNOWN
         if mine.whole != NULL and theirs.whole != NULL:
             for column in range(self.n_columns):
@@ -1058,6 +1109,17 @@ cdef inline int64_t scalar(const Item *item, const int64_t *part) noexcept nogil
     return part[2] if item.entry == NULL else item.amount
 
 
+cdef inline int64_t elements(const Item *item, const int64_t *part) noexcept nogil:
+    """Return how many elements a part has that is no scalar, 1/1000, at most INT64_MAX."""
+    cdef uint64_t n = 0
+    cdef Py_ssize_t i
+    if item.entry != NULL:
+        return item.amount
+    for i in range(2, 2 + part[1], 2):
+        n += <uint64_t>(part[i + 1] - part[i]) + 1
+    return <int64_t>n * MILLI if n <= <uint64_t>(INT64_MAX // MILLI) else INT64_MAX
+
+
 cdef inline bint precedes(const Item *items, const int64_t *x, const int64_t *y) noexcept nogil:
     """Tell whether the identity of a part comes before that of another one."""
     return <size_t>items[x[0]].identity < <size_t>items[y[0]].identity
@@ -1169,6 +1231,13 @@ cdef object entry_of(const Item *item, const int64_t *part):
     return _Resource._make(identity, pairs, disk)
 
 
+cdef int64_t amount_of(object identity, object entry) except -1:
+    """Return how much a whole entry is, or how many elements it has, 1/1000."""
+    if identity.kind == _SCALAR:
+        return entry._value
+    return Resources([entry]).counts().milli[identity.name]
+
+
 cdef object address(object pair):
     """Return the address of an identity, given with its entry."""
     return <size_t><PyObject *>pair[0]
@@ -1186,6 +1255,11 @@ cdef dict named(Bundles bundles, const int64_t *row):
 cdef inline int64_t wrapping_sum(int64_t a, int64_t b) noexcept nogil:
     """Add; the sum of two amounts is negative exactly if it does not fit."""
     return <int64_t>(<uint64_t>a + <uint64_t>b)
+
+
+cdef inline int64_t saturated_sum(int64_t a, int64_t b) noexcept nogil:
+    """Add two amounts; what does not fit is INT64_MAX."""
+    return a + b if a <= INT64_MAX - b else INT64_MAX
 
 
 cdef inline uint64_t bit(Py_ssize_t column) noexcept nogil:
@@ -1242,11 +1316,13 @@ cdef int copy_rest(Rest *rest, const Rest *original, Py_ssize_t stride) except -
     clear_rest(rest)
     rest[0] = original[0]
     rest.whole = rest.charged = NULL
+    rest.counts = NULL
     Py_XINCREF(rest.value)
     Py_XINCREF(rest.key)
     Py_XINCREF(rest.reservations)
     rest.whole = copied(original.whole, stride)
     rest.charged = copied(original.charged, stride)
+    rest.counts = <Count *>duplicate(original.counts, original.n_counts * sizeof(Count))
     return 0
 
 
@@ -1257,6 +1333,7 @@ cdef int clear_rest(Rest *rest) noexcept:
     Py_XDECREF(rest.reservations)
     PyMem_Free(rest.whole)
     PyMem_Free(rest.charged)
+    PyMem_Free(rest.counts)
     memset(rest, 0, sizeof(Rest))
     return 0
 
@@ -1356,10 +1433,20 @@ cdef int check_rests(Bundles bundles) except -1:
         assert rest.is_shared == bool(value.shared())
         assert rest.is_reserved == bool(value.reserved())
         assert rest.is_open == (value == free.nonshared())
-        assert rest.is_counted == (value != value.scalars())
+        assert counts_of(bundles, rest) == {
+            name: milli for name, milli in value.counts().milli.items()
+            if name not in value.quantities()}
         assert rest.names == bits_of(bundles, [e.name for e in value.scalars()])
         assert rest.others == bits_of(bundles, [e.name for e in value if e.type != _SCALAR])
     return 0
+
+
+cdef dict counts_of(Bundles bundles, const Rest *rest):
+    """Return by name what a rest counts."""
+    cdef list names = list(bundles.counted_names)
+    cdef int32_t i
+    assert len(names) == bundles.n_counted_names
+    return {names[rest.counts[i].name]: rest.counts[i].milli for i in range(rest.n_counts)}
 
 
 cdef uint64_t bits_of(Bundles bundles, list names) except? 0:

@@ -21,6 +21,7 @@ from libc.string cimport memcpy, memset
 from allocator.engine._bundles cimport NOTHING, Bundles, add_to, release, retained
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._memory cimport grown
+from allocator.engine._minima cimport Minima
 from allocator.engine._order cimport FAIR_SHARE, GUARANTEES, mixed, sort_by_place
 from allocator.engine._records cimport (
     GPU_RESOURCES,
@@ -40,7 +41,6 @@ import numpy as np
 
 from allocator.engine._order import stage_salt
 from allocator.engine.fitting import fit, least, unreserved_scalars
-from allocator.engine.frameworks import suffices
 from allocator.contract import Offer
 from allocator.resources import EMPTY
 from allocator.sorter import RandomSorter
@@ -63,7 +63,7 @@ cdef struct Look:
 
 cdef enum:
     ALL = -1              # look at an agent for everybody's sake
-    N_ROWS = 6            # scratch rows of a cycle
+    N_ROWS = 5            # scratch rows of a cycle
     MAX_HOPELESS = 16     # how many sets of names C2 is noted for
 
 
@@ -88,7 +88,7 @@ cdef class Cycle:
     cdef Bundles bundles
     cdef RoleTree tree
     cdef object seed               # str: of all orders
-    cdef object default_minimum    # tuple of Quantities
+    cdef Minima default_minima     # what an offer must contain where a framework says nothing
     cdef object region             # str or None: where the master is
     cdef object watch              # Watch or None
     cdef bint filter_gpus          # whether GPU agents are kept for GPU frameworks
@@ -130,7 +130,7 @@ cdef class Cycle:
         self.bundles = state.bundles
         self.tree = state.tree
         self.seed = rules.seed
-        self.default_minimum = rules.minimum
+        self.default_minima = state.minima_of(rules.minimum)
         self.filter_gpus = rules.filter_gpus
         self.region = rules.region
         self.number = number
@@ -761,28 +761,10 @@ cdef class Cycle:
 
     cdef bint accepts(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
         """Tell whether resources are enough, and refused by no filter."""
-        minimum = self.default_minimum if leaf.own_minimum is None else leaf.own_minimum
-        if minimum and not self.suffices(bundle, minimum):
+        cdef Minima minima = self.default_minima if leaf.own_minima is None else leaf.own_minima
+        if not minima.are_met_by(bundle):
             return False
         return not self.state.filters.rejects(self.bundles, leaf.index, agent.index, bundle)
-
-    cdef bint suffices(self, int32_t bundle, tuple minimum) except -1:
-        """Tell whether resources contain any one of the amounts of `minimum`. O(names)."""
-        cdef int32_t rest = self.bundles.bundles[bundle].rest
-        cdef const int64_t *whole
-        cdef int64_t milli
-        if self.bundles.rests[rest].is_counted:
-            return suffices(self.bundles.value(bundle), minimum)
-        whole = self.bundles.whole(bundle, self.rows + 5 * self.bundles.stride)
-        for amounts in minimum:
-            for name, milli in amounts.milli.items():
-                column = self.bundles.totals.columns.get(name)
-                if column is None or <Py_ssize_t>column >= self.bundles.n_columns or (
-                        whole[<Py_ssize_t>column] < milli):
-                    break
-            else:
-                return True
-        return False
 
     cdef int give(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
         """Offer resources, which leave the agent at once."""

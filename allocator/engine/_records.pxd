@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
+from allocator.engine._minima cimport Minima
 from allocator.engine._roles cimport RoleNode
 
 cdef enum:
@@ -60,7 +61,7 @@ cdef class Subscription:
     cdef int32_t first_holding       # index of a holding of it, or NONE
     cdef int64_t stamp               # last agent's turn in which it was wanted
     cdef object constraints          # RoleConstraints or None
-    cdef object own_minimum          # tuple of Quantities, None for the engine's
+    cdef Minima own_minima           # what an offer must contain, None for the engine's
 
 
 cdef Agent copied_agent(Agent agent, Bundles bundles)

@@ -12,6 +12,7 @@ A2. `offered` and `allocated` of an agent are the sums over its holdings; `alloc
 cimport cython
 
 from allocator.engine._bundles cimport Bundles
+from allocator.engine._minima cimport Minima
 
 
 @cython.final
@@ -65,7 +66,7 @@ cdef class Subscription:
 
     def minimum(self, default):
         """Return what an offer here must at least contain. O(1)."""
-        return default if self.own_minimum is None else self.own_minimum
+        return default if self.own_minima is None else self.own_minima.amounts
 
     def refresh(self):
         """Take over what the framework can do and asks for. O(1)."""
@@ -78,7 +79,8 @@ cdef class Subscription:
         )
         self.viewer = viewer_of(self.node.bundles, path, can)
         self.constraints = framework.constraints.get(path)
-        self.own_minimum = framework.minimum_in(path)
+        own = framework.minimum_in(path)
+        self.own_minima = None if own is None else Minima(self.node.bundles, own)
 
     @property
     def should_be_active(self):

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from allocator.engine._bundles cimport Bundles, Several
 from allocator.engine._filters cimport Filters
 from allocator.engine._ledger cimport Ledger
+from allocator.engine._minima cimport Minima
 from allocator.engine._records cimport Agent, Subscription
 from allocator.engine._roles cimport RoleNode, RoleTree
 
@@ -23,6 +24,7 @@ cdef class State:
     cdef list leaves_at              # index -> Subscription or None
     cdef list free_leaves            # int: free indices
 
+    cdef Minima default_minima       # those of the last cycle's rules, None before the first
     cdef Ledger ledger               # holdings and open offers
     cdef public int64_t n_offers_made
 
@@ -51,6 +53,7 @@ cdef class State:
 
     cdef int fit_columns(self) except -1
     cdef int32_t bundle_of(self, object resources) except -1
+    cdef Minima minima_of(self, tuple amounts)
     cdef int32_t hold(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered, bint taken
     ) except -1

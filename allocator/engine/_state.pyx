@@ -34,6 +34,7 @@ from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._ledger cimport AFTER, Holding, Ledger, OpenOffer
 from allocator.engine._memory cimport duplicate, grown
 from allocator.engine._order cimport hash_of
+from allocator.engine._minima cimport Minima
 from allocator.engine._records cimport Agent, Subscription, copied_agent
 from allocator.engine._roles cimport (
     ALLOCATED,
@@ -146,6 +147,12 @@ cdef class State:
         cdef int32_t bundle = self.bundles.of(resources)
         self.fit_columns()
         return bundle
+
+    cdef Minima minima_of(self, tuple amounts):
+        """Return the engine's own minima, which are the same from cycle to cycle. O(1)."""
+        if self.default_minima is None or self.default_minima.amounts is not amounts:
+            self.default_minima = Minima(self.bundles, amounts)
+        return self.default_minima
 
     cdef int check_fit(self, int32_t bundle, const int64_t *sums) except -1:
         """Refuse what would take a sum over all agents beyond int64. O(columns)."""

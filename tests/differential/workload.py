@@ -90,7 +90,7 @@ class Workload:
 
     def options(self, seed: int) -> dict[str, Any]:
         """Return options for the engines."""
-        minimum = [None, None, [{"cpus": 0.5}, "mem:2"], ["cpus:1;mem:1"]]
+        minimum = [None, None, [{"cpus": 0.5}, "mem:2"], ["cpus:1;mem:1"], self._minima()]
         given: dict[str, Any] = {
             "seed": seed,
             "fairness_exclude": self._pick((), (), ("mem",), ("gpus", "disk")),
@@ -355,12 +355,24 @@ class Workload:
             more["capabilities"] = self._some(FRAMEWORK_CAPABILITIES, 1, 6)
         if self._chance(0.2):
             minimum = [None, [], ["cpus:1"], [{"cpus": 2}, {"mem": 3}], ["ports:2"]]
+            minimum += [self._minima(), self._minima()]
             more["min_allocatable"] = self._of(minimum)
             if self._chance(0.3):
-                more["min_allocatable"] = {self._of(ROLES): ["mem:1"]}
+                more["min_allocatable"] = {
+                    self._of(ROLES): ["mem:1"],
+                    self._of(ROLES): self._minima(),
+                }
         if "constraints" in self._features and self._chance(0.25):
             more["constraints"] = self._constraints()
         return more
+
+    def _minima(self) -> list[dict[str, float]]:
+        """Return minima of any names: of scalars, of ranges and sets, of what nobody has."""
+        names = ("cpus", "mem", "disk", "gpus", "ports", "cards", "what-nobody-has")
+        return [
+            {name: self._pick(0.5, 1, 2, 3) for name in self._some(names, 1, 2)}
+            for _ in range(self._pick(1, 2, 3))
+        ]
 
     def _constraints(self) -> Json:
         selectors = [{"attribute_name": name} for name in ("rack", "slots")]
