@@ -20,6 +20,7 @@ from libc.string cimport memcpy, memset
 
 from allocator.engine._bundles cimport NOTHING, Bundles, add_to, release, retained
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
+from allocator.engine._marks cimport Marks
 from allocator.engine._memory cimport grown
 from allocator.engine._minima cimport Minima
 from allocator.engine._order cimport FAIR_SHARE, GUARANTEES, mixed, sort_by_place
@@ -85,6 +86,7 @@ cdef class Cycle:
     """
 
     cdef State state
+    cdef Marks marks
     cdef Bundles bundles
     cdef RoleTree tree
     cdef object seed               # str: of all orders
@@ -127,6 +129,7 @@ cdef class Cycle:
 
     def __cinit__(self, State state not None, rules, int64_t number, watch=None):
         self.state = state
+        self.marks = state.marks
         self.bundles = state.bundles
         self.tree = state.tree
         self.seed = rules.seed
@@ -158,7 +161,7 @@ cdef class Cycle:
         OfferColumns
             O(what changed).
         """
-        self.state.in_cycle = True
+        self.marks.begin_cycle()
         self.named = named
         self.n_met = self.tree.n_met
         try:
@@ -168,7 +171,7 @@ cdef class Cycle:
             self.walk(FAIR_SHARE)
             return self.opened()
         finally:
-            self.state.in_cycle = False
+            self.marks.end_cycle()
             for leaf in self.fresh:
                 (<Subscription>leaf).is_wanted = False
 
@@ -176,66 +179,42 @@ cdef class Cycle:
 
     cdef int gather(self) except -1:
         """Find the agents to look at, and take back the marks that led to them."""
-        cdef State state = self.state
         cdef Subscription leaf
         cdef Agent agent
-        for leaf in state.fresh:
-            if leaf.active:
-                leaf.is_wanted = True
-                self.fresh.append(leaf)
+        self.fresh = self.marks.wanted()
+        for leaf in self.fresh:
+            leaf.is_wanted = True
         if self.named is not None:
-            self.spread_pairs()
+            self.marks.spread_pairs()  # a search in them is not worth while here
             for agent in self.named:
                 self.look(agent)
             return 0
-        state.changed = False
+        self.marks.begin_sweep()
         self.take_pairs()
         self.look_at_dirty()
-        if self.fresh or state.swept < state.epoch:
-            for agent in state.agents.values():
+        if self.fresh or self.marks.swept < self.marks.epoch:
+            for agent in self.state.agents.values():
                 self.look(agent)
-            state.swept = state.epoch
         else:
             self.look_at_pairs()
-        state.fresh.clear()
-        return 0
-
-    cdef int spread_pairs(self) except -1:
-        """Have what was reopened looked at for everybody's sake: it is not worth a search now."""
-        cdef State state = self.state
-        cdef Py_ssize_t i
-        for i in range(state.n_reopened):
-            agent = state.agents_at[state.reopened[i] >> 32]
-            if agent is not None:
-                state.mark_dirty(agent)
-        state.n_reopened = 0
-        return 0
+        return self.marks.end_sweep()
 
     cdef int take_pairs(self) except -1:
         """Take over what was reopened, by agent."""
-        cdef State state = self.state
-        self.pairs, self.n_pairs = state.reopened, state.n_reopened
-        state.reopened = NULL
-        state.n_reopened = state.reopened_capacity = 0
+        self.pairs = self.marks.take_pairs(&self.n_pairs)
         if self.n_pairs:
             qsort(self.pairs, self.n_pairs, sizeof(uint64_t), compare_pairs)
         return 0
 
     cdef int look_at_dirty(self) except -1:
         """Look at the dirty agents; those that are no candidates stay so."""
-        cdef State state = self.state
         cdef Agent agent
         cdef Py_ssize_t i
-        cdef Py_ssize_t n_left = 0
-        for i in range(state.n_dirty):
-            agent = state.agents_at[state.dirty[i]]
-            if agent is not None and agent.is_dirty:
+        for i in range(self.marks.n_dirty):
+            agent = self.marks.dirty_agent(i)
+            if agent is not None:
                 self.look(agent)
-                if agent.is_dirty:
-                    state.dirty[n_left] = agent.index
-                    n_left += 1
-        state.n_dirty = n_left
-        return 0
+        return self.marks.keep_dirty()
 
     cdef int look_at_pairs(self) except -1:
         """Look at the agents that something was reopened on."""
@@ -252,10 +231,8 @@ cdef class Cycle:
         cdef Py_ssize_t first = ALL
         if not agent.admitted or agent.cycle == self.number:
             return 0
-        if agent.is_dirty or agent.looked < self.state.epoch or self.watch is not None:
-            # A shared entry can be offered again in the next cycle.
-            agent.is_dirty = agent.has_shared
-            agent.looked = self.state.epoch
+        if self.marks.is_due(agent) or self.watch is not None:
+            self.marks.set_looked(agent)
         else:
             first = self.first_pair(agent.index)
             if first == self.n_pairs and not self.fresh:
@@ -361,7 +338,7 @@ cdef class Cycle:
         for agent_there in self.named if self.named is not None else self.state.agents.values():
             self.look_widely(agent_there)
         if stage == FAIR_SHARE:
-            self.state.epoch += 1
+            self.marks.mark_rest()
         n = self.arrange(stage)
         i[0] = 0
         while i[0] < n and (self.keys[i[0]] < key or (
@@ -372,8 +349,7 @@ cdef class Cycle:
     cdef int look_widely(self, Agent agent) except -1:
         """Have a candidate's turn come for everybody's sake."""
         if agent.admitted:
-            agent.is_dirty = agent.has_shared
-            agent.looked = self.state.epoch
+            self.marks.set_looked(agent)
             self.add_look(agent, ALL)
         return 0
 
@@ -386,7 +362,7 @@ cdef class Cycle:
             self.walk(GUARANTEES)
             if n_met != self.tree.n_met and self.tree.required:
                 # What could not come along with another guarantee may do so next time (S4).
-                self.state.epoch += 1
+                self.marks.mark_rest()
         return 0
 
     cdef int guarantees_turn(self, Agent agent, uint64_t key) except -1:
@@ -805,8 +781,7 @@ cdef class Cycle:
         columns.leaves = [None] * self.n_made
         for i in range(self.n_made):
             holding = self.made_holdings[i]
-            state.n_offers_made += 1
-            state.ledger.open_offer(holding, self.made_bundles[i], state.n_offers_made)
+            state.open_offer(holding, self.made_bundles[i])
             columns.agents[i] = state.agents_at[state.ledger.holdings[holding].agent]
             columns.leaves[i] = state.leaves_at[state.ledger.holdings[holding].leaf]
         columns.offered = self.made_bundles

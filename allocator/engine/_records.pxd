@@ -26,8 +26,8 @@ cdef class Agent:
     cdef readonly str hostname
     cdef readonly object region      # str or None
     cdef readonly object zone        # str or None
-    cdef public object attributes    # Mapping of str to object
-    cdef object can                  # frozenset of str: its capabilities
+    cdef readonly object attributes  # Mapping of str to object
+    cdef readonly object capabilities  # frozenset of str
     cdef Bundles bundles             # what the numbers below stand for
     cdef readonly dict pending       # framework not yet added -> role -> Resources; None if none
     cdef uint64_t id_hash            # sets its place in each cycle's order
@@ -45,12 +45,27 @@ cdef class Agent:
     cdef bint hierarchical           # whether it can be offered in roles below others
     cdef readonly bint overcommitted  # whether the total shrank below what is in use (A1)
 
+    cdef int set_capabilities(self, object capabilities) except -1
+
+
+cdef class Framework:
+    cdef readonly str id
+    cdef readonly bint active        # whether it takes part at all
+    cdef readonly object capabilities  # frozenset of str
+    cdef readonly object minimum     # tuple of Quantities, or role -> tuple, None for the engine's
+    cdef readonly object constraints  # role -> RoleConstraints; a role left out admits all agents
+    cdef readonly tuple roles        # that it is subscribed to now, in the order given
+    cdef readonly dict subscriptions  # role -> Subscription, also of roles left while it holds there
+
+    cdef object minimum_in(self, str role)
+    cdef Framework copied(self)
+
 
 cdef class Subscription:
-    cdef readonly object framework   # Framework
+    cdef readonly Framework framework
     cdef readonly RoleNode node
     cdef readonly bint subscribed
-    cdef public bint suppressed
+    cdef readonly bint suppressed
     cdef readonly bint active        # as the sorters have it
     cdef bint is_wanted              # whether the cycle that is running tries it on every agent
     cdef bint is_nested              # whether its role lies below another
@@ -62,6 +77,9 @@ cdef class Subscription:
     cdef int64_t stamp               # last agent's turn in which it was wanted
     cdef object constraints          # RoleConstraints or None
     cdef Minima own_minima           # what an offer must contain, None for the engine's
+
+    cdef int refresh(self) except -1
+    cdef bint should_be_active(self) noexcept
 
 
 cdef Agent copied_agent(Agent agent, Bundles bundles)

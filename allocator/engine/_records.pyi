@@ -2,13 +2,16 @@ from collections.abc import Mapping
 from typing import final
 
 from allocator.engine._roles import RoleNode
-from allocator.engine.frameworks import Framework, Minimum
+from allocator.engine.constraints import RoleConstraints
+from allocator.engine.frameworks import Minimum
 from allocator.resources import Resources
 
 @final
 class Agent:
-    attributes: Mapping[str, object]
-    capabilities: frozenset[str]
+    @property
+    def attributes(self) -> Mapping[str, object]: ...
+    @property
+    def capabilities(self) -> frozenset[str]: ...
     @property
     def id(self) -> str: ...
     @property
@@ -35,8 +38,35 @@ class Agent:
     def allocated(self) -> Resources: ...
 
 @final
+class Framework:
+    @property
+    def id(self) -> str: ...
+    @property
+    def active(self) -> bool: ...
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+    @property
+    def minimum(self) -> Minimum | Mapping[str, Minimum] | None: ...
+    @property
+    def constraints(self) -> Mapping[str, RoleConstraints]: ...
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+    @property
+    def subscriptions(self) -> Mapping[str, Subscription]: ...
+    def __init__(
+        self,
+        id: str,
+        *,
+        active: bool,
+        capabilities: frozenset[str],
+        minimum: Minimum | Mapping[str, Minimum] | None,
+        constraints: Mapping[str, RoleConstraints],
+    ) -> None: ...
+
+@final
 class Subscription:
-    suppressed: bool
+    @property
+    def suppressed(self) -> bool: ...
     @property
     def framework(self) -> Framework: ...
     @property
@@ -47,7 +77,4 @@ class Subscription:
     def active(self) -> bool: ...
     @property
     def index(self) -> int: ...
-    @property
-    def should_be_active(self) -> bool: ...
     def minimum(self, default: Minimum) -> Minimum: ...
-    def refresh(self) -> None: ...

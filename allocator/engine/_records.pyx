@@ -1,4 +1,4 @@
-"""The records that most of the engine is about: agents, and frameworks in a role.
+"""The records that most of the engine is about: agents, frameworks, and frameworks in a role.
 
 They hold integers where a cycle reads them. `State` is the only one to change them.
 
@@ -40,19 +40,58 @@ cdef class Agent:
         """What frameworks use, also ones that were not added yet."""
         return self.bundles.value(self.bundle.allocated)
 
-    @property
-    def capabilities(self):
-        """What it can do, by Mesos's names."""
-        return self.can
-
-    @capabilities.setter
-    def capabilities(self, can):
-        self.can = can
-        self.multi_role = "MULTI_ROLE" in can
-        self.hierarchical = "HIERARCHICAL_ROLE" in can
+    cdef int set_capabilities(self, object capabilities) except -1:
+        """Take over what it can do. O(1)."""
+        self.capabilities = capabilities
+        self.multi_role = "MULTI_ROLE" in capabilities
+        self.hierarchical = "HIERARCHICAL_ROLE" in capabilities
+        return 0
 
     def __repr__(self):
         return f"<agent record {self.id!r}>"
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Framework:
+    """One framework: what it can do, what it asks for, and where it is subscribed.
+
+    Parameters
+    ----------
+    id : str
+    active : bool
+    capabilities : frozenset of str
+    minimum : tuple of Quantities, mapping of role to such, or None
+        What an offer must at least contain, any one of; the engine's own where nothing is said.
+    constraints : mapping of role to RoleConstraints
+        Which agents it wants to be offered.
+    """
+
+    def __init__(self, str id not None, *, bint active, capabilities, minimum, constraints):
+        self.id = id
+        self.active = active
+        self.capabilities = capabilities
+        self.minimum = minimum
+        self.constraints = constraints
+        self.roles = ()
+        self.subscriptions = {}
+
+    cdef object minimum_in(self, str role):
+        """Return what an offer in a role must at least contain, None for the engine's own. O(1)."""
+        if self.minimum is None or isinstance(self.minimum, tuple):
+            return self.minimum
+        return self.minimum.get(role)
+
+    cdef Framework copied(self):
+        """Return a copy without subscriptions, for a fork. O(1)."""
+        cdef Framework twin = Framework(
+            self.id, active=self.active, capabilities=self.capabilities, minimum=self.minimum,
+            constraints=self.constraints)
+        twin.roles = self.roles
+        return twin
+
+    def __repr__(self):
+        return f"<framework record {self.id!r}>"
 
 
 @cython.final
@@ -68,9 +107,10 @@ cdef class Subscription:
         """Return what an offer here must at least contain. O(1)."""
         return default if self.own_minima is None else self.own_minima.amounts
 
-    def refresh(self):
+    cdef int refresh(self) except -1:
         """Take over what the framework can do and asks for. O(1)."""
-        framework, path = self.framework, self.node.path
+        cdef Framework framework = self.framework
+        cdef str path = self.node.path
         can = framework.capabilities
         self.can = (
             ("GPU_RESOURCES" in can) * GPU_RESOURCES
@@ -81,10 +121,10 @@ cdef class Subscription:
         self.constraints = framework.constraints.get(path)
         own = framework.minimum_in(path)
         self.own_minima = None if own is None else Minima(self.node.bundles, own)
+        return 0
 
-    @property
-    def should_be_active(self):
-        """Whether the framework wants offers in this role."""
+    cdef bint should_be_active(self) noexcept:
+        """Tell whether the framework wants offers in this role. O(1)."""
         return self.framework.active and self.subscribed and not self.suppressed
 
     def __repr__(self):
@@ -97,7 +137,7 @@ cdef Agent copied_agent(Agent agent, Bundles bundles):
     twin.id, twin.hostname, twin.region, twin.zone = (
         agent.id, agent.hostname, agent.region, agent.zone)
     twin.attributes = agent.attributes
-    twin.capabilities = agent.can
+    twin.set_capabilities(agent.capabilities)
     twin.bundles = bundles
     if agent.pending is not None:
         twin.pending = {f: dict(by_role) for f, by_role in agent.pending.items()}

@@ -1,12 +1,13 @@
 """The engine's state as the compiled cycle sees it."""
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t
 
 from allocator.engine._bundles cimport Bundles, Several
 from allocator.engine._filters cimport Filters
 from allocator.engine._ledger cimport Ledger
+from allocator.engine._marks cimport Marks
 from allocator.engine._minima cimport Minima
-from allocator.engine._records cimport Agent, Subscription
+from allocator.engine._records cimport Agent, Framework, Subscription
 from allocator.engine._roles cimport RoleNode, RoleTree
 
 cdef class State:
@@ -18,7 +19,7 @@ cdef class State:
     cdef readonly dict frameworks    # id -> Framework
     cdef readonly dict expected      # framework not yet added -> agent id -> Agent it uses
     cdef readonly object whitelist   # frozenset of host names, None admits all
-    cdef public object listener      # told the id of an agent with something to offer, None for all
+    cdef readonly object listener    # told the id of an agent with something to offer, None for all
     cdef list agents_at              # index -> Agent or None
     cdef list free_agents            # int: free indices
     cdef list leaves_at              # index -> Subscription or None
@@ -26,7 +27,7 @@ cdef class State:
 
     cdef Minima default_minima       # those of the last cycle's rules, None before the first
     cdef Ledger ledger               # holdings and open offers
-    cdef public int64_t n_offers_made
+    cdef readonly int64_t n_offers_made
 
     # Sums (S2), rows as `Bundles` has them.
     cdef Py_ssize_t stride
@@ -38,18 +39,7 @@ cdef class State:
     cdef int64_t *change_row         # (stride,) scratch
     cdef dict copies                 # (sum, agent id, identity) -> copies of a shared entry held
 
-    # What may be offered now (S3).
-    cdef int64_t epoch               # grows when all agents are to be looked at
-    cdef int64_t swept               # the epoch up to which a full cycle did
-    cdef int32_t *dirty              # (n_dirty,) indices of agents; some may be dirty no more
-    cdef Py_ssize_t n_dirty
-    cdef Py_ssize_t dirty_capacity
-    cdef readonly dict fresh         # Subscription -> None
-    cdef uint64_t *reopened          # (n_reopened,) agent << 32 | leaf
-    cdef Py_ssize_t n_reopened
-    cdef Py_ssize_t reopened_capacity
-    cdef public bint changed         # whether anything happened since the last full cycle began
-    cdef bint in_cycle               # whether a cycle is what changes the state
+    cdef Marks marks                 # what the next cycle has to look at (S3)
 
     cdef int fit_columns(self) except -1
     cdef int32_t bundle_of(self, object resources) except -1
@@ -88,6 +78,7 @@ cdef class State:
     cdef int give_back(self, Agent agent, int32_t bundle, bint offered) except -1
     cdef int drop_holding(self, int32_t holding) except -1
     cdef object held(self, int32_t holding)
+    cdef int32_t open_offer(self, int32_t holding, int32_t bundle) except -1
     cdef int check_open(self, const int64_t[:] numbers) except -1
     cdef int check_in_offers(self, const int64_t[:] numbers, Several kept) except -1
     cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1
@@ -101,9 +92,6 @@ cdef class State:
     cdef int32_t exchanged(self, int32_t before, object resources) except -1
     cdef dict unexpect(self, str framework, Agent agent)
     cdef int touch_quotas(self) except -1
-    cdef int mark_dirty(self, Agent agent) except -1
-    cdef int drop_stale_marks(self) except -1
-    cdef int mark_reopened(self, uint64_t pair) except -1
 
     cdef Agent new_agent(
         self, str id, object hostname, object attributes, object capabilities, object region,
@@ -118,6 +106,13 @@ cdef class State:
         self, Several gained, list lost, const int64_t *sums
     ) except -1
 
-    cdef object adopt_framework(self, object framework)
+    cdef Framework adopt_framework(self, Framework framework)
+    cdef Subscription subscription(self, Framework framework, str role)
+    cdef int settle(self, Subscription leaf) except -1
+    cdef int drop_filters(self, Subscription leaf) except -1
+    cdef int forget_filters(self, Subscription leaf) except -1
+    cdef int subscribe(self, Framework framework, object roles, object suppressed) except -1
+    cdef int admit(self, Agent agent) except -1
+    cdef int welcome(self, Framework framework) except -1
     cdef int adopt_arrays(self, State original) except -1
 

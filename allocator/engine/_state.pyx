@@ -6,20 +6,10 @@ once: the agent's, the holding's, both sorters', the role tree's, the cluster's.
 the engine writes to those.
 
 The invariants of agents (A1, A2) stand in `_records.pyx`, that of holdings and offers (S1) in
-`_ledger.pyx`.
+`_ledger.pyx`, those of what the next cycle has to look at (S3, S4) in `_marks.pyx`.
 
 S2. `total`, `in_use` are sums over agents and holdings of scalars by name; `headroom` is what of
     the agents' unreserved, non-revocable scalars is in no known framework's hands.
-S3. An agent is dirty if a cycle could make an offer to anybody on it for which it could not at its
-    last look; `fresh` has the subscriptions that could be offered what they could not before,
-    anywhere; `reopened` the pairs that could on one agent. What is in none of them is passed over:
-    the last look ended with nothing that anyone would take, and until one of these marks is set
-    there is nothing that could be taken then and could not now.
-S4. Within a cycle resources are only given away, so that whatever a quota refused it goes on to
-    refuse: limits leave less room, guarantees serve less, and available less required headroom
-    shrinks. The one exception is a name that is required no longer, which headroom then no longer
-    binds: from there on `Cycle` looks at all agents (`go_on_widely`). Between cycles, any change of
-    what quotas are about marks all agents (`touch_quotas`).
 """
 
 cimport cython
@@ -32,10 +22,11 @@ from allocator.engine._bundles cimport NOTHING, Bundles, add_to, release, retain
 from allocator.engine._filters cimport Filters
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._ledger cimport AFTER, Holding, Ledger, OpenOffer
-from allocator.engine._memory cimport duplicate, grown
+from allocator.engine._marks cimport Marks
+from allocator.engine._memory cimport grown
 from allocator.engine._order cimport hash_of
 from allocator.engine._minima cimport Minima
-from allocator.engine._records cimport Agent, Subscription, copied_agent
+from allocator.engine._records cimport Agent, Framework, Subscription, copied_agent
 from allocator.engine._roles cimport (
     ALLOCATED,
     CONSUMED,
@@ -47,7 +38,6 @@ from allocator.engine._roles cimport (
 )
 from allocator.sorter._siblings cimport NONE
 
-from copy import copy
 from typing import NamedTuple
 
 from allocator.engine.inputs import check_contained
@@ -81,7 +71,6 @@ cdef class State:
     """
 
     def __cinit__(self, role_sorter=None, framework_sorter=None):
-        self.epoch = 1
         if role_sorter is None:  # a copy in the making
             return
         self.totals = Totals()
@@ -97,7 +86,7 @@ cdef class State:
         self.leaves_at = []
         self.free_leaves = []
         self.copies = {}
-        self.fresh = {}
+        self.marks = Marks(self.agents_at)
         self.fit_columns()
 
     def __dealloc__(self):
@@ -108,8 +97,6 @@ cdef class State:
         PyMem_Free(self.whole_row)
         PyMem_Free(self.charged_row)
         PyMem_Free(self.change_row)
-        PyMem_Free(self.dirty)
-        PyMem_Free(self.reopened)
 
     # Sums and columns.
 
@@ -169,6 +156,11 @@ cdef class State:
         self.totals.replace(Quantities.from_milli(self.total))
         return 0
 
+    def set_weight(self, str path, double weight):
+        """Weigh the subtree of a role, now and when the role comes to be. O(log siblings)."""
+        self.tree.set_weight(path, weight)
+        self.marks.note()
+
     def set_quota(self, str path, object quota):
         """Replace a role's quota, which may bring new names; `NO_QUOTA` removes it.
 
@@ -179,62 +171,37 @@ cdef class State:
 
     # What may be offered now (S3).
 
+    def listen(self, object listener):
+        """Have a listener told of marks, None for nobody. O(1)."""
+        self.listener = listener
+
     def touch_agent(self, Agent agent):
         """Have the next cycle look at `agent`. O(1)."""
-        self.mark_dirty(agent)
+        self.marks.mark_agent(agent)
         if self.listener is not None:
             self.listener(agent.id)
 
-    cdef int mark_dirty(self, Agent agent) except -1:
-        """Do as `touch_agent` without telling anybody. O(1) amortised."""
-        self.changed = True
-        if agent.is_dirty:
-            return 0
-        if self.n_dirty == self.dirty_capacity:
-            self.drop_stale_marks()
-        if 2 * self.n_dirty >= self.dirty_capacity:
-            self.dirty_capacity = max(64, 2 * self.dirty_capacity)
-            self.dirty = <int32_t *>grown(self.dirty, self.dirty_capacity * sizeof(int32_t))
-        self.dirty[self.n_dirty] = agent.index
-        self.n_dirty += 1
-        agent.is_dirty = True
-        return 0
-
-    cdef int drop_stale_marks(self) except -1:
-        """List each dirty agent once: cycles of named agents leave their marks behind. O(marks)."""
-        cdef Py_ssize_t n_marks = self.n_dirty
-        cdef Py_ssize_t i
-        cdef Agent agent
-        self.n_dirty = 0
-        for i in range(n_marks):
-            agent = self.agents_at[self.dirty[i]]
-            if agent is not None and agent.is_dirty:
-                agent.is_dirty = False  # until all were seen
-                self.dirty[self.n_dirty] = agent.index
-                self.n_dirty += 1
-        for i in range(self.n_dirty):
-            (<Agent>self.agents_at[self.dirty[i]]).is_dirty = True
-        return 0
-
     def touch_all(self):
         """Have the next cycle look at every agent. O(1)."""
-        self.changed = True
-        self.epoch += 1
+        self.marks.mark_all()
         if self.listener is not None:
             self.listener(None)
 
     cdef int touch_quotas(self) except -1:
         """Have the next cycle look at every agent if a quota may allow what it did not (S4)."""
-        if self.tree.n_quotas and not self.in_cycle:
-            self.epoch += 1
+        if self.tree.n_quotas:
+            self.marks.mark_all_for_quotas()
         return 0
 
     def touch_subscription(self, Subscription leaf):
         """Have the next cycle try `leaf` on every agent. O(1)."""
-        self.changed = True
-        self.fresh[leaf] = None
+        self.marks.mark_subscription(leaf)
         if self.listener is not None:
             self.listener(None)
+
+    def touch(self):
+        """Note that something happened on account of which a cycle may do something. O(1)."""
+        self.marks.note()
 
     def expire_filters(self, double now):
         """Drop filters that have ended and look again where they held. O(ended)."""
@@ -243,37 +210,17 @@ cdef class State:
         self.filters.expire(self.bundles, now)
         for i in range(self.filters.n_ended):
             pair = self.filters.ended[i]
-            self.mark_reopened((<uint64_t>pair & 0xFFFFFFFF) << 32 | <uint64_t>pair >> 32)
+            self.marks.mark_pair(<int32_t>(pair & 0xFFFFFFFF), <int32_t>(pair >> 32))
 
-    cdef int mark_reopened(self, uint64_t pair) except -1:
-        """Have the next cycle try a subscription on an agent. O(1) amortised."""
-        self.changed = True
-        if self.n_reopened == self.reopened_capacity:
-            self.reopened_capacity = max(64, 2 * self.reopened_capacity)
-            self.reopened = <uint64_t *>grown(
-                self.reopened, self.reopened_capacity * sizeof(uint64_t))
-        self.reopened[self.n_reopened] = pair
-        self.n_reopened += 1
-        return 0
+    @property
+    def has_changed(self):
+        """Whether anything happened since the last full cycle began. O(1)."""
+        return self.marks.changed
 
     @property
     def has_work(self):
         """Whether there is an agent on which the next cycle tries anything. O(marks)."""
-        cdef Py_ssize_t i
-        cdef Agent agent
-        if self.fresh:
-            return True
-        if self.swept < self.epoch:
-            return any((<Agent>agent).admitted for agent in self.agents.values())
-        for i in range(self.n_dirty):
-            agent = self.agents_at[self.dirty[i]]
-            if agent is not None and agent.is_dirty and agent.admitted:
-                return True
-        for i in range(self.n_reopened):
-            agent = self.agents_at[self.reopened[i] >> 32]
-            if agent is not None and agent.admitted:
-                return True
-        return False
+        return self.marks.any_due(self.agents.values())
 
     # Agents.
 
@@ -293,7 +240,8 @@ cdef class State:
                 id, hostname, attributes, capabilities, region, zone, bundle)
         finally:
             release(self.bundles, bundle)
-        self.set_active(agent, active)
+        agent.active = active
+        self.admit(agent)
         return agent
 
     cdef Agent new_agent(
@@ -305,7 +253,7 @@ cdef class State:
         agent.id = id
         agent.hostname = hostname
         agent.attributes = attributes
-        agent.capabilities = capabilities
+        agent.set_capabilities(capabilities)
         agent.region = region
         agent.zone = zone
         agent.bundles = self.bundles
@@ -319,7 +267,7 @@ cdef class State:
         agent.index = take_place(self.agents_at, self.free_agents, agent)
         self.agents[id] = agent
         self.count_total(bundle, 1)
-        self.mark_dirty(agent)
+        self.marks.mark_agent(agent)
         return agent
 
     def publish_agents(self, list agents):
@@ -336,6 +284,17 @@ cdef class State:
         agent.has_gpus = gpus != NONE and gpus < self.bundles.n_columns and whole[gpus] > 0
         agent.has_shared = self.is_shared(agent.bundle.total)
         return 0
+
+    def describe_agent(self, Agent agent, object attributes, object capabilities):
+        """Replace what is known of an agent beside its resources. O(1), O(leaves) with filters.
+
+        Other attributes end the filters there.
+        """
+        if attributes != agent.attributes:
+            agent.attributes = attributes
+            self.filters.drop_agent(self.bundles, agent.index)
+        agent.set_capabilities(capabilities)
+        self.touch_agent(agent)
 
     def change_total(self, Agent agent, object total):
         """Replace an agent's total, which may be less than what is in use there. O(entries)."""
@@ -363,7 +322,7 @@ cdef class State:
         self.count_total(bundle, 1)
         self.count_total(before, -1)
         release(self.bundles, before)
-        self.mark_dirty(agent)
+        self.marks.mark_agent(agent)
         return 0
 
     cdef int count_total(self, int32_t bundle, int64_t sign) except -1:
@@ -399,13 +358,15 @@ cdef class State:
         del self.agents[agent.id]
         self.agents_at[agent.index] = None
         self.free_agents.append(agent.index)
-        agent.is_dirty = False
-        self.changed = True
+        self.marks.unmark_agent(agent)
+        self.marks.note()
 
     def set_active(self, Agent agent, bint active):
         """Let cycles consider an agent, or not. O(1)."""
         agent.active = active
         self.admit(agent)
+        if active:
+            self.touch_agent(agent)
 
     def set_whitelist(self, object hostnames):
         """Admit the agents on these hosts only, None admits all. O(agents)."""
@@ -414,10 +375,11 @@ cdef class State:
             self.admit(agent)
         self.touch_all()
 
-    def admit(self, Agent agent):
+    cdef int admit(self, Agent agent) except -1:
         """Take over whether the agent is a candidate. O(1)."""
         agent.admitted = agent.active and (
             self.whitelist is None or agent.hostname in self.whitelist)
+        return 0
 
     # What is available on an agent (A1).
 
@@ -479,7 +441,7 @@ cdef class State:
         cdef int32_t holding
         cdef Holding *held
         self.check_fit(bundle, self.in_use_row)
-        self.changed = True
+        self.marks.note()
         holding = self.ledger.find(agent, leaf)
         if holding == NONE:
             holding = self.ledger.new_holding(agent, leaf)
@@ -502,7 +464,7 @@ cdef class State:
         cdef Holding *held
         if bundle == NOTHING:
             return 0
-        self.changed = True
+        self.marks.note()
         holding = self.ledger.find(agent, leaf)
         held = &self.ledger.holdings[holding]
         # `bundle` may be good by the holding's reference only.
@@ -712,8 +674,18 @@ cdef class State:
         """Return the greatest number of an open offer, 0 if none is open. O(open offers)."""
         return self.ledger.last_number()
 
-    def restore_offer(self, Subscription leaf, Agent agent, str id, object resources):
-        """Open an offer as a snapshot has it; the agent accounts for it already. O(1)."""
+    cdef int32_t open_offer(self, int32_t holding, int32_t bundle) except -1:
+        """Open the next offer, of resources that are held as offered. O(1) amortised."""
+        self.n_offers_made += 1
+        return self.ledger.open_offer(holding, bundle, self.n_offers_made)
+
+    def restore_offers_made(self, int64_t n):
+        """Have the next offer be that after the n-th. O(1)."""
+        self.n_offers_made = n
+
+    def restore_offer(self, Framework framework, str role, Agent agent, str id, object resources):
+        """Open an offer as a snapshot has it; `refresh_agent` comes after. O(depth)."""
+        cdef Subscription leaf = self.subscription(framework, role)
         cdef int32_t bundle = self.bundle_of(resources)
         cdef int32_t holding
         cdef int64_t number = offer_number(id)
@@ -830,12 +802,12 @@ cdef class State:
         if kept == NONE:
             self.keep(holding, left)
             release(self.bundles, left)
-            self.changed = True
+            self.marks.note()
             return 0
         rest = self.bundles.minus(left, kept)
         if kept != NOTHING:
             self.keep(holding, kept)
-            self.changed = True
+            self.marks.note()
         self.give_back_and_refuse(leaf, agent, rest, True, end)
         release(self.bundles, rest)
         release(self.bundles, left)
@@ -930,7 +902,52 @@ cdef class State:
 
     # Frameworks and their subscriptions.
 
-    def subscription(self, object framework, str role):
+    def add_framework(self, Framework framework, object roles, object suppressed):
+        """Take in a framework with what its agents said that it uses. O(roles + its holdings).
+
+        The caller has seen that there is none of this id.
+        """
+        self.frameworks[framework.id] = framework
+        self.subscribe(framework, roles, suppressed)
+        self.welcome(framework)
+
+    def update_framework(
+        self, Framework framework, object roles, object suppressed, *, capabilities, minimum,
+        constraints
+    ):
+        """Replace all that a framework can do and asks for. O(roles + filters that end)."""
+        cdef Subscription leaf
+        framework.capabilities = capabilities
+        framework.minimum = minimum
+        framework.constraints = constraints
+        for leaf in framework.subscriptions.values():
+            leaf.refresh()
+        self.subscribe(framework, roles, suppressed)
+        for leaf in framework.subscriptions.values():
+            if leaf.active:
+                self.touch_subscription(leaf)
+
+    def set_framework_active(self, Framework framework, bint active):
+        """Let a framework take part, or not, which ends its filters. O(roles + filters)."""
+        cdef Subscription leaf
+        framework.active = active
+        for leaf in list(framework.subscriptions.values()):
+            if not active:
+                self.forget_filters(leaf)
+            self.settle(leaf)
+
+    def suppress(self, Subscription leaf):
+        """Offer a subscription nothing more. O(log siblings)."""
+        leaf.suppressed = True
+        self.settle(leaf)
+
+    def revive(self, Subscription leaf):
+        """End the suppression and the filters of a subscription. O(its filters)."""
+        leaf.suppressed = False
+        self.settle(leaf)
+        self.drop_filters(leaf)
+
+    cdef Subscription subscription(self, Framework framework, str role):
         """Return the framework's leaf in `role`, attaching an inactive one if absent. O(depth)."""
         cdef Subscription found = framework.subscriptions.get(role)
         if found is None:
@@ -945,9 +962,9 @@ cdef class State:
             found.leaf = self.tree.attach(found.node, framework.id, found)
         return found
 
-    def settle(self, Subscription leaf):
+    cdef int settle(self, Subscription leaf) except -1:
         """Bring a leaf's activity in line, and drop it if nothing keeps it any more. O(depth)."""
-        wanted = leaf.should_be_active
+        cdef bint wanted = leaf.should_be_active()
         if wanted != leaf.active:
             leaf.active = wanted
             if wanted:
@@ -955,7 +972,7 @@ cdef class State:
                 self.touch_subscription(leaf)
             else:
                 self.tree.deactivate(leaf.node, leaf.framework.id)
-                self.fresh.pop(leaf, None)
+                self.marks.unmark_subscription(leaf)
         if not leaf.subscribed and leaf.first_holding == NONE:
             role = leaf.node.path
             if leaf.framework.subscriptions.get(role) is leaf:
@@ -964,11 +981,13 @@ cdef class State:
                 self.filters.drop_leaf(self.bundles, leaf.index)
                 self.leaves_at[leaf.index] = None
                 self.free_leaves.append(leaf.index)
+        return 0
 
-    def drop_filters(self, Subscription leaf):
+    cdef int drop_filters(self, Subscription leaf) except -1:
         """End all filters of a leaf early. O(its filters)."""
         if self.filters.drop_leaf(self.bundles, leaf.index):
             self.touch_subscription(leaf)
+        return 0
 
     def held_filters(self):
         """Return (subscription, agent, refused, end) of each filter. O(filters)."""
@@ -986,15 +1005,12 @@ cdef class State:
         """Return how many filters of a subscription hold at a time. O(its filters)."""
         return self.filters.n_held_by(leaf.index, now)
 
-    def forget_filters(self, Subscription leaf):
+    cdef int forget_filters(self, Subscription leaf) except -1:
         """Do as `drop_filters` for a leaf that is to be offered nothing. O(its filters)."""
         self.filters.drop_leaf(self.bundles, leaf.index)
+        return 0
 
-    def forget_agent_filters(self, Agent agent):
-        """End all filters on an agent early; the caller touches it. O(leaves), O(1) if none."""
-        self.filters.drop_agent(self.bundles, agent.index)
-
-    def subscribe(self, object framework, object roles, object suppressed):
+    cdef int subscribe(self, Framework framework, object roles, object suppressed) except -1:
         """Set the roles a framework is subscribed to and which of them are suppressed."""
         cdef Subscription leaf
         framework.roles = tuple(roles)
@@ -1011,8 +1027,9 @@ cdef class State:
                 leaf.subscribed = leaf.suppressed = False
                 self.forget_filters(leaf)
                 self.settle(leaf)
+        return 0
 
-    def remove_framework(self, object framework):
+    def remove_framework(self, Framework framework):
         """Forget a framework; what it held goes back to the agents. O(held)."""
         cdef Subscription leaf
         cdef Agent agent
@@ -1029,7 +1046,7 @@ cdef class State:
                 holding = next
             self.settle(leaf)
         del self.frameworks[framework.id]
-        self.changed = True
+        self.marks.note()
 
     # Frameworks that use something before they are added.
 
@@ -1048,7 +1065,7 @@ cdef class State:
             self.hold(self.subscription(framework, role), agent, bundle, False, True)
         return 0
 
-    def restore_use(self, object framework, str role, Agent agent, object resources):
+    def restore_use(self, Framework framework, str role, Agent agent, object resources):
         """Do as `use` where it may be more than the agent has; `refresh_agent` comes after."""
         cdef int32_t bundle = self.bundle_of(resources)
         self.hold(self.subscription(framework, role), agent, bundle, False, False)
@@ -1082,7 +1099,7 @@ cdef class State:
             del self.expected[framework]
         return agent.pending.pop(framework)
 
-    def welcome(self, object framework):
+    cdef int welcome(self, Framework framework) except -1:
         """Enter what a framework that is added now used already. O(its holdings)."""
         cdef int32_t bundle
         cdef Agent agent
@@ -1091,6 +1108,7 @@ cdef class State:
                 bundle = self.bundle_of(resources)
                 self.hold(self.subscription(framework, role), agent, bundle, False, False)
                 release(self.bundles, bundle)
+        return 0
 
     # Many at once.
 
@@ -1190,7 +1208,7 @@ cdef class State:
             agent = agents[i]
             if totals.numbers[i] != agent.bundle.total:
                 self.replace_total(agent, retained(self.bundles, totals.numbers[i]))
-            self.mark_dirty(agent)
+            self.marks.mark_agent(agent)
         self.publish_agents(agents)
 
     def release(self, list leaves, list agents, Several given):
@@ -1290,17 +1308,16 @@ cdef class State:
         twin.free_leaves = list(self.free_leaves)
         twin.frameworks = {id: twin.adopt_framework(framework)
                            for id, framework in self.frameworks.items()}
-        twin.fresh = {twin.leaves_at[(<Subscription>leaf).index]: None for leaf in self.fresh}
+        twin.marks = self.marks.copy_for(twin.agents_at, twin.leaves_at)
         twin.copies = dict(self.copies)
         twin.fit_columns()
         twin.adopt_arrays(self)
         return twin
 
-    cdef object adopt_framework(self, object framework):
+    cdef Framework adopt_framework(self, Framework framework):
         """Return a copy of a framework, whose subscriptions take their places here."""
         cdef Subscription leaf, own
-        twin = copy(framework)
-        twin.subscriptions = {}
+        cdef Framework twin = framework.copied()
         for role, leaf in framework.subscriptions.items():
             own = Subscription.__new__(Subscription)
             own.framework = twin
@@ -1316,19 +1333,10 @@ cdef class State:
 
     cdef int adopt_arrays(self, State original) except -1:
         """Take over all that is not Python's of another state. O(size of the state)."""
-        self.epoch, self.swept = original.epoch, original.swept
-        self.changed = original.changed
         self.n_offers_made = original.n_offers_made
         memcpy(self.total_row, original.total_row, self.stride * sizeof(int64_t))
         memcpy(self.in_use_row, original.in_use_row, self.stride * sizeof(int64_t))
         memcpy(self.headroom_row, original.headroom_row, self.stride * sizeof(int64_t))
-        self.dirty = <int32_t *>duplicate(
-            original.dirty, original.dirty_capacity * sizeof(int32_t))
-        self.n_dirty, self.dirty_capacity = original.n_dirty, original.dirty_capacity
-        self.reopened = <uint64_t *>duplicate(
-            original.reopened, original.reopened_capacity * sizeof(uint64_t))
-        self.n_reopened = original.n_reopened
-        self.reopened_capacity = original.reopened_capacity
         return 0
 
 

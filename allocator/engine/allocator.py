@@ -28,12 +28,11 @@ from allocator.contract import (
     UsedLike,
 )
 from allocator.engine._cycle import Cycle
-from allocator.engine._records import Agent, Subscription
+from allocator.engine._records import Agent, Framework, Subscription
 from allocator.engine._state import State
 from allocator.engine.constraints import read_constraints
 from allocator.engine.explain import Explanation, explain
 from allocator.engine.filters import filter_seconds, filter_times
-from allocator.engine.frameworks import Framework
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
@@ -305,11 +304,8 @@ class Allocator:
         if total != agent.total:
             self._state.change_total(agent, total)
         if known != agent.attributes:
-            agent.attributes = known
-            self._state.forget_agent_filters(agent)
             self._maintenance.drop_agent_filters(id)
-        agent.capabilities = can
-        self._state.touch_agent(agent)
+        self._state.describe_agent(agent, known, can)
 
     def add_agents(
         self,
@@ -441,9 +437,7 @@ class Allocator:
 
     def activate_agent(self, id: str) -> None:
         """Let cycles consider an agent again; raises `UnknownAgent`. O(1)."""
-        agent = self._agent(id)
-        self._state.set_active(agent, True)
-        self._state.touch_agent(agent)
+        self._state.set_active(self._agent(id), True)
 
     def deactivate_agent(self, id: str) -> None:
         """Keep cycles from an agent; open offers stay open. Raises `UnknownAgent`. O(1)."""
@@ -509,7 +503,7 @@ class Allocator:
             constraints=read_constraints(constraints),
         )
         more = self._not_yet_known(id, read_used("agent", used))
-        self._enter(framework, subscribed, quiet)
+        self._state.add_framework(framework, subscribed, quiet)
         for agent, role, resources in more:
             self._state.use(id, role, agent, resources)
 
@@ -560,7 +554,7 @@ class Allocator:
             framework = Framework(
                 id, active=bool(active), capabilities=can, minimum=minimum, constraints=wanted
             )
-            self._enter(framework, own, silent)
+            self._state.add_framework(framework, own, silent)
 
     def update_framework(
         self,
@@ -589,20 +583,18 @@ class Allocator:
         quiet = before.intersection(subscribed)
         if suppressed is not UNSET:
             quiet = set(read_suppressed(id, suppressed, subscribed))
-        can, minimum = framework.capabilities, framework.minimum
+        can, minimum, wanted = framework.capabilities, framework.minimum, framework.constraints
         if capabilities is not UNSET:
             can = read_capabilities("framework", capabilities, FRAMEWORK_CAPABILITIES)
         if min_allocatable is not UNSET:
             minimum = read_minimum(min_allocatable)
         if constraints is not UNSET:
-            framework.constraints = read_constraints(constraints)
-        framework.capabilities, framework.minimum = can, minimum
-        for leaf in framework.subscriptions.values():
-            leaf.refresh()
+            wanted = read_constraints(constraints)
         if before.intersection(subscribed) - quiet:
             self._maintenance.drop_filters(id)
-        self._state.subscribe(framework, subscribed, quiet)
-        self._look_again(framework)
+        self._state.update_framework(
+            framework, subscribed, quiet, capabilities=can, minimum=minimum, constraints=wanted
+        )
 
     def remove_framework(self, id: str) -> None:
         """Remove a framework; its offers are gone and what it held is available. O(held).
@@ -616,9 +608,7 @@ class Allocator:
 
     def activate_framework(self, id: str) -> None:
         """Let a framework take part again; raises `UnknownFramework`. O(roles)."""
-        framework = self._framework(id)
-        framework.active = True
-        self._settle(framework)
+        self._state.set_framework_active(self._framework(id), True)
 
     def deactivate_framework(self, id: str) -> None:
         """Offer a framework nothing more; its open offers stay, its filters go. O(roles + filters).
@@ -627,12 +617,8 @@ class Allocator:
         ------
         UnknownFramework
         """
-        framework = self._framework(id)
-        framework.active = False
-        for leaf in framework.subscriptions.values():
-            self._state.forget_filters(leaf)
+        self._state.set_framework_active(self._framework(id), False)
         self._maintenance.drop_filters(id)
-        self._settle(framework)
 
     def suppress(self, id: str, roles: Iterable[str] | None = None) -> None:
         """Offer a framework nothing more in these roles, or in all of its roles. O(roles).
@@ -644,8 +630,7 @@ class Allocator:
             It is not subscribed to one of them.
         """
         for leaf in self._leaves(id, roles):
-            leaf.suppressed = True
-            self._state.settle(leaf)
+            self._state.suppress(leaf)
 
     def revive(self, id: str, roles: Iterable[str] | None = None) -> None:
         """End the filters and the suppression in these roles, or in all of them. O(filters).
@@ -657,9 +642,7 @@ class Allocator:
             It is not subscribed to one of them.
         """
         for leaf in self._leaves(id, roles):
-            leaf.suppressed = False
-            self._state.settle(leaf)
-            self._state.drop_filters(leaf)
+            self._state.revive(leaf)
         self._maintenance.drop_filters(id)
 
     # Policy.
@@ -700,8 +683,7 @@ class Allocator:
             for role, weight in weights.items()
         }
         for role, number in read.items():
-            self._state.tree.set_weight(role, number)
-        self._state.changed = True
+            self._state.set_weight(role, number)
 
     def set_quota(
         self,
@@ -829,7 +811,7 @@ class Allocator:
         state = self._state
         if state.tree.n_quotas or self._maintenance:
             ends = min(state.filters.next_end(), self._maintenance.next_end(now))
-            return now if state.changed else max(now, ends)
+            return now if state.has_changed else max(now, ends)
         return now if state.has_work else max(now, state.filters.next_end())
 
     def pause(self) -> None:
@@ -1063,7 +1045,7 @@ class Allocator:
         UnknownAgent, InvalidValue
         """
         self._maintenance.set(self._agent(agent).id, start, duration)
-        self._state.changed = True
+        self._state.touch()
 
     def clear_unavailability(self, agent: str) -> None:
         """Plan nothing for an agent any more; raises `UnknownAgent`. O(1)."""
@@ -1099,7 +1081,7 @@ class Allocator:
             now=self._clock(),
             refuse_seconds=refuse_seconds,
         )
-        self._state.changed = True
+        self._state.touch()
 
     # Looking.
 
@@ -1181,7 +1163,7 @@ class Allocator:
 
     @on_change.setter
     def on_change(self, listener: Callable[[str | None], None] | None) -> None:
-        self._state.listener = listener
+        self._state.listen(listener)
 
     def now(self) -> float:
         """Return the time of the engine's clock, in seconds."""
@@ -1358,23 +1340,6 @@ class Allocator:
         held = self._state.holdings_on(self._state.agents[agent])
         leaves = (holding.subscription for holding in held)
         return {leaf.framework.id for leaf in leaves if leaf.framework.active}
-
-    def _enter(
-        self, framework: Framework, subscribed: tuple[str, ...], quiet: tuple[str, ...]
-    ) -> None:
-        """Take in a framework with what its agents said that it uses."""
-        self._state.frameworks[framework.id] = framework
-        self._state.subscribe(framework, subscribed, quiet)
-        self._state.welcome(framework)
-
-    def _settle(self, framework: Framework) -> None:
-        for leaf in list(framework.subscriptions.values()):
-            self._state.settle(leaf)
-
-    def _look_again(self, framework: Framework) -> None:
-        for leaf in framework.subscriptions.values():
-            if leaf.active:
-                self._state.touch_subscription(leaf)
 
     def _use(self, agent: Agent, in_use: list[tuple[str, str, Resources]]) -> None:
         """Enter what frameworks use on an agent that was just added."""

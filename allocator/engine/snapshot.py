@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from allocator.engine._records import Agent
+from allocator.engine._records import Agent, Framework
 from allocator.engine._state import State
 from allocator.engine.constraints import constraints_to_json, read_constraints
-from allocator.engine.frameworks import Framework, Minimum
+from allocator.engine.frameworks import Minimum
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
@@ -159,7 +159,7 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
     for path, role in body["roles"].items():
         state.tree.nodes[path].sorter.set_times_allocated(role["times_allocated"])
     state.tree.set_times_allocated(body["times_allocated"])
-    state.n_offers_made = read_count("offers_made", body["offers_made"])
+    state.restore_offers_made(read_count("offers_made", body["offers_made"]))
     if state.last_open_offer() > state.n_offers_made:
         raise SnapshotError(
             f"offer 'O{state.last_open_offer()}' is not one of {state.n_offers_made} made"
@@ -174,7 +174,7 @@ def _restore_policy(state: State, path: str, body: Json) -> None:
     weight = read_number(
         f"the weight of role {shown(path)}", body["weight"], least=0, open_end=True
     )
-    state.tree.set_weight(path, weight)
+    state.set_weight(path, weight)
 
 
 def _restore_agent(state: State, id: str, body: Json) -> None:
@@ -199,8 +199,7 @@ def _restore_framework(state: State, id: str, body: Json) -> None:
         constraints=read_constraints(body["constraints"]),
     )
     roles = read_roles(body["roles"])
-    state.frameworks[id] = framework
-    state.subscribe(framework, roles, read_suppressed(id, body["suppressed"], roles))
+    state.add_framework(framework, roles, read_suppressed(id, body["suppressed"], roles))
 
 
 def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
@@ -211,8 +210,7 @@ def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
         if allocated:
             state.restore_use(framework, role, agent, allocated)
         for offer, left in held["offers"].items():
-            leaf = state.subscription(framework, role)
-            state.restore_offer(leaf, agent, offer, Resources(left))
+            state.restore_offer(framework, role, agent, offer, Resources(left))
         if not (allocated or held["offers"]):
             raise SnapshotError(
                 f"agent {shown(agent.id)}: a holding of nothing by {shown(framework.id)}"

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from allocator.clock import Clock
-from allocator.engine._records import Agent
+from allocator.engine._records import Agent, Framework
 from allocator.engine._roles import RoleNode
 from allocator.engine._state import Held, State
-from allocator.engine.frameworks import Framework
 from allocator.engine.quota import Quota
 from allocator.engine.tally import quantities
 from allocator.errors import UnknownAgent, UnknownFramework, UnknownRole, shown
