@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from allocator.contract import AmountsLike, EachLike, UsedLike
+from allocator.engine.columns import read_milli_array
 from allocator.engine.inputs import read_attributes, read_id, read_roles
 from allocator.errors import AllocatorError, InvalidValue, ResourceError, shown
 from allocator.resources import Resources
-from allocator.resources.fixed import read_milli, read_milli_array
+from allocator.resources.fixed import read_milli
 from allocator.resources.v1 import is_v1
 from allocator.roles import validate_role
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator import Allocator, AllocatorError, ManualClock, Offer, Offers, Resources
+from allocator.engine.columns import read_milli_array
 from allocator.errors import (
     ConstraintError,
     DuplicateAgent,
@@ -26,7 +27,7 @@ from allocator.errors import (
     UnknownAgent,
     UnknownRole,
 )
-from allocator.resources.fixed import read_milli, read_milli_array
+from allocator.resources.fixed import read_milli
 from tests.invariants import check
 
 SHARED = {

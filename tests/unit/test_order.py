@@ -24,7 +24,7 @@ def test_the_compiled_module_is_in_use() -> None:
 
 
 def test_without_the_compiled_module_there_is_no_slow_path() -> None:
-    script = "import sys; sys.modules['allocator.engine._order'] = None; import allocator"
+    script = "import sys; sys.modules['allocator.engine._order'] = None; import allocator.engine"
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
