@@ -7,6 +7,9 @@ from allocator.errors import InvalidRole, shown
 #: The default role. It has no ancestors and no descendants.
 DEFAULT_ROLE = "*"
 
+#: The longest path: everything that goes up or down the tree of roles is bounded by this.
+MAX_PARTS = 128
+
 _BACKSPACES = ("\x08", "\x7f")
 
 
@@ -15,6 +18,7 @@ def validate_role(role: object) -> str:
 
     Each name in the path must be a valid directory name: not empty, not `.` or `..`, without a
     leading `-`, slash, NUL, backspace (U+0008, U+007F) or white space; `*` only as the whole role.
+    A path has at most 128 names.
 
     Raises
     ------
@@ -33,7 +37,10 @@ def validate_role(role: object) -> str:
         raise InvalidRole(f"role {shown(role)}: a role is text, not {type(role).__name__}")
     if role == DEFAULT_ROLE:
         return DEFAULT_ROLE
-    for name in role.split("/"):
+    names = role.split("/", MAX_PARTS)
+    if len(names) > MAX_PARTS:
+        raise InvalidRole(f"role {shown(role)}: a path has at most {MAX_PARTS} names")
+    for name in names:
         reason = _name_defect(name)
         if reason:
             raise InvalidRole(f"role {shown(role)}: {reason}")

@@ -49,6 +49,7 @@ from allocator.engine.inputs import (
     read_roles,
     read_suppressed,
     read_used,
+    read_weight,
     read_words,
 )
 from allocator.engine.maintenance import Maintenance
@@ -654,7 +655,7 @@ class Allocator:
         ------
         InvalidRole
         InvalidValue
-            The weight is not a finite number above 0. O(log siblings).
+            The weight does not lie between 1e-9 and 1e9. O(log siblings).
         """
         self.set_weights({validate_role(role): weight})
 
@@ -665,7 +666,7 @@ class Allocator:
         ------
         InvalidRole
         InvalidValue
-            A weight is not a finite number above 0. O(n × log siblings).
+            A weight does not lie between 1e-9 and 1e9. O(n × log siblings).
 
         Examples
         --------
@@ -676,12 +677,7 @@ class Allocator:
         """
         if not isinstance(weights, Mapping):
             raise InvalidValue(f"weights map roles to numbers, not {shown(weights)}")
-        read = {
-            validate_role(role): read_number(
-                f"the weight of role {shown(role)}", weight, least=0, open_end=True
-            )
-            for role, weight in weights.items()
-        }
+        read = {validate_role(role): read_weight(role, weight) for role, weight in weights.items()}
         for role, number in read.items():
             self._state.set_weight(role, number)
 

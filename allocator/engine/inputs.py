@@ -12,6 +12,7 @@ from allocator.engine.frameworks import Minimum
 from allocator.errors import InvalidValue, ResourceError, UnknownRole, cut, shown
 from allocator.resources import Quantities, QuantitiesLike, Resources
 from allocator.roles import validate_role
+from allocator.sorter.base import MAX_WEIGHT, MIN_WEIGHT
 
 #: Mesos' names of what frameworks and agents can do.
 FRAMEWORK_CAPABILITIES = frozenset(
@@ -50,6 +51,15 @@ def read_id(kind: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidValue(f"{kind} id {shown(value)}: an id is non-empty text")
     return str.__str__(value)  # of a subclass, its text
+
+
+def read_weight(role: str, value: object) -> float:
+    """Return a role's weight; raises `InvalidValue` unless it is a number in its bounds."""
+    what = f"the weight of role {shown(role)}"
+    number = read_number(what, value, least=MIN_WEIGHT)
+    if number > MAX_WEIGHT:
+        raise InvalidValue(f"{what} is at most {MAX_WEIGHT:g}, not {shown(value)}")
+    return number
 
 
 def read_number(what: str, value: object, *, least: float, open_end: bool = False) -> float:

@@ -27,6 +27,7 @@ from allocator.engine.inputs import (
     read_number,
     read_roles,
     read_suppressed,
+    read_weight,
 )
 from allocator.engine.quota import Quota, check_quota
 from allocator.errors import SnapshotError, shown
@@ -171,10 +172,7 @@ def _restore_policy(state: State, path: str, body: Json) -> None:
     if quota.guarantee or quota.limit:
         check_quota(state.tree, path, quota)
         state.set_quota(path, quota)
-    weight = read_number(
-        f"the weight of role {shown(path)}", body["weight"], least=0, open_end=True
-    )
-    state.set_weight(path, weight)
+    state.set_weight(path, read_weight(path, body["weight"]))
 
 
 def _restore_agent(state: State, id: str, body: Json) -> None:

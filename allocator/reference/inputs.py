@@ -217,10 +217,10 @@ def weights(given: object) -> dict[str, float]:
 
 
 def weight(role: str, value: object) -> float:
-    """Return a weight: a number above 0."""
-    found = number(f"the weight of {shown(role)}", value)
-    if found == 0:
-        raise InvalidValue(f"the weight of {shown(role)} is above 0, not {shown(value)}")
+    """Return a weight: a number from 1e-9 to 1e9."""
+    found = number(f"the weight of {shown(role)}", value, at_least=1e-9)
+    if found > 1e9:
+        raise InvalidValue(f"the weight of {shown(role)} is at most 1e9, not {shown(value)}")
     return found
 
 

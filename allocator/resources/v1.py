@@ -78,13 +78,24 @@ def read_v1(entry: Mapping[str, Any]) -> Entry:
             _read_stack(entry),
             disk.persistence.id if disk and disk.persistence else None,
             disk.source if disk else None,
-            _text(_message(entry, "provider_id") or {}, "value"),
+            _read_provider(entry),
             revocable=_message(entry, "revocable") is not None,
             shared=_message(entry, "shared") is not None,
         )
     except ResourceError as error:
         raise ResourceError(f"resource {shown(name)}: {error}") from None
     return Entry.of(identity, value, disk)
+
+
+def _read_provider(entry: Mapping[str, Any]) -> str | None:
+    """Return the provider's id, which must be there if its object is."""
+    body = _message(entry, "provider_id")
+    if body is None:
+        return None
+    id = _text(body, "value")
+    if id is None:
+        raise ResourceError(f"'provider_id' must have a 'value', which {shown(body)} has not")
+    return id
 
 
 def write_v1(identity: Identity, value: Value, disk: DiskInfo | None) -> Json:

@@ -265,7 +265,7 @@ cdef class DRFSorter:
         Raises
         ------
         InvalidValue
-            Unless the weight is positive and finite.
+            Unless the weight lies between 1e-9 and 1e9.
         InvalidRole
             If the path is malformed; in a flat sorter `InvalidValue` if it is not text. O(log s).
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -15,6 +14,10 @@ from allocator.sorter.totals import Totals
 
 #: Name of the leaf in which a client competes with the clients below it. No role can have it.
 IMPLICIT_NAME = "."
+
+#: Weights lie between these, both included: far enough apart for any policy, and near enough that
+#: no share that is divided by one overflows or vanishes.
+MIN_WEIGHT, MAX_WEIGHT = 1e-9, 1e9
 
 _NOTHING_EXCLUDED: frozenset[str] = frozenset()
 
@@ -92,8 +95,8 @@ class Sorter(Protocol):
     def update_weight(self, path: str, weight: float) -> None:
         """Set the weight of a path and thus of its subtree, also for a path yet to come.
 
-        Raises `InvalidValue` unless the weight is positive and finite, `InvalidRole` if the path
-        is malformed (not if flat).
+        Raises `InvalidValue` unless the weight lies between 1e-9 and 1e9, `InvalidRole` if the
+        path is malformed (not if flat).
         """
 
     def allocated(self, client: str, agent: str, resources: ResourcesLike) -> None:
@@ -200,15 +203,17 @@ def client_path(client: object, *, flat: bool) -> str:
 
 
 def checked_weight(weight: object) -> float:
-    """Return a weight as a float; raises `InvalidValue` unless it is positive and finite. O(1)."""
+    """Return a weight as a float; raises `InvalidValue` unless it lies in its bounds. O(1)."""
     try:
         if isinstance(weight, Real) and not isinstance(weight, bool):
             value = float(weight)
-            if 0.0 < value < math.inf:
+            if MIN_WEIGHT <= value <= MAX_WEIGHT:
                 return value
     except OverflowError:
         pass
-    raise InvalidValue(f"weight {shown(weight)} is not a positive finite number")
+    raise InvalidValue(
+        f"a weight is a number from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, not {shown(weight)}"
+    )
 
 
 def checked_numbers(numbers: Mapping[str, int], known: Container[str]) -> dict[str, int]:

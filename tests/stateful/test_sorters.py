@@ -76,8 +76,8 @@ totals = st.sampled_from(
         Resources.from_milli({"cpus": 2**62, "mem": 2**63 - 1}),
     )
 )
-weights = st.sampled_from([1, 1.0, 2, 0.1, 3.7, 1e-300])
-bad_weights = st.sampled_from([0, -1, float("nan"), float("inf"), 10**400, "2", None, True])
+weights = st.sampled_from([1, 1.0, 2, 0.1, 3.7, 1e-9, 1e9])
+bad_weights = st.sampled_from([0, -1, 9e-10, 2e9, float("nan"), 10**400, "2", None, True])
 
 
 class ByRows:

@@ -121,6 +121,8 @@ REFUSED = {
     "weights": [
         (lambda e: e.set_weight("eng", 0), AllocatorError, "0"),
         (lambda e: e.set_weight("eng", -1.5), AllocatorError, "-1.5"),
+        (lambda e: e.set_weight("eng", 9.99e-10), AllocatorError, "9.99e-10"),
+        (lambda e: e.set_weight("eng", 1.001e9), AllocatorError, "1001000000.0"),
         (lambda e: e.set_weight("eng", math.nan), AllocatorError, "nan"),
         (lambda e: e.set_weight("eng", math.inf), AllocatorError, "inf"),
         (lambda e: e.set_weight("eng", "heavy"), AllocatorError, "heavy"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from allocator import InvalidRole, UnknownRole
+from allocator import InvalidRole, ResourceError, UnknownRole
 from tests.contract import R, amounts, dynamic, served
 
 VALID = [
@@ -18,6 +18,7 @@ VALID = [
     "a:b(c);d",
     "e" * 300,
     "/".join("abcdefghij"),
+    "/".join("a" * 128),
 ]
 INVALID = [
     "",
@@ -49,6 +50,8 @@ INVALID = [
     7,
     b"eng",
     ("eng",),
+    "/".join("a" * 129),
+    "a/" * 100_000 + "a",
 ]
 
 
@@ -59,7 +62,7 @@ class TestPaths:
         engine.add_agent("a1", "cpus:1")
         assert [o.role for o in engine.allocate()] == [path]
 
-    @pytest.mark.parametrize("path", INVALID, ids=repr)
+    @pytest.mark.parametrize("path", INVALID, ids=lambda path: repr(path)[:30])
     def test_invalid(self, engine, path):
         for call in (
             lambda: engine.add_framework("f1", [path]),
@@ -67,8 +70,25 @@ class TestPaths:
             lambda: engine.set_quota(path, "cpus:1"),
             lambda: engine.add_framework("f1", ["eng"], suppressed=[path]),
         ):
-            with pytest.raises(InvalidRole):
+            with pytest.raises(InvalidRole) as caught:
                 call()
+            assert len(str(caught.value)) < 500
+
+    def test_the_deepest_has_all_that_a_role_has(self, engine):
+        """Limits at the top and guarantees at the bottom of the longest path hold."""
+        deepest = VALID[-1]
+        engine.set_quota("a", limit="cpus:5")
+        engine.set_quota(deepest, guarantee="cpus:3")
+        engine.set_weight(deepest, 2.0)
+        engine.add_framework("f1", [deepest])
+        engine.add_agent("a1", "cpus:8")
+        assert amounts(engine.allocate()) == [("f1", "cpus:5")]
+        assert engine.role("a").consumed["cpus"] == 5
+        assert engine.fork().role(deepest).quota.guarantee["cpus"] == 3
+
+    def test_reservations_go_no_deeper_either(self, engine):
+        with pytest.raises(ResourceError):
+            engine.add_agent("a1", dynamic("/".join("a" * 129), "cpus:1"))
 
 
 def exists(engine, path):

@@ -143,6 +143,12 @@ def test_flags_and_the_provider() -> None:
     }
 
 
+@pytest.mark.parametrize("provider", [{}, {"value": None}, {"value": 7}, "p1"])
+def test_a_provider_has_an_id(provider: object) -> None:
+    with pytest.raises(ResourceError, match=r"cpus.*provider_id|cpus.*value"):
+        Resource(cpus(provider_id=provider))
+
+
 def test_json_has_one_object_for_each_copy() -> None:
     volume = {**disk(persistence={"id": "v1"}), "shared": {}}
     value = Resources([volume, volume, "cpus:1", volume])

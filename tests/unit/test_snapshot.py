@@ -188,6 +188,7 @@ def test_a_conversion_survives() -> None:
         (("frameworks", "f1", "roles"), ["a//b"]),
         (("frameworks", "f1", "capabilities"), ["FLYING"]),
         (("roles", "eng", "weight"), 0),
+        (("roles", "eng", "weight"), 2e9),
         (("roles", "eng", "guarantee"), {"cpus": 99}),
         (("roles", "eng", "times_allocated"), {"nobody": 1}),
         (("filters",), [{"framework": "f1"}]),

@@ -223,10 +223,26 @@ def test_the_default_role_can_be_a_client(sorter: Sorter) -> None:
 
 
 @pytest.mark.parametrize(
-    "weight", [0, 0.0, -1, float("nan"), float("inf"), 10**400, "2", None, True, 1j]
+    "weight",
+    [0, 0.0, -1, 9.99e-10, 1.0000001e9, float("nan"), float("inf"), "2", None, True, 1j],
 )
-def test_weights_must_be_positive_and_finite(sorter: Sorter, weight: Any) -> None:
+def test_weights_lie_in_their_bounds(sorter: Sorter, weight: Any) -> None:
     refuses(sorter, InvalidValue, "update_weight", "eng", weight, naming=shown(weight))
+
+
+def test_a_weight_too_large_for_a_float_is_refused(sorter: Sorter) -> None:
+    refuses(sorter, InvalidValue, "update_weight", "eng", 10**400, naming="1329 bits")
+
+
+def test_the_bounds_of_weights_are_weights(sorter: Sorter) -> None:
+    for client in ("light", "heavy"):
+        sorter.add(client)
+        sorter.allocated(client, "a1", "cpus:1")
+    share = sorter.share("light")
+    assert share > 0
+    sorter.update_weight("light", 1e-9)
+    sorter.update_weight("heavy", 1e9)
+    assert (sorter.share("light"), sorter.share("heavy")) == (share / 1e-9, share / 1e9)
 
 
 @pytest.mark.parametrize(

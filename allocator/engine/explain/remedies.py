@@ -56,6 +56,7 @@ from allocator.engine.explain.reasons import (
 from allocator.engine.explain.watch import Case, Question, look
 from allocator.errors import AllocatorError
 from allocator.resources import Quantities, Resources
+from allocator.sorter.base import MAX_WEIGHT
 
 if TYPE_CHECKING:
     from allocator.engine.allocator import Allocator
@@ -274,7 +275,9 @@ def _overtake(engine: Allocator, reason: ServedEarlier, case: Case) -> Iterator[
         return
     if first.ahead_share > 0:
         weight = node.weight * first.behind_share / first.ahead_share
-        yield (RaiseWeight(node.path, math.floor(weight * 1000 + 1) / 1000),)
+        raised = math.floor(weight * 1000 + 1) / 1000
+        if raised <= MAX_WEIGHT:
+            yield (RaiseWeight(node.path, raised),)
 
 
 def _free(
