@@ -13,10 +13,10 @@ from typing import Any
 
 from allocator.clock import ManualClock
 from allocator.engine import Allocator
-from allocator.engine.explain import Explanation
-from allocator.engine.explain.reasons import brief
-from allocator.engine.explain.watch import Case
-from allocator.errors import SnapshotError
+from allocator.errors import SnapshotError, cut
+from allocator.explain import Explanation
+from allocator.explain.reasons import brief
+from allocator.explain.watch import Case
 
 DESCRIPTION = """\
 Tell what the next cycle offers a framework, agent by agent: why not more, why nothing, and which
@@ -113,7 +113,7 @@ def print_explanation(explanation: Explanation, *, all_cases: bool) -> None:
     if not explanation.cases:
         return
     if explanation.summary():
-        rows = [(label, f"{n:,}") for label, n in explanation.summary()]
+        rows = [(cut(label), f"{n:,}") for label, n in explanation.summary()]
         print_table("Why nothing is offered", ("reason", "role × agent"), rows)
     shown = explanation.cases if all_cases else explanation.cases[:SHOWN]
     rows_by_case = [line for case in shown for line in lines(case)]
@@ -131,5 +131,5 @@ def lines(case: Case) -> list[tuple[str, str, str, str]]:
     """Return a case's lines of the table: one for each reason."""
     reasons = [str(reason) for reason in case.reasons if not reason.halts] or [""]
     offered = brief(case.resources) or "-"
-    first = (case.role, case.agent, offered, reasons[0])
+    first = (cut(case.role), cut(case.agent), offered, reasons[0])
     return [first, *(("", "", "", reason) for reason in reasons[1:])]

@@ -31,7 +31,6 @@ from allocator.engine._records cimport (
     REGION_AWARE,
     Agent,
     Subscription,
-    viewer_of,
 )
 from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
 from allocator.engine._state cimport State
@@ -68,7 +67,6 @@ cdef enum:
     MAX_HOPELESS = 16     # how many sets of names C2 is noted for
 
 
-@cython.final
 @cython.auto_pickle(False)
 cdef class Cycle:
     """One run over the agents that are due.
@@ -81,8 +79,6 @@ cdef class Cycle:
         What does not change from cycle to cycle.
     number : int
         The cycle's number, from 1, which the order of agents depends on.
-    watch : Watch, optional
-        Told each decision; nothing is passed over then that it might want to hear of.
     """
 
     cdef State state
@@ -92,7 +88,6 @@ cdef class Cycle:
     cdef object seed               # str: of all orders
     cdef Minima default_minima     # what an offer must contain where a framework says nothing
     cdef object region             # str or None: where the master is
-    cdef object watch              # Watch or None
     cdef bint filter_gpus          # whether GPU agents are kept for GPU frameworks
     cdef int64_t number
 
@@ -127,7 +122,7 @@ cdef class Cycle:
     cdef uint64_t hopeless[MAX_HOPELESS]  # sets of names that no role has room for (C2)
     cdef int n_hopeless
 
-    def __cinit__(self, State state not None, rules, int64_t number, watch=None):
+    def __cinit__(self, State state not None, rules, int64_t number):
         self.state = state
         self.marks = state.marks
         self.bundles = state.bundles
@@ -137,7 +132,6 @@ cdef class Cycle:
         self.filter_gpus = rules.filter_gpus
         self.region = rules.region
         self.number = number
-        self.watch = watch
         self.fresh = []
         self.shown = {}
         self.rows = <int64_t *>PyMem_Calloc(N_ROWS * self.bundles.stride, sizeof(int64_t))
@@ -231,7 +225,7 @@ cdef class Cycle:
         cdef Py_ssize_t first = ALL
         if not agent.admitted or agent.cycle == self.number:
             return 0
-        if self.marks.is_due(agent) or self.watch is not None:
+        if self.marks.is_due(agent):
             self.marks.set_looked(agent)
         else:
             first = self.first_pair(agent.index)
@@ -242,7 +236,7 @@ cdef class Cycle:
 
     cdef int add_look(self, Agent agent, Py_ssize_t first) except -1:
         """Note whom to look at, unless nothing is left there."""
-        if agent.bundle.available == NOTHING and self.watch is None:
+        if agent.bundle.available == NOTHING:
             return 0
         if self.n_looks == self.capacity:
             self.capacity = max(64, 2 * self.capacity)
@@ -279,8 +273,6 @@ cdef class Cycle:
         while i < n:
             key = self.keys[i]
             agent = self.state.agents_at[self.looks[self.order[i]].agent]
-            if self.watch is not None:
-                self.watch.turn(stage, agent)
             if agent.bundle.available != NOTHING:
                 if stage == GUARANTEES:
                     self.guarantees_turn(agent, key)
@@ -305,7 +297,7 @@ cdef class Cycle:
         self.order = <int32_t *>grown(self.order, (2 * self.n_looks + 1) * sizeof(int32_t))
         for i in range(self.n_looks):
             agent = self.state.agents_at[self.looks[i].agent]
-            if agent.bundle.available != NOTHING or self.watch is not None:
+            if agent.bundle.available != NOTHING:
                 self.keys[n] = mixed(agent.id_hash ^ salt)
                 self.order[n] = <int32_t>i
                 n += 1
@@ -476,7 +468,7 @@ cdef class Cycle:
     cdef int fair_turn(self, Agent agent, uint64_t key, Py_ssize_t first) except -1:
         """Offer an agent to everybody, or to those for whom something changed."""
         cdef uint64_t names = 0
-        cdef bint is_bound = self.tree.n_quotas and self.watch is None and (
+        cdef bint is_bound = self.tree.n_quotas and (
             self.bundles.bundles[agent.bundle.available].rest == NOTHING)
         if is_bound:
             names = self.names_with_headroom(agent)
@@ -557,6 +549,7 @@ cdef class Cycle:
         """Return what tells this agent's turn in this cycle from all others."""
         return self.number << 32 | agent.index
 
+    @cython.final
     cdef int32_t fair(self, Agent agent, Subscription leaf) except -1:
         """Return all that is visible within limits and headroom, as a new reference."""
         cdef Py_ssize_t stride = self.bundles.stride
@@ -629,7 +622,7 @@ cdef class Cycle:
         cdef Subscription leaf
         cdef int32_t place, bundle
         cdef bint takes_all
-        if drf is None or self.watch is not None or agent.has_shared:
+        if drf is None or agent.has_shared:
             return False
         place = drf.first()
         if place == NONE:
@@ -654,17 +647,14 @@ cdef class Cycle:
             release(self.bundles, bundle)
         return 0
 
+    @cython.final
     cdef int32_t proposed(self, Agent agent, Subscription leaf, int stage) except -1:
         """Return what a stage would offer if it is wanted, as a new reference."""
-        cdef int32_t bundle
         if self.is_misfit(agent, leaf):
             return NOTHING
         if stage == GUARANTEES:
             return self.guaranteed(agent, leaf)
-        bundle = self.fair(agent, leaf)
-        if self.watch is not None:
-            self.watch.considered(agent, leaf, self.bundles.value(bundle))
-        return bundle
+        return self.fair(agent, leaf)
 
     def misfits(self, Agent agent, Subscription leaf):
         """Return all that rules an offer out (§6.5): capabilities, `CONSTRAINTS` last."""
@@ -674,12 +664,14 @@ cdef class Cycle:
             found.append(CONSTRAINTS)
         return found
 
+    @cython.final
     cdef bint is_misfit(self, Agent agent, Subscription leaf) except -1:
         """Tell whether anything rules an offer out (§6.5)."""
         if self.lacking(agent, leaf):
             return True
         return leaf.constraints is not None and not leaf.constraints.admits(agent)
 
+    @cython.final
     cdef int lacking(self, Agent agent, Subscription leaf) except -1:
         """Return the capabilities that the framework or the agent lacks, as bits."""
         cdef int lacking = 0
@@ -694,18 +686,7 @@ cdef class Cycle:
             lacking |= HIERARCHICAL_ROLE
         return lacking
 
-    def visible(self, Agent agent, Subscription leaf, capabilities=()):
-        """Return what the framework may see there now, had it these capabilities too."""
-        cdef int32_t bundle
-        can = leaf.framework.capabilities.union(capabilities)
-        viewer = leaf.viewer
-        leaf.viewer = viewer_of(self.bundles, leaf.node.path, can)
-        bundle = self.seen(agent, leaf)
-        leaf.viewer = viewer
-        resources = self.bundles.value(bundle)
-        release(self.bundles, bundle)
-        return resources
-
+    @cython.final
     cdef int32_t seen(self, Agent agent, Subscription leaf) except -1:
         """Return what of the available resources the framework may see, as a new reference."""
         cdef int32_t rest = self.bundles.bundles[agent.bundle.available].rest
@@ -723,18 +704,15 @@ cdef class Cycle:
         """Tell whether quota binds entries with more to them than a name and an amount."""
         return self.bundles.rests[self.bundles.bundles[bundle].rest].charged != NULL
 
-    cdef int offer(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
+    @cython.final
+    cdef bint offer(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
         """Offer resources, unless they are too little or refused by a filter."""
-        cdef bint is_accepted
-        if self.watch is not None:
-            self.watch.offering(agent, leaf, self.bundles.value(bundle))
-        is_accepted = self.accepts(agent, leaf, bundle)
-        if is_accepted:
+        cdef bint is_made = self.accepts(agent, leaf, bundle)
+        if is_made:
             self.give(agent, leaf, bundle)
-        if self.watch is not None:
-            self.watch.decided(agent, leaf, self.bundles.value(bundle), is_accepted)
-        return 0
+        return is_made
 
+    @cython.final
     cdef bint accepts(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
         """Tell whether resources are enough, and refused by no filter."""
         cdef Minima minima = self.default_minima if leaf.own_minima is None else leaf.own_minima
@@ -821,6 +799,7 @@ cdef class Cycle:
             return 0
         return self.role_steps.restart()
 
+    @cython.final
     cdef RoleNode next_role(self):
         """Return the next role in the order taken, None at the end."""
         cdef int32_t place
@@ -843,6 +822,7 @@ cdef class Cycle:
             return 0
         return node.steps.restart()
 
+    @cython.final
     cdef Subscription next_leaf(self):
         """Return the next subscription in the order taken, None at the end."""
         cdef int32_t place
@@ -881,6 +861,83 @@ cdef class Cycle:
             for name, column in self.bundles.totals.columns.items()
             if column < self.bundles.n_columns and row[<Py_ssize_t>column]
         }
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class WatchedCycle(Cycle):
+    """A cycle that tells what it decides, and takes no short way past a decision.
+
+    It offers what `Cycle` would. `watch` runs it.
+    """
+
+    cdef object watcher
+    cdef object leaves  # frozenset of Subscription: those asked about
+    cdef object agents  # frozenset of Agent: those asked about
+
+    def watch(self, watcher, leaves, agents):
+        """Run, and tell a `Watcher` of all attempts on some agents.
+
+        Parameters
+        ----------
+        watcher : Watcher
+        leaves, agents : frozenset of Subscription, of Agent
+            An attempt of one of the leaves is told even where nothing comes of it.
+
+        Returns
+        -------
+        OfferColumns
+        """
+        self.watcher, self.leaves, self.agents = watcher, leaves, agents
+        self.state.touch_all()
+        return self.run()
+
+    cdef int guarantees_turn(self, Agent agent, uint64_t key) except -1:
+        """Tell that the turn begins, and give it."""
+        self.tell_turn(agent, GUARANTEES)
+        return Cycle.guarantees_turn(self, agent, key)
+
+    cdef int fair_turn(self, Agent agent, uint64_t key, Py_ssize_t first) except -1:
+        """Tell that the turn begins, and try everybody, also where quotas leave nothing."""
+        self.tell_turn(agent, FAIR_SHARE)
+        try:
+            return self.fair_turn_of_all(agent, key, 0)
+        finally:
+            self.end_walks()
+
+    cdef bint first_takes_all(self, Agent agent, int stage) except -1:
+        """Take no short way."""
+        return False
+
+    cdef int tell_turn(self, Agent agent, int stage) except -1:
+        if agent in self.agents:
+            self.watcher.turn(stage, agent.id)
+        return 0
+
+    cdef int attempt(self, Agent agent, Subscription leaf, int stage) except -1:
+        """Offer what a stage proposes, and tell of it before and after."""
+        cdef int32_t bundle
+        cdef bint is_made
+        if agent not in self.agents:
+            return Cycle.attempt(self, agent, leaf, stage)
+        visible = self.visible(agent, leaf) if leaf in self.leaves else None
+        bundle = self.proposed(agent, leaf, stage)
+        proposed = self.bundles.value(bundle)
+        where = agent.id, leaf.framework.id, leaf.node.path
+        if proposed or visible is not None:
+            self.watcher.attempt(*where, visible, proposed)
+        if proposed:
+            is_made = self.offer(agent, leaf, bundle)
+            release(self.bundles, bundle)
+            self.watcher.outcome(*where, proposed, is_made)
+        return 0
+
+    cdef object visible(self, Agent agent, Subscription leaf):
+        """Return what the framework may see there now."""
+        cdef int32_t bundle = self.seen(agent, leaf)
+        resources = self.bundles.value(bundle)
+        release(self.bundles, bundle)
+        return resources
 
 
 @cython.final

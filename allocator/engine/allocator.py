@@ -31,7 +31,6 @@ from allocator.engine._cycle import Cycle
 from allocator.engine._records import Agent, Framework, Subscription
 from allocator.engine._state import State
 from allocator.engine.constraints import read_constraints
-from allocator.engine.explain import Explanation, explain
 from allocator.engine.filters import filter_seconds, filter_times
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
@@ -106,6 +105,8 @@ from allocator.sorter import (
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from allocator.explain import Explanation
 
 
 SorterFactory: TypeAlias = Callable[..., Sorter]
@@ -1135,7 +1136,11 @@ class Allocator:
         >>> print(explanation.change)
         revive role * of framework spark → * on a1: cpus:8
         """
-        return explain(self, framework, role, agent)
+        # Here, not above: few engines are ever asked. What explains knows nothing of the engine.
+        from allocator.engine.rehearsal import Rehearsal
+        from allocator.explain import explain
+
+        return explain(lambda: Rehearsal(self), framework, role, agent)
 
     def metrics(self) -> dict[str, float]:
         """Return counters, gauges and latencies by Mesos's names. O(roles × names).

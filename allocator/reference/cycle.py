@@ -16,14 +16,8 @@ from allocator.reference.quota import (
     serving,
     surplus,
 )
-from allocator.reference.state import EMPTY, InverseFilter, Maintenance, Place, State
-from allocator.reference.suitability import (
-    Minimum,
-    is_ruled_out,
-    minimum_of,
-    shown_to,
-    suffices,
-)
+from allocator.reference.state import EMPTY, InverseFilter, Maintenance, Minimum, Place, State
+from allocator.reference.suitability import is_ruled_out, minimum_of, shown_to, suffices
 from allocator.resources import Resource, Resources
 
 GUARANTEES, FAIR_SHARE = 1, 2

@@ -17,8 +17,7 @@ from allocator.errors import (
     cut,
     shown,
 )
-from allocator.reference.state import Quota
-from allocator.reference.suitability import Constraint, Constraints, Minimum
+from allocator.reference.state import Constraint, Constraints, Minimum, Quota
 from allocator.resources import Quantities, QuantitiesLike, Resources, read_limits
 from allocator.resources.v1 import is_v1
 from allocator.roles import validate_role

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from allocator.contract import Offer
-from allocator.reference.suitability import Constraints, Minimum
-from allocator.resources import Resources
+from allocator.resources import Quantities, Resources
 from allocator.roles import ancestry, is_at_or_below
 
 EMPTY = Resources()
@@ -23,6 +22,26 @@ Amounts: TypeAlias = Mapping[str, int]
 
 #: Agent id → what is held there.
 Held: TypeAlias = dict[str, Resources]
+
+#: Any one of these amounts makes an offer worth making; none at all accepts anything.
+Minimum: TypeAlias = tuple[Quantities, ...]
+
+
+class Constraint(NamedTuple):
+    """One condition on an attribute of an agent, or on what stands for one.
+
+    `pseudo` tells that `selector` is HOSTNAME, REGION or ZONE rather than an attribute's name;
+    `operand` is the text or the regular expression of the predicates that have one.
+    """
+
+    pseudo: bool
+    selector: str
+    predicate: str
+    operand: str
+
+
+#: Role → groups of constraints; all of a group must hold, and any group suffices.
+Constraints: TypeAlias = Mapping[str, tuple[tuple[Constraint, ...], ...]]
 
 
 class Place(NamedTuple):

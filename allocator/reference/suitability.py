@@ -2,33 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-from allocator.resources import Quantities, Resources
-
-if TYPE_CHECKING:
-    from allocator.reference.state import Agent, Framework
-
-#: Any one of these amounts makes an offer worth making; none at all accepts anything.
-Minimum: TypeAlias = tuple[Quantities, ...]
-
-
-class Constraint(NamedTuple):
-    """One condition on an attribute of an agent, or on what stands for one.
-
-    `pseudo` tells that `selector` is HOSTNAME, REGION or ZONE rather than an attribute's name;
-    `operand` is the text or the regular expression of the predicates that have one.
-    """
-
-    pseudo: bool
-    selector: str
-    predicate: str
-    operand: str
-
-
-#: Role → groups of constraints; all of a group must hold, and any group suffices.
-Constraints: TypeAlias = Mapping[str, tuple[tuple[Constraint, ...], ...]]
+from allocator.reference.state import Agent, Constraint, Framework, Minimum
+from allocator.resources import Resources
 
 
 def is_ruled_out(

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator import Allocator, AllocatorError, ManualClock, Resources
-from allocator.engine.explain import Explanation
-from allocator.engine.explain.reasons import HeldBack, NothingLeft
+from allocator.engine.rehearsal import Rehearsal
+from allocator.explain import Explanation
+from allocator.explain.reasons import HeldBack, NothingLeft
 from tests.contract import dynamic, mount_disk, reserved, revocable, volume
 
 AGENTS = ("a1", "a2", "a3", "a4")
@@ -211,10 +212,10 @@ def check_reasons(engine: Allocator, explanation: Explanation) -> None:
 def check_changes(engine: Allocator, explanation: Explanation) -> None:
     """Check that each change does lead to an offer, by the calls that anybody would make."""
     for change in explanation.changes:
-        twin = engine.fork()
+        twin = Rehearsal(engine)
         for step in change.steps:
             step.apply(twin)
-        made = twin.allocate().by_framework()[explanation.framework]
+        made = twin.engine.allocate().by_framework()[explanation.framework]
         wanted = {(case.role, case.agent): case.offered for case in change.cases}
         assert {(offer.role, offer.agent): offer.resources for offer in made} == wanted
 

@@ -22,9 +22,11 @@ from allocator import (
     UnknownRole,
 )
 from allocator.cli import main as cli
-from allocator.engine.explain import changes, reasons
-from allocator.engine.explain.reasons import Reason
-from allocator.engine.explain.watch import Case
+from allocator.engine.rehearsal import Rehearsal
+from allocator.explain import changes, reasons
+from allocator.explain.reasons import Reason
+from allocator.explain.watch import Case
+from allocator.sorter import Standing
 from tests.contract import dynamic, reserved, revocable, volume
 
 
@@ -57,10 +59,10 @@ def remedy(engine: Allocator, framework: str = "f") -> tuple[changes.Step, ...]:
     change = engine.explain(framework).change
     assert change is not None
     assert not engine.fork().allocate().by_framework().get(framework)
-    twin = engine.fork()
+    twin = Rehearsal(engine)
     for step in change.steps:
         step.apply(twin)
-    offers = twin.allocate().by_framework()[framework]
+    offers = twin.engine.allocate().by_framework()[framework]
     assert [(o.role, o.agent, o.resources) for o in offers] == [
         (case.role, case.agent, case.offered) for case in change.cases
     ]
@@ -247,7 +249,9 @@ def test_below_the_engines_min_allocatable_others_keep_theirs() -> None:
     engine.add_framework("g", ["eng"])
     (step,) = remedy(engine)
     assert step == changes.LowerMinimum("f", "eng", Quantities())
-    step.apply(engine)
+    twin = Rehearsal(engine)
+    step.apply(twin)
+    engine = twin.engine
     engine.suppress("f", ["eng"])
     assert only_case(engine, role="ops").reasons[0].kind == "below_min_allocatable"
     assert why(engine, "g")[0].kind == "below_min_allocatable"
@@ -276,6 +280,22 @@ def test_over_the_limit_of_each_role_on_the_path_by_how_much(engine: Allocator) 
     assert remedy(engine) == (
         changes.RaiseLimit("eng/prod", Quantities("cpus:8")),
         changes.RaiseLimit("eng", Quantities("cpus:6")),
+    )
+
+
+def test_of_several_names_over_a_limit_only_one_is_raised(engine: Allocator) -> None:
+    engine.set_quota("eng", limit="cpus:0;mem:0")
+    engine.set_quota("eng/prod", limit="mem:0;cpus:1")
+    engine.add_framework("f", ["eng/prod"])
+    # Of 8 cpus and 64 MB the cpus are fewer.
+    assert remedy(engine) == (
+        changes.RaiseLimit("eng/prod", Quantities("cpus:7")),
+        changes.RaiseLimit("eng", Quantities("cpus:8")),
+    )
+    engine.update_framework("f", min_allocatable=["cpus:2;mem:16"])
+    assert [change.steps for change in engine.explain("f").changes][-1] == (
+        changes.RaiseLimit("eng/prod", Quantities("cpus:1;mem:16")),
+        changes.RaiseLimit("eng", Quantities("cpus:2;mem:16")),
     )
 
 
@@ -339,7 +359,14 @@ def test_served_earlier_names_who_by_which_shares(engine: Allocator) -> None:
     engine.add_framework("f", ["eng/prod"])
     engine.add_framework("g", ["ops"])
     # eng has 4 of 16 cpus, ops 2 of 16.
-    served = reasons.Served(2, "g", "ops", Resources("cpus:8;mem:64"), "ops", 0.125, "eng", 0.25)
+    served = reasons.Served(
+        2,
+        "g",
+        "ops",
+        Resources("cpus:8;mem:64"),
+        Standing("ops", 0.125, 1),
+        Standing("eng", 0.25, 1),
+    )
     assert only_case(engine).reasons == (reasons.ServedEarlier((served,)),)
     assert only_case(engine).reasons[0].to_json()["ahead"][0]["stage"] == "fair share"
     # A weight of 1 × 0.25 / 0.125 would be a tie; a little more comes first.
@@ -351,7 +378,9 @@ def test_served_earlier_names_who_by_which_shares(engine: Allocator) -> None:
 def test_served_earlier_in_the_same_role_compares_frameworks(engine: Allocator) -> None:
     engine.add_framework("f", ["eng"])
     engine.add_framework("e", ["eng"])
-    served = reasons.Served(2, "e", "eng", Resources("cpus:8;mem:64"), "e", 0.0, "f", 0.0)
+    served = reasons.Served(
+        2, "e", "eng", Resources("cpus:8;mem:64"), Standing("e", 0.0, 0), Standing("f", 0.0, 0)
+    )
     assert why(engine) == (reasons.ServedEarlier((served,)),)
     assert engine.explain("f").changes == ()
 
@@ -360,7 +389,12 @@ def test_served_earlier_by_a_role_above_compares_its_implicit_leaf(engine: Alloc
     engine.add_framework("f", ["eng/prod"])
     engine.add_framework("g", ["eng"])
     served = reasons.Served(
-        2, "g", "eng", Resources("cpus:8;mem:64"), "eng/.", 0.0, "eng/prod", 0.0
+        2,
+        "g",
+        "eng",
+        Resources("cpus:8;mem:64"),
+        Standing("eng/.", 0.0, 0),
+        Standing("eng/prod", 0.0, 0),
     )
     assert why(engine) == (reasons.ServedEarlier((served,)),)
 
@@ -427,6 +461,48 @@ def test_nothing_visible_as_other_roles_have_reserved_it() -> None:
     engine.add_framework("f", ["eng"])
     assert why(engine) == (reasons.NothingVisible(dynamic("ops", "cpus:4")),)
     assert engine.explain("f").changes == ()
+
+
+# What is extreme.
+
+
+@pytest.mark.parametrize("weights", [(1e-9, 1e9), (1e9, 1e-9), (1e9, 1e9), (1e-9, 1e-9)])
+def test_no_weight_is_proposed_that_is_none(
+    engine: Allocator, weights: tuple[float, float]
+) -> None:
+    engine.add_agent("b", "cpus:8", used={"f": {"eng": "cpus:4"}, "g": {"ops": "cpus:2"}})
+    engine.deactivate_agent("b")
+    engine.add_framework("f", ["eng"])
+    engine.add_framework("g", ["ops"])
+    engine.set_weights(dict(zip(("eng", "ops"), weights, strict=True)))
+    explanation = engine.explain("f", agent="a1")
+    if weights[0] < weights[1]:
+        # A share of 0.25 / 1e-9 against 0.125 / 1e9: twice 1e9 would be needed.
+        assert explanation.cases[0].reasons[0].kind == "served_earlier"
+        assert not any(changes.RaiseWeight in map(type, c.steps) for c in explanation.changes)
+    elif weights == (1e-9, 1e-9):
+        assert explanation.change is not None
+        assert explanation.change.steps == (changes.RaiseWeight("eng", 2.001e-9),)
+
+
+def test_the_deepest_role_and_the_longest_names_are_explained_in_a_few_words() -> None:
+    engine = Allocator(seed=1)
+    engine.add_agent("a" * 100_000, {"cpus": 8, "r" * 10_000: 1}, hostname="h" * 100_000)
+    role = "/".join(["x" * 50] * 128)
+    engine.set_quota(role, guarantee="cpus:1")
+    engine.set_quota("x" * 50, limit="cpus:1")
+    engine.add_framework("f" * 100_000, ["y" * 50 + role[50:]], min_allocatable=["cpus:9"])
+    engine.add_framework("g" * 100_000, [role])
+    engine.set_whitelist(["h" * 100_000])
+    for framework in ("f" * 100_000, "g" * 100_000):
+        explanation = engine.explain(framework)
+        said = str(explanation)
+        assert all(len(line) < 2000 for line in said.splitlines())
+        assert "…" in said
+        for case in explanation.cases:
+            assert all(len(reason.to_json()["text"]) < 1000 for reason in case.reasons)
+    engine.set_whitelist([])
+    assert all(len(str(reason)) < 250 for reason in engine.explain("f" * 100_000).cases[0].reasons)
 
 
 # The whole answer.

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from allocator.engine._order import FAIR_SHARE
-from allocator.engine._records import Agent
-from allocator.engine._state import State
-from allocator.engine.explain.changes import (
+from allocator.errors import AllocatorError, cut
+from allocator.explain.changes import (
     LEAST_FIRST,
     ActivateAgent,
     ActivateFramework,
@@ -35,7 +33,7 @@ from allocator.engine.explain.changes import (
     Wait,
     Whitelist,
 )
-from allocator.engine.explain.reasons import (
+from allocator.explain.reasons import (
     AgentInactive,
     BelowMinimum,
     ConstraintUnmet,
@@ -53,17 +51,16 @@ from allocator.engine.explain.reasons import (
     Suppressed,
     brief,
 )
-from allocator.engine.explain.watch import Case, Question, look
-from allocator.errors import AllocatorError
-from allocator.resources import Quantities, Resources
-from allocator.sorter.base import MAX_WEIGHT
+from allocator.explain.rehearsal import FAIR_SHARE, Rehearsal
+from allocator.explain.watch import Case, Question, look
+from allocator.resources import EMPTY, Quantities, Resources
+from allocator.sorter.base import IMPLICIT_NAME, MAX_WEIGHT
 
-if TYPE_CHECKING:
-    from allocator.engine.allocator import Allocator
-
+#: Returns a new fork of the engine, to try something out on.
+Rehearse: TypeAlias = Callable[[], Rehearsal]
 Steps: TypeAlias = tuple[Step, ...]
-#: role → name → thousandths.
-ByRole: TypeAlias = dict[str, dict[str, int]]
+#: name → role → thousandths.
+ByName: TypeAlias = dict[str, dict[str, int]]
 
 #: A change has at most so many rounds of mending, and so many changes are tried in all.
 MAX_ROUNDS = 5
@@ -93,11 +90,11 @@ class Change:
         first = self.cases[0]
         more = f", and {len(self.cases) - 1} more" if len(self.cases) > 1 else ""
         steps = "; ".join(map(str, self.steps))
-        return f"{steps} → {first.role} on {first.agent}: {brief(first.offered)}{more}"
+        return f"{steps} → {cut(first.role)} on {cut(first.agent)}: {brief(first.offered)}{more}"
 
 
 def find_changes(
-    engine: Allocator, question: Question, cases: tuple[Case, ...]
+    rehearse: Rehearse, question: Question, cases: tuple[Case, ...]
 ) -> tuple[Change, ...]:
     """Return what would lead to an offer, the smallest change first.
 
@@ -106,12 +103,12 @@ def find_changes(
     """
     if not cases or any(case.offered for case in cases):
         return ()
-    trials = Trials(engine, question)
+    trials, at_rest = Trials(rehearse, question), rehearse()
     level: list[tuple[Steps, tuple[Case, ...]]] = [((), cases)]
     for _ in range(MAX_ROUNDS):
         following = []
         for before, seen in level:
-            for more, mends in _remedies(engine, question.framework, seen):
+            for more, mends in _remedies(at_rest, question.framework, seen):
                 outcome = trials.try_out(before + more)
                 if outcome is not None and mends:
                     following.append((before + more, outcome))
@@ -126,14 +123,14 @@ class Trials:
 
     Parameters
     ----------
-    engine : Allocator
-        Forked for each trial.
+    rehearse : callable
+        Called for each trial.
     question : Question
         What an offer is wanted for.
     """
 
-    def __init__(self, engine: Allocator, question: Question) -> None:
-        self._engine = engine
+    def __init__(self, rehearse: Rehearse, question: Question) -> None:
+        self._rehearse = rehearse
         self._question = question
         self._n_left = MAX_TRIALS
         self._tried: set[Steps] = set()
@@ -154,13 +151,13 @@ class Trials:
         self._tried.add(steps)
         self._n_alike[kinds] += 1
         self._n_left -= 1
-        twin = self._engine.fork()
+        rehearsal = self._rehearse()
         try:
             for step in steps:
-                step.apply(twin)
+                step.apply(rehearsal)
         except AllocatorError:  # what else is set does not allow it
             return None
-        cases = look(twin, self._question)
+        cases = look(rehearsal, self._question)
         offers = tuple(case for case in cases if case.offered)
         if not offers:
             return cases
@@ -173,7 +170,7 @@ def _size(change: Change) -> tuple[int, list[int]]:
 
 
 def _remedies(
-    engine: Allocator, framework: str, cases: tuple[Case, ...]
+    at_rest: Rehearsal, framework: str, cases: tuple[Case, ...]
 ) -> Iterator[tuple[Steps, bool]]:
     """Yield steps that may lead on, and whether they mend a reason that decides by itself."""
     alike: Counter[tuple[type[Reason], ...]] = Counter()
@@ -187,7 +184,7 @@ def _remedies(
         if deciding is not None:
             yield from (((step,), True) for step in _mend(deciding, framework, case))
         else:
-            yield from ((steps, False) for steps in _make_room(engine, framework, case))
+            yield from ((steps, False) for steps in _make_room(at_rest, framework, case))
 
 
 def _seconds(case: Case) -> float:
@@ -220,31 +217,30 @@ def _mend(reason: Reason, framework: str, case: Case) -> Iterator[Step]:
             yield Revive(framework, case.role)
 
 
-def _make_room(engine: Allocator, framework: str, case: Case) -> Iterator[Steps]:
+def _make_room(at_rest: Rehearsal, framework: str, case: Case) -> Iterator[Steps]:
     """Yield what would make more of the agent's resources available to the framework."""
     below = next((r for r in reversed(case.reasons) if isinstance(r, BelowMinimum)), None)
     if below is not None:
         amounts = below.nearest.minus_floor(below.lacking)
         yield (LowerMinimum(framework, case.role, amounts),)
-    limits, guarantees = _loosen(case, below)
-    raised = tuple(RaiseLimit(role, Quantities.from_milli(by)) for role, by in limits.items())
-    lowered = tuple(
-        LowerGuarantee(role, Quantities.from_milli(by)) for role, by in guarantees.items()
-    )
-    yield from dict.fromkeys(steps for steps in (raised, lowered, raised + lowered) if steps)
+    elif minimum := at_rest.minimum(framework, case.role):
+        below = BelowMinimum.by(EMPTY, minimum)
+    yield from _loosen(at_rest, case, below)
     for reason in case.reasons:
         if isinstance(reason, ServedEarlier):
-            yield from _overtake(engine, reason, case)
-    yield from _free(engine._state, engine._state.agents[case.agent], framework, below)
+            yield from _overtake(at_rest, reason, case)
+    yield from _free(at_rest, case.agent, framework, below)
 
 
-def _loosen(case: Case, below: BelowMinimum | None) -> tuple[ByRole, ByRole]:
-    """Return by how much to raise limits and to lower guarantees, each by role.
+def _loosen(at_rest: Rehearsal, case: Case, below: BelowMinimum | None) -> Iterator[Steps]:
+    """Yield by how much to raise limits and to lower guarantees.
 
-    So that what is missing of the least amount fits or, without one, all that is there.
+    So that what is missing of the least amount fits or, without one, all that is there of one
+    name: the name of which the agent has the smallest part first.
     """
-    limits: ByRole = {}
-    guarantees: ByRole = {}
+    total = at_rest.engine.agent(case.agent).total.quantities().milli
+    limits: ByName = {}
+    guarantees: ByName = {}
     for reason in case.reasons:
         if not isinstance(reason, OverLimit | HeldBack):
             continue
@@ -254,34 +250,68 @@ def _loosen(case: Case, below: BelowMinimum | None) -> tuple[ByRole, ByRole]:
                 continue
             wanted = min(wanted, below.nearest.milli[reason.name])
         if isinstance(reason, OverLimit):
-            by = reason.consumed_milli + wanted - reason.limit_milli
-            if by > 0:
-                limits.setdefault(reason.role, {})[reason.name] = by
+            limits.setdefault(reason.name, {}).update(_by_limit(reason, wanted))
         else:
-            by = wanted - reason.surplus_milli
-            for need in reason.roles:
-                taken = min(by, need.held_milli)
-                if taken > 0:
-                    guarantees.setdefault(need.role, {})[reason.name] = taken
-                    by -= taken
-    return limits, guarantees
+            guarantees.setdefault(reason.name, {}).update(_by_guarantee(reason, wanted))
+    names = sorted(limits.keys() | guarantees.keys(), key=lambda name: (total.get(name, 0), name))
+    # Any one name makes an offer, unless there is an amount that asks for several.
+    for chosen in [names] if below is not None else [[name] for name in names]:
+        raised = tuple(RaiseLimit(*each) for each in _by_role(limits, chosen))
+        lowered = tuple(LowerGuarantee(*each) for each in _by_role(guarantees, chosen))
+        yield from dict.fromkeys(steps for steps in (raised, lowered, raised + lowered) if steps)
 
 
-def _overtake(engine: Allocator, reason: ServedEarlier, case: Case) -> Iterator[Steps]:
+def _by_limit(reason: OverLimit, wanted: int) -> Iterator[tuple[str, int]]:
+    by = reason.consumed_milli + wanted - reason.limit_milli
+    if by > 0:
+        yield reason.role, by
+
+
+def _by_guarantee(reason: HeldBack, wanted: int) -> Iterator[tuple[str, int]]:
+    by = wanted - reason.surplus_milli
+    for need in reason.roles:
+        taken = min(by, need.held_milli)
+        if taken > 0:
+            yield need.role, taken
+            by -= taken
+
+
+def _by_role(by_name: ByName, names: list[str]) -> Iterator[tuple[str, Quantities]]:
+    """Yield role and amounts by name."""
+    roles = dict.fromkeys(role for name in names for role in by_name.get(name, ()))
+    for role in roles:
+        amounts = {name: by_name[name][role] for name in names if role in by_name.get(name, ())}
+        yield role, Quantities.from_milli(amounts)
+
+
+def _overtake(at_rest: Rehearsal, reason: ServedEarlier, case: Case) -> Iterator[Steps]:
     """Yield the weight by which a role would come before the first that was served."""
     first = reason.ahead[0]
-    node = engine._state.tree.get(first.behind)
-    if first.stage != FAIR_SHARE or first.role == case.role or node is None:
+    ahead, behind = first.ahead, first.behind
+    if first.stage != FAIR_SHARE or first.role == case.role or not ahead.share > 0:
         return
-    if first.ahead_share > 0:
-        weight = node.weight * first.behind_share / first.ahead_share
-        raised = math.floor(weight * 1000 + 1) / 1000
-        if raised <= MAX_WEIGHT:
-            yield (RaiseWeight(node.path, raised),)
+    # The weight of a role's own frameworks beside the roles below it is always 1.
+    if not behind.path.endswith(f"/{IMPLICIT_NAME}"):
+        weight = _above(at_rest.engine.role(behind.path).weight * (behind.share / ahead.share))
+        if weight <= MAX_WEIGHT:
+            yield (RaiseWeight(behind.path, weight),)
+
+
+def _above(number: float) -> float:
+    """Return a number of four digits that is a little larger.
+
+    Examples
+    --------
+    >>> _above(2.0), _above(1234567.0), _above(0.00031)
+    (2.001, 1236000.0, 0.0003101)
+    """
+    if not 0 < number < math.inf:
+        return math.inf
+    return float(f"{number + 10 ** (math.floor(math.log10(number)) - 3):.4g}")
 
 
 def _free(
-    state: State, agent: Agent, framework: str, below: BelowMinimum | None
+    at_rest: Rehearsal, agent: str, framework: str, below: BelowMinimum | None
 ) -> Iterator[Steps]:
     """Yield what other frameworks could give back, the smallest part of the agent first.
 
@@ -289,14 +319,13 @@ def _free(
     """
     lacking = None if below is None else Resources.from_milli(below.lacking.milli)
     found = []
-    for holding in state.holdings_on(agent):
-        leaf = holding.subscription
+    for holding in at_rest.holdings(agent):
         for held, allocated in ((holding.allocated, True), (holding.offered, False)):
             freed = held if lacking is None else lacking
             # Of ranges and sets `lacking` tells how many, not which: nobody holds that.
             if held and held >= freed:
-                found.append(Free(leaf.framework.id, leaf.node.path, agent.id, freed, allocated))
-    total = agent.total.quantities().milli
+                found.append(Free(holding.framework, holding.role, agent, freed, allocated))
+    total = at_rest.engine.agent(agent).total.quantities().milli
     found.sort(key=lambda step: (_part(step.resources, total), step.framework, step.role))
     yield from ((step,) for step in found if step.framework != framework)
 

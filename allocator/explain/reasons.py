@@ -1,26 +1,30 @@
 """Why a framework is not offered an agent: each reason as a value that people can read.
 
 `kind` names a reason for programs, `label` groups equal ones in a summary, `str()` is a sentence.
-Amounts are held in thousandths, as everywhere in the engine, and written in their own units.
+Amounts are held in thousandths, as everywhere in the engine, and written in their own units. A
+sentence shows at most 200 characters of each name and of each collection of resources.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any, ClassVar, TypeAlias
 
-from allocator.engine._order import FAIR_SHARE, GUARANTEES
+from allocator.errors import cut
+from allocator.explain.rehearsal import FAIR_SHARE, GUARANTEES
 from allocator.resources import EMPTY, Quantities, Resource, Resources
 from allocator.resources.fixed import number_of, write_milli
+from allocator.sorter import Standing
 
 Json: TypeAlias = dict[str, Any]
 
 #: How a served framework's stage is written.
 STAGES: Mapping[int, str] = {GUARANTEES: "guarantees", FAIR_SHARE: "fair share"}
 
-#: At most so many of the frameworks served earlier stand in one sentence.
-SHOWN_AHEAD = 3
+#: At most so many of several things of one kind stand in one sentence.
+SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class Suppressed(Reason):
     role: str
 
     def __str__(self) -> str:
-        return f"suppressed in role {self.role}"
+        return f"suppressed in role {cut(self.role)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class NotWhitelisted(Reason):
     hostname: str
 
     def __str__(self) -> str:
-        return f"host {self.hostname} is not whitelisted"
+        return f"host {cut(self.hostname)} is not whitelisted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ class ConstraintUnmet(Reason):
     failing: tuple[tuple[str, ...], ...]
 
     def __str__(self) -> str:
-        return "constraint not met: " + "; nor: ".join(" and ".join(g) for g in self.failing)
+        return "constraint not met: " + cut("; nor: ".join(" and ".join(g) for g in self.failing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +197,28 @@ class BelowMinimum(Reason):
     nearest: Quantities
     lacking: Quantities
 
+    @classmethod
+    def by(cls, left: Resources, minimum: Sequence[Quantities]) -> BelowMinimum:
+        """Return by what the amounts of which it lacks the smallest parts exceeds `left`. O(n)."""
+        counts = left.counts()
+        lacking = [amounts.minus_floor(counts) for amounts in minimum]
+        parts = [
+            sum(milli / amounts.milli[name] for name, milli in missing.milli.items())
+            for amounts, missing in zip(minimum, lacking, strict=True)
+        ]
+        nearest = parts.index(min(parts))
+        return cls(left, minimum[nearest], lacking[nearest])
+
     @property
     def label(self) -> str:
         """Names the option."""
         return "below min_allocatable"
 
     def __str__(self) -> str:
-        return f"{brief(self.left)} is below min_allocatable {self.nearest} by {self.lacking}"
+        return (
+            f"{brief(self.left)} is below min_allocatable {cut(self.nearest)} "
+            f"by {cut(self.lacking)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +253,8 @@ class OverLimit(Reason):
 
     def __str__(self) -> str:
         return (
-            f"{self.label} by {write_milli(self.over_milli)} "
+            f"over limit of role {cut(self.role)} for {cut(self.name)} "
+            f"by {write_milli(self.over_milli)} "
             f"(limit {write_milli(self.limit_milli)}, consumed {write_milli(self.consumed_milli)}, "
             f"here {write_milli(self.wanted_milli)})"
         )
@@ -252,7 +272,7 @@ class Guaranteed:
         return parts_to_json(self)
 
     def __str__(self) -> str:
-        return f"{self.role} ({write_milli(self.held_milli)})"
+        return f"{cut(self.role)} ({write_milli(self.held_milli)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +304,8 @@ class HeldBack(Reason):
     def __str__(self) -> str:
         held = min(self.wanted_milli, self.wanted_milli - self.surplus_milli)
         return (
-            f"{self.name}:{write_milli(held)} held back for guarantees of roles "
-            f"{', '.join(map(str, self.roles))}, of {write_milli(max(self.headroom_milli, 0))} "
+            f"{cut(self.name)}:{write_milli(held)} held back for guarantees of roles "
+            f"{listed(self.roles)}, of {write_milli(max(self.headroom_milli, 0))} "
             "available in the cluster"
         )
 
@@ -295,29 +315,37 @@ class Served:
     """An offer made earlier in the cycle on the same agent, and why it came first.
 
     `ahead` and `behind` are where the two differ: the topmost roles in which they part, or the
-    frameworks if they are in one role; with their shares as the agent's turn began, by which the
-    order went (in stage one only roles with unmet guarantees took part).
+    frameworks if they are in one role; with what the order went by as the agent's turn began (in
+    stage one only roles with unmet guarantees took part).
     """
 
     stage: int
     framework: str
     role: str
     resources: Resources
-    ahead: str
-    ahead_share: float
-    behind: str
-    behind_share: float
+    ahead: Standing
+    behind: Standing
 
     def to_json(self) -> Json:
         """Return the parts. O(size)."""
-        return {**parts_to_json(self), "stage": STAGES[self.stage]}
+        return {
+            "stage": STAGES[self.stage],
+            "framework": self.framework,
+            "role": self.role,
+            "resources": str(self.resources),
+            "ahead": self.ahead.path,
+            "ahead_share": self.ahead.share,
+            "behind": self.behind.path,
+            "behind_share": self.behind.share,
+            "order": self.ahead.before(self.behind),
+        }
 
     def __str__(self) -> str:
         stage = " for a guarantee" if self.stage == GUARANTEES else ""
         return (
-            f"{self.framework} in role {self.role} took {brief(self.resources)}{stage} "
-            f"(share of {self.ahead} {self.ahead_share:.4g}, of {self.behind} "
-            f"{self.behind_share:.4g})"
+            f"{cut(self.framework)} in role {cut(self.role)} took {brief(self.resources)}{stage} "
+            f"({cut(self.ahead.path)} before {cut(self.behind.path)}: "
+            f"{self.ahead.before(self.behind)})"
         )
 
 
@@ -331,9 +359,7 @@ class ServedEarlier(Reason):
     ahead: tuple[Served, ...]
 
     def __str__(self) -> str:
-        shown = "; ".join(map(str, self.ahead[:SHOWN_AHEAD]))
-        more = len(self.ahead) - SHOWN_AHEAD
-        return f"served earlier: {shown}" + (f"; and {more} more" if more > 0 else "")
+        return f"served earlier: {listed(self.ahead, '; ')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +396,19 @@ class NothingVisible(Reason):
         )
 
 
+def listed(things: Collection[object], separator: str = ", ") -> str:
+    """Return the first few of some things as text, and how many more there are. O(1).
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c", "d", "e"]), listed(["a", "b"])
+    ('a, b, c and 2 more', 'a, b')
+    """
+    shown = separator.join(cut(thing) for thing in islice(things, SHOWN))
+    more = len(things) - SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def parts_to_json(record: Any) -> Json:
     """Return a record's fields as JSON: resources as text, thousandths in their own units."""
     found = {}
@@ -401,7 +440,7 @@ def brief(resources: Resources) -> str:
     ... ])))
     mem(eng):64;cpus{revocable}:2
     """
-    return ";".join(map(_brief_entry, resources))
+    return cut(";".join(map(_brief_entry, resources)))
 
 
 def _brief_entry(entry: Resource) -> str:

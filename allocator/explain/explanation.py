@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from allocator.engine.explain.reasons import Json, Reason
-from allocator.engine.explain.remedies import Change, find_changes
-from allocator.engine.explain.watch import Case, Question, look
-
-if TYPE_CHECKING:
-    from allocator.engine.allocator import Allocator
+from allocator.errors import cut
+from allocator.explain.reasons import Json, Reason
+from allocator.explain.rehearsal import Rehearsal
+from allocator.explain.remedies import Change, find_changes
+from allocator.explain.watch import Case, Question, look
 
 #: So many cases are written out when an explanation is printed.
 SHOWN_CASES = 20
@@ -71,9 +70,9 @@ class Explanation:
 
     def headline(self) -> str:
         """Return in one line what comes of the next cycle. O(cases)."""
-        asked = f"framework {self.framework}"
-        asked += f" in role {self.role}" if self.role is not None else ""
-        asked += f" on agent {self.agent}" if self.agent is not None else ""
+        asked = f"framework {cut(self.framework)}"
+        asked += f" in role {cut(self.role)}" if self.role is not None else ""
+        asked += f" on agent {cut(self.agent)}" if self.agent is not None else ""
         if not self.cases:
             return f"{asked}: there is nothing to offer, as it has no role or there is no agent"
         n = len(self.offers)
@@ -95,7 +94,7 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [self.headline()]
-        lines += [f"{n:>8}  {label}" for label, n in self.summary()]
+        lines += [f"{n:>8}  {cut(label)}" for label, n in self.summary()]
         lines += map(str, self.cases[:SHOWN_CASES])
         hidden = len(self.cases) - SHOWN_CASES
         lines += [f"… and {hidden} more"] if hidden > 0 else []
@@ -103,16 +102,24 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(engine: Allocator, framework: str, role: str | None, agent: str | None) -> Explanation:
+def explain(
+    rehearse: Callable[[], Rehearsal], framework: str, role: str | None, agent: str | None
+) -> Explanation:
     """Answer `Allocator.explain` about an engine, which stays as it is.
+
+    Parameters
+    ----------
+    rehearse : callable
+        Returns a new fork of the engine to try things out on.
+    framework : str
+    role, agent : str or None
 
     Raises
     ------
     UnknownFramework, UnknownRole, UnknownAgent, InvalidRole
     """
-    if agent is not None:
-        engine._agent(agent)
     question = Question(framework, role, agent)
-    cases = look(engine.fork(), question)
-    changes = find_changes(engine, question, cases)
-    return Explanation(framework, role, agent, engine._n_cycles + 1, cases, changes)
+    rehearsal = rehearse()
+    cycle = rehearsal.cycle
+    cases = look(rehearsal, question)
+    return Explanation(*question, cycle, cases, find_changes(rehearse, question, cases))

@@ -8,14 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from allocator.engine.explain.reasons import Json, brief, parts_to_json, write_seconds
+from allocator.errors import cut
+from allocator.explain.reasons import Json, brief, parts_to_json, write_seconds
+from allocator.explain.rehearsal import Rehearsal
 from allocator.resources import Quantities, Resources
 from allocator.resources.fixed import write_milli
-
-if TYPE_CHECKING:
-    from allocator.engine.allocator import Allocator
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,8 @@ class Step(ABC):
     kind: ClassVar[str]
 
     @abstractmethod
-    def apply(self, engine: Allocator) -> None:
-        """Do it to an engine; raises `AllocatorError` where that cannot be done."""
+    def apply(self, rehearsal: Rehearsal) -> None:
+        """Do it on a fork; raises `AllocatorError` where that cannot be done."""
 
     def to_json(self) -> Json:
         """Return the step's name, its parts and its text. O(size)."""
@@ -46,10 +45,9 @@ class Wait(Step):
     until: float
     seconds: float
 
-    def apply(self, engine: Allocator) -> None:
-        """Set the fork's clock to the time, on which it then stands for a while."""
-        clock, until = engine._clock, self.until
-        engine._clock = lambda: max(clock(), until)
+    def apply(self, rehearsal: Rehearsal) -> None:
+        """Put the fork's clock forward."""
+        rehearsal.clock.advance_to(max(self.until, rehearsal.clock()))
 
     def __str__(self) -> str:
         return f"wait {write_seconds(self.seconds)}"
@@ -64,12 +62,12 @@ class Revive(Step):
     framework: str
     role: str
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `revive`."""
-        engine.revive(self.framework, [self.role])
+        rehearsal.engine.revive(self.framework, [self.role])
 
     def __str__(self) -> str:
-        return f"revive role {self.role} of framework {self.framework}"
+        return f"revive role {cut(self.role)} of framework {cut(self.framework)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +76,9 @@ class Resume(Step):
 
     kind = "resume"
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `resume`."""
-        engine.resume()
+        rehearsal.engine.resume()
 
     def __str__(self) -> str:
         return "resume the engine"
@@ -94,12 +92,12 @@ class ActivateFramework(Step):
 
     framework: str
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `activate_framework`."""
-        engine.activate_framework(self.framework)
+        rehearsal.engine.activate_framework(self.framework)
 
     def __str__(self) -> str:
-        return f"activate framework {self.framework}"
+        return f"activate framework {cut(self.framework)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +108,12 @@ class ActivateAgent(Step):
 
     agent: str
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `activate_agent`."""
-        engine.activate_agent(self.agent)
+        rehearsal.engine.activate_agent(self.agent)
 
     def __str__(self) -> str:
-        return f"activate agent {self.agent}"
+        return f"activate agent {cut(self.agent)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +124,12 @@ class Whitelist(Step):
 
     hostname: str
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `set_whitelist` with one host more."""
-        engine.set_whitelist({*(engine._state.whitelist or ()), self.hostname})
+        rehearsal.engine.set_whitelist({*(rehearsal.whitelist or ()), self.hostname})
 
     def __str__(self) -> str:
-        return f"whitelist host {self.hostname}"
+        return f"whitelist host {cut(self.hostname)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +142,16 @@ class LowerMinimum(Step):
     role: str
     amounts: Quantities
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `update_framework`; the amounts that suffice already still do."""
-        framework = engine._framework(self.framework)
-        default = engine._rules.minimum
-        lowered = {role: leaf.minimum(default) for role, leaf in framework.subscriptions.items()}
+        roles = rehearsal.engine.framework(self.framework).roles
+        lowered = {role: rehearsal.minimum(self.framework, role) for role in roles}
         lowered[self.role] = (*lowered[self.role], self.amounts) if self.amounts else ()
-        engine.update_framework(self.framework, min_allocatable=lowered)
+        rehearsal.engine.update_framework(self.framework, min_allocatable=lowered)
 
     def __str__(self) -> str:
-        to = f"to {self.amounts}" if self.amounts else "to nothing"
-        return f"lower min_allocatable of framework {self.framework} in role {self.role} {to}"
+        of = f"of framework {cut(self.framework)} in role {cut(self.role)}"
+        return f"lower min_allocatable {of} to {cut(self.amounts) or 'nothing'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +163,14 @@ class LiftConstraints(Step):
     framework: str
     role: str
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `update_framework`; the constraints in other roles stay."""
-        constraints = engine._framework(self.framework).constraints
-        kept = {role: own.to_json() for role, own in constraints.items() if role != self.role}
-        engine.update_framework(self.framework, constraints={"role_constraints": kept})
+        by_role = rehearsal.constraints(self.framework)
+        kept = {role: own for role, own in by_role.items() if role != self.role}
+        rehearsal.engine.update_framework(self.framework, constraints={"role_constraints": kept})
 
     def __str__(self) -> str:
-        return f"lift the constraints of framework {self.framework} in role {self.role}"
+        return f"lift the constraints of framework {cut(self.framework)} in role {cut(self.role)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +182,13 @@ class AddCapability(Step):
     framework: str
     capability: str
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `update_framework`."""
-        can = engine.framework(self.framework).capabilities
-        engine.update_framework(self.framework, capabilities=can | {self.capability})
+        can = rehearsal.engine.framework(self.framework).capabilities
+        rehearsal.engine.update_framework(self.framework, capabilities=can | {cut(self.capability)})
 
     def __str__(self) -> str:
-        return f"add capability {self.capability} to framework {self.framework}"
+        return f"add capability {cut(self.capability)} to framework {cut(self.framework)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +200,13 @@ class AddAgentCapability(Step):
     agent: str
     capability: str
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `update_agent`."""
-        can = engine.agent(self.agent).capabilities
-        engine.update_agent(self.agent, capabilities=can | {self.capability})
+        can = rehearsal.engine.agent(self.agent).capabilities
+        rehearsal.engine.update_agent(self.agent, capabilities=can | {cut(self.capability)})
 
     def __str__(self) -> str:
-        return f"add capability {self.capability} to agent {self.agent}"
+        return f"add capability {cut(self.capability)} to agent {cut(self.agent)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,15 +218,15 @@ class RaiseLimit(Step):
     role: str
     amounts: Quantities
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `set_quota`."""
-        quota = engine._state.tree.nodes[self.role].quota
+        quota = rehearsal.sums(self.role)
         more = self.amounts.milli
         limit = {name: milli + more.get(name, 0) for name, milli in quota.limit.items()}
-        engine.set_quota(self.role, _written(quota.guarantee), _written(limit))
+        rehearsal.engine.set_quota(self.role, _written(quota.guarantee), _written(limit))
 
     def __str__(self) -> str:
-        return f"raise the limit of role {self.role} by {self.amounts}"
+        return f"raise the limit of role {cut(self.role)} by {cut(self.amounts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +238,14 @@ class LowerGuarantee(Step):
     role: str
     amounts: Quantities
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `set_quota`."""
-        quota = engine._state.tree.nodes[self.role].quota
+        quota = rehearsal.sums(self.role)
         lowered = Quantities.from_milli(quota.guarantee).minus_floor(self.amounts)
-        engine.set_quota(self.role, lowered, _written(quota.limit))
+        rehearsal.engine.set_quota(self.role, lowered, _written(quota.limit))
 
     def __str__(self) -> str:
-        return f"lower the guarantee of role {self.role} by {self.amounts}"
+        return f"lower the guarantee of role {cut(self.role)} by {cut(self.amounts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +257,12 @@ class RaiseWeight(Step):
     role: str
     weight: float
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `set_weight`."""
-        engine.set_weight(self.role, self.weight)
+        rehearsal.engine.set_weight(self.role, self.weight)
 
     def __str__(self) -> str:
-        return f"raise the weight of role {self.role} to {self.weight:g}"
+        return f"raise the weight of role {cut(self.role)} to {self.weight:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,17 +277,17 @@ class Free(Step):
     resources: Resources
     allocated: bool
 
-    def apply(self, engine: Allocator) -> None:
+    def apply(self, rehearsal: Rehearsal) -> None:
         """Call `recover_resources`."""
-        engine.recover_resources(
+        rehearsal.engine.recover_resources(
             self.framework, self.agent, self.role, self.resources, allocated=self.allocated
         )
 
     def __str__(self) -> str:
         held = "uses" if self.allocated else "is offered"
         return (
-            f"free {brief(self.resources)} on agent {self.agent}, "
-            f"which framework {self.framework} {held} in role {self.role}"
+            f"free {brief(self.resources)} on agent {cut(self.agent)}, "
+            f"which framework {cut(self.framework)} {held} in role {cut(self.role)}"
         )
 
 
