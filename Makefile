@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILED := $(shell find allocator -name '*.pyx' -o -name '*.pxd')
+COMPILED := $(shell find allocator tests -name '*.pyx' -o -name '*.pxd')
 MODULES := $(subst /,.,$(basename $(shell find allocator -name '*.pyx')))
 
 .PHONY: run test lint bench

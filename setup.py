@@ -12,6 +12,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 LINETRACE = os.environ.get("ALLOCATOR_LINETRACE") == "1"
 PROFILE = os.environ.get("ALLOCATOR_PROFILE") == "1"
@@ -34,10 +35,10 @@ if PROFILE:
     COMPILE += ["-g", "-fno-omit-frame-pointer"]
 
 
-def extensions() -> list[Extension]:
-    """One extension for each `.pyx` below the package."""
+def extensions(room: str) -> list[Extension]:
+    """One extension for each `.pyx` below a folder."""
     found = []
-    for source in sorted(Path("allocator").rglob("*.pyx")):
+    for source in sorted(Path(room).rglob("*.pyx")):
         name = ".".join(source.with_suffix("").parts)
         found.append(
             Extension(name, [str(source)], define_macros=MACROS, extra_compile_args=COMPILE)
@@ -58,11 +59,21 @@ def is_of_another_kind() -> bool:
     return is_other
 
 
-setup(
-    ext_modules=cythonize(
-        extensions(),
-        compiler_directives=DIRECTIVES,
-        annotate=PROFILE,
-        force=is_of_another_kind(),
-    )
-)
+class Build(build_ext):
+    """Builds the package; in place, for development, also what only its tests need."""
+
+    def finalize_options(self) -> None:
+        """Choose what is built, and have Cython write it in C."""
+        found = extensions("allocator")
+        if self.inplace or self.editable_mode:
+            found += extensions("tests")
+        if self.inplace:
+            # Not where a wheel is made of whatever is there.
+            self.build_lib = os.path.join("build", "in-place")
+        self.distribution.ext_modules = cythonize(
+            found, compiler_directives=DIRECTIVES, annotate=PROFILE, force=is_of_another_kind()
+        )
+        super().finalize_options()
+
+
+setup(ext_modules=extensions("allocator"), cmdclass={"build_ext": Build})

@@ -8,6 +8,7 @@ from typing import Any
 
 from allocator import Allocator, Resources
 from allocator.sorter import DRFSorter
+from tests.compiled import bundles, filters
 
 EMPTY = Resources()
 
@@ -15,8 +16,8 @@ EMPTY = Resources()
 def check(engine: Allocator) -> None:
     """Raise `AssertionError` unless A1, A2, S1, S2, R1 to R7, F1, F2 and B1 to B7 hold."""
     state = engine._state
-    state.bundles._check()
-    state.filters._check(state.bundles)
+    bundles.check(state.bundles)
+    filters.check(state.filters, state.bundles)
     holdings = [held for agent in state.agents.values() for held in state.holdings_on(agent)]
     check_agents(state, holdings)
     check_offers(state, holdings)

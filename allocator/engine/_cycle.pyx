@@ -18,7 +18,7 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport NOTHING, Bundles, add_to, release, retained
+from allocator.engine._bundles cimport NOTHING, Bundles, add_to, release, rest_of, retained
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._marks cimport Marks
 from allocator.engine._memory cimport grown
@@ -689,9 +689,8 @@ cdef class Cycle:
     @cython.final
     cdef int32_t seen(self, Agent agent, Subscription leaf) except -1:
         """Return what of the available resources the framework may see, as a new reference."""
-        cdef int32_t rest = self.bundles.bundles[agent.bundle.available].rest
         cdef int32_t seen
-        if self.bundles.rests[rest].is_open:
+        if rest_of(self.bundles, agent.bundle.available).is_open:
             return retained(self.bundles, agent.bundle.available)
         seen = self.bundles.seen_by(agent.bundle.available, leaf.viewer)
         if self.shown and agent in self.shown:
@@ -702,7 +701,7 @@ cdef class Cycle:
 
     cdef bint is_intricate(self, int32_t bundle) noexcept:
         """Tell whether quota binds entries with more to them than a name and an amount."""
-        return self.bundles.rests[self.bundles.bundles[bundle].rest].charged != NULL
+        return rest_of(self.bundles, bundle).charged != NULL
 
     @cython.final
     cdef bint offer(self, Agent agent, Subscription leaf, int32_t bundle) except -1:

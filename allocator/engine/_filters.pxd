@@ -15,9 +15,15 @@ F4. A bit in `common[agent]` is set only while its leaf has a filter there that 
     a bit is set, a filter has one, and without a bit nobody looks at it.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
+
+cdef enum:
+    ANY = 0x7FFFFFFF  # whatever batch
+    MANY = 32  # filters on an agent from which leaves with the common bundle are kept as bits
+    BITS_PER_FILTER = 16  # no more of them for each filter on the agent
+    PATIENCE = 8  # filters in succession with another bundle that make theirs the common one
 
 
 cdef struct Filter:
@@ -101,3 +107,28 @@ cdef class Filters:
     cdef void forget_left_overs(self, int32_t batch) noexcept
     cdef void rise(self, int32_t batch) noexcept
     cdef void sink(self, int32_t batch) noexcept
+
+
+# What is inline of tables (open addressing from a mixed index, `slots`) and of leaves as bits.
+
+cdef inline int32_t home_of(const Table *table, int32_t agent) noexcept nogil:
+    """Return the slot where an agent belongs: murmur3's finalizer, brought into range."""
+    cdef uint32_t x = <uint32_t>agent
+    x ^= x >> 16
+    x *= <uint32_t>0x85EBCA6B
+    x ^= x >> 13
+    x *= <uint32_t>0xC2B2AE35
+    x ^= x >> 16
+    return <int32_t>(<uint64_t>x * <uint64_t>table.capacity >> 32)
+
+
+cdef inline int32_t following(const Table *table, int32_t slot) noexcept nogil:
+    return 0 if slot + 1 == table.capacity else slot + 1
+
+
+cdef inline bint has_room(const Common *common, int32_t leaf) noexcept nogil:
+    return leaf < 64 * <int64_t>common.n_words
+
+
+cdef inline bint has_bit(const Common *common, int32_t leaf) noexcept nogil:
+    return has_room(common, leaf) and common.leaves[leaf >> 6] >> (leaf & 63) & 1

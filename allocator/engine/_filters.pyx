@@ -1,8 +1,7 @@
 """Filters: who refused what, where and until when.
 
-See `_filters.pxd` for the data and its invariants (F1 to F4), which `_check` verifies. In the
-costs given below, a search in a leaf's table is O(1) expected, and linear in the number of
-filters of that leaf on that very agent.
+See `_filters.pxd` for the data and its invariants (F1 to F4). In the costs given below, a search in
+a leaf's table is O(1) expected, and linear in the number of filters of that leaf on that very agent.
 
 A filter is found in two ways: by leaf and agent, in the table of the leaf, and by its end, in a
 batch. The way from a batch to the table is a pair of leaf and agent, which counts only if a slot
@@ -23,14 +22,6 @@ from libc.string cimport memcpy, memset
 from allocator.engine._bundles cimport Bundles, release, retained
 from allocator.engine._memory cimport duplicate, grown
 from allocator.sorter._siblings cimport NONE
-
-from collections import Counter
-
-cdef enum:
-    ANY = 0x7FFFFFFF  # whatever batch
-    MANY = 32  # filters on an agent from which leaves with the common bundle are kept as bits
-    BITS_PER_FILTER = 16  # no more of them for each filter on the agent
-    PATIENCE = 8  # filters in succession with another bundle that make theirs the common one
 
 
 @cython.final
@@ -508,50 +499,9 @@ cdef class Filters:
         self.heap[place] = batch
         self.batches[batch].place = place
 
-    def _ended_pairs(self):
-        """Return (leaf, agent) of the filters that the last `expire` ended. For tests."""
-        cdef Py_ssize_t i
-        return [(self.ended[i] >> 32, <int32_t>self.ended[i]) for i in range(self.n_ended)]
-
-    def _known(self):
-        """Return (leaf, agent) of what is known to be refused without a look. For tests."""
-        cdef int32_t leaf, agent
-        return [
-            (leaf, agent)
-            for agent in range(self.agent_capacity if self.common != NULL else 0)
-            for leaf in range(self.leaf_capacity)
-            if self.common[agent] != NULL and has_bit(self.common[agent], leaf)
-        ]
-
-    def _check(self, Bundles bundles=None):
-        """Raise `AssertionError` unless F1 to F4 hold, by recomputing. For tests."""
-        held = self.held()
-        assert len(held) == self.n_held
-        check_tables(self, held)
-        check_common(self, held)
-        check_batches(self)
-        check_heap(self)
-        if bundles is not None:
-            check_references(bundles, held)
-
 
 # Tables: linear probing from a mixed index, so that a capacity need not be a power of two. A table
 # is never full; at most 4/5 of it are in use.
-
-cdef inline int32_t home_of(const Table *table, int32_t agent) noexcept nogil:
-    """Return the slot where an agent belongs: murmur3's finalizer, brought into range."""
-    cdef uint32_t x = <uint32_t>agent
-    x ^= x >> 16
-    x *= <uint32_t>0x85EBCA6B
-    x ^= x >> 13
-    x *= <uint32_t>0xC2B2AE35
-    x ^= x >> 16
-    return <int32_t>(<uint64_t>x * <uint64_t>table.capacity >> 32)
-
-
-cdef inline int32_t following(const Table *table, int32_t slot) noexcept nogil:
-    return 0 if slot + 1 == table.capacity else slot + 1
-
 
 cdef inline int32_t distance(const Table *table, int32_t a, int32_t b) noexcept nogil:
     """Return how many steps it is from slot `a` on to slot `b`."""
@@ -625,14 +575,6 @@ cdef void clear_slot(Table *table, int32_t slot) noexcept:
 
 # Leaves as bits.
 
-cdef inline bint has_room(const Common *common, int32_t leaf) noexcept nogil:
-    return leaf < 64 * <int64_t>common.n_words
-
-
-cdef inline bint has_bit(const Common *common, int32_t leaf) noexcept nogil:
-    return has_room(common, leaf) and common.leaves[leaf >> 6] >> (leaf & 63) & 1
-
-
 cdef inline void set_bit(Common *common, int32_t leaf) noexcept nogil:
     if has_room(common, leaf):
         common.leaves[leaf >> 6] |= <uint64_t>1 << (leaf & 63)
@@ -669,92 +611,3 @@ cdef void fit_pairs(Batch *batch) noexcept:
     if fitted != NULL:
         batch.pairs = <int64_t *>fitted
         batch.capacity = batch.n_pairs
-
-
-# Checks by recomputation.
-
-cdef int check_tables(Filters filters, list held) except -1:
-    """Check F1, and that each filter is found from its agent's home."""
-    cdef int32_t leaf, agent, i
-    cdef Table *table
-    on_agent = [0] * filters.agent_capacity
-    for leaf, agent, _, _ in held:
-        on_agent[agent] += 1
-    assert on_agent == [filters.on_agent[i] for i in range(filters.agent_capacity)]
-    for leaf in range(filters.leaf_capacity):
-        table = &filters.by_leaf[leaf]
-        assert 5 * table.n_held <= 4 * table.capacity <= 16 * table.n_held
-        assert (table.slots == NULL) == (table.capacity == 0)
-        in_use = [i for i in range(table.capacity) if table.slots[i].agent != NONE]
-        assert len(in_use) == table.n_held
-        for slot in in_use:
-            i = home_of(table, table.slots[slot].agent)
-            while i != slot:
-                assert table.slots[i].agent != NONE
-                i = following(table, i)
-    return 0
-
-
-cdef int check_common(Filters filters, list held) except -1:
-    """Check F4, and that few filters have no leaves as bits."""
-    cdef int32_t leaf, agent
-    cdef Common *common
-    refused = {filter[:3] for filter in held}
-    for leaf, agent in filters._known():
-        assert (leaf, agent, filters.common[agent].bundle) in refused
-    for agent in range(filters.agent_capacity):
-        common = filters.common_on(agent)
-        if common != NULL:
-            assert 2 * filters.on_agent[agent] >= MANY
-            assert 64 * common.n_words <= 2 * BITS_PER_FILTER * filters.on_agent[agent]
-            assert 0 <= common.n_others < PATIENCE
-    return 0
-
-
-cdef int check_batches(Filters filters) except -1:
-    """Check F2: each slot has its pair, the latest and the free batches are what they should."""
-    cdef int32_t leaf, i, batch
-    cdef Filter *filter
-    pairs = {filters.heap[i]: [] for i in range(filters.n_batches)}
-    for leaf in range(filters.leaf_capacity):
-        for i in range(filters.by_leaf[leaf].capacity):
-            filter = &filters.by_leaf[leaf].slots[i]
-            if filter.agent != NONE:
-                pairs[filter.batch].append(<int64_t>leaf << 32 | filter.agent)
-    for batch, expected in pairs.items():
-        assert filters.batches[batch].n_held == len(expected) > 0
-        assert filters.batches[batch].n_pairs <= 2 * filters.batches[batch].n_held
-        assert filters.batches[batch].n_pairs <= filters.batches[batch].capacity
-        found = [filters.batches[batch].pairs[i] for i in range(filters.batches[batch].n_pairs)]
-        assert Counter(expected) <= Counter(found)
-    assert filters.latest == NONE or filters.latest in pairs
-    batch = filters.free_batch
-    while batch != NONE:
-        assert batch not in pairs
-        assert filters.batches[batch].n_held == NONE and filters.batches[batch].pairs == NULL
-        pairs[batch] = []
-        batch = filters.batches[batch].place
-    assert len(pairs) == filters.batch_capacity
-    return 0
-
-
-cdef int check_heap(Filters filters) except -1:
-    """Check that no batch ends before the one above it, and that each knows its place."""
-    cdef int32_t place
-    cdef double end
-    for place in range(filters.n_batches):
-        end = filters.batches[filters.heap[place]].end
-        assert filters.batches[filters.heap[place]].place == place
-        assert place == 0 or filters.batches[filters.heap[(place - 1) // 2]].end <= end
-    return 0
-
-
-cdef int check_references(Bundles bundles, list held) except -1:
-    """Check F3 as far as it can be seen from here: others have references, too."""
-    cdef int32_t bundle
-    refs = {}
-    for _, _, bundle, _ in held:
-        refs[bundle] = refs.get(bundle, 0) + 1
-    for bundle, n in refs.items():
-        assert bundle == 0 or bundles.bundles[bundle].refs >= n
-    return 0

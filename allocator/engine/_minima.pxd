@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from allocator.engine._bundles cimport Bundles
+from allocator.engine._items cimport Items
 
 
 cdef struct Need:
@@ -15,6 +16,7 @@ cdef struct Need:
 cdef class Minima:
     cdef readonly tuple amounts     # Quantities: any one of them is enough, () is no minimum
     cdef Bundles bundles            # what is measured against them
+    cdef Items items                # theirs
     cdef Need *needs                # (len(names),) those of each amounts together
     cdef list names                 # str: the name of each need
     cdef bint is_void               # whether anything is enough

@@ -10,6 +10,7 @@ cimport cython
 from cpython.mem cimport PyMem_Free
 
 from allocator.engine._bundles cimport NONE, Bundles
+from allocator.engine._items cimport Items
 from allocator.engine._memory cimport grown
 
 
@@ -29,6 +30,7 @@ cdef class Minima:
     def __cinit__(self, Bundles bundles not None, tuple amounts not None):
         cdef Py_ssize_t n = sum(map(len, amounts))
         self.bundles = bundles
+        self.items = bundles.rests.items
         self.amounts = amounts
         self.is_void = not amounts or not all(amounts)
         self.names = [name for each in amounts for name in each]
@@ -58,9 +60,9 @@ cdef class Minima:
             name = self.names[i]
             column = self.bundles.columns.get(name, NONE)
             self.needs[i].column = column if column < self.bundles.n_columns else NONE
-            self.needs[i].counted = self.bundles.counted_names.get(name, NONE)
+            self.needs[i].counted = self.items.counted_names.get(name, NONE)
         self.n_columns = self.bundles.n_columns
-        self.n_counted_names = self.bundles.n_counted_names
+        self.n_counted_names = self.items.n_counted_names
         return 0
 
     cdef bint are_met_by(self, int32_t bundle) except -1:
@@ -70,7 +72,7 @@ cdef class Minima:
         if self.is_void:
             return True
         if (self.n_columns != self.bundles.n_columns
-                or self.n_counted_names != self.bundles.n_counted_names):
+                or self.n_counted_names != self.items.n_counted_names):
             self.look_up()
         while need < end:
             if self.bundles.amount(bundle, need.column, need.counted) < need.milli:

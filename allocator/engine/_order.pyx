@@ -6,7 +6,6 @@ candidates, which makes every decision depend on who else took part).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -34,24 +33,6 @@ def stage_salt(str seed not None, cycle, stage):
 def place(uint64_t id_hash, uint64_t salt):
     """Return an agent's place in a stage's order; agents go by (place, id). O(1)."""
     return mixed(id_hash ^ salt)
-
-
-def _sorted_by_place(list places not None):
-    """Return the positions of places, which are below 2**64, in ascending order. For tests."""
-    cdef int32_t n = <int32_t>len(places)
-    cdef int32_t i
-    cdef uint64_t *keys = <uint64_t *>PyMem_Malloc(2 * n * (sizeof(uint64_t) + sizeof(int32_t)))
-    cdef int32_t *items = <int32_t *>(keys + 2 * n)
-    if keys == NULL:
-        raise MemoryError
-    try:
-        for i in range(n):
-            keys[i] = places[i]
-            items[i] = i
-        sort_by_place(keys, items, n, keys + n, items + n)
-        return [items[i] for i in range(n)]
-    finally:
-        PyMem_Free(keys)
 
 
 cdef uint64_t hash_of(str text) except? 0:

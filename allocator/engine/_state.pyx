@@ -18,7 +18,15 @@ from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from allocator.engine._bundles cimport NOTHING, Bundles, add_to, release, retained, take_from
+from allocator.engine._bundles cimport (
+    NOTHING,
+    Bundles,
+    add_to,
+    release,
+    rest_of,
+    retained,
+    take_from,
+)
 from allocator.engine._filters cimport Filters
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._ledger cimport AFTER, Holding, Ledger, OpenOffer
@@ -586,7 +594,7 @@ cdef class State:
 
     cdef bint is_shared(self, int32_t bundle) noexcept:
         """Tell whether there are shared entries. O(1)."""
-        return self.bundles.rests[self.bundles.bundles[bundle].rest].is_shared
+        return rest_of(self.bundles, bundle).is_shared
 
     cdef int account_by_value(
         self, Subscription leaf, Agent agent, object lost, object gained, int64_t times

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator.engine import _bundles
-from allocator.engine._bundles import Bundles, Held
+from allocator.engine._bundles import Bundles
 from allocator.errors import ResourceError
 from allocator.resources import Quantities, Resource, Resources
 from allocator.sorter import Totals
 from tests import strategies
+from tests.compiled import bundles as bench
 
 MAX_MILLI = 2**63 - 1
 
@@ -29,10 +30,10 @@ def on_bundles(test: Callable[..., None]) -> Callable[..., None]:
     def run(*args: object, **kwargs: object) -> None:
         bundles = Bundles(Totals())
         test(bundles, *args, **kwargs)
-        bundles._check()
-        bundles.forget_all()
-        assert len(bundles) == 0
-        bundles._check()
+        bench.check(bundles)
+        bench.forget_all(bundles)
+        assert bench.n_in_use(bundles) == 0
+        bench.check(bundles)
 
     signature = inspect.signature(test)
     others = list(signature.parameters.values())[1:]
@@ -45,7 +46,7 @@ def disks(resources: Resources) -> set[tuple[Resource, object]]:
     return {(entry, entry.disk) for entry in resources}
 
 
-def assert_same(held: Held, expected: Resources) -> None:
+def assert_same(held: bench.Held, expected: Resources) -> None:
     assert held.value == expected
     assert disks(held.value) == disks(expected)
 
@@ -85,7 +86,7 @@ def test_the_module_is_compiled() -> None:
 @given(st.lists(strategies.resources(), max_size=6))
 @on_bundles
 def test_equal_values_have_equal_numbers(bundles: Bundles, values: list[Resources]) -> None:
-    held = [bundles.held(value) for value in values]
+    held = [bench.held(bundles, value) for value in values]
     for one, mine in zip(values, held, strict=True):
         assert_same(mine, one)
         for other, theirs in zip(values, held, strict=True):
@@ -97,14 +98,14 @@ def test_equal_values_have_equal_numbers(bundles: Bundles, values: list[Resource
 def test_columns_that_others_gave_are_taken_over(value: Resources, n_names: int) -> None:
     totals = Totals()
     bundles = Bundles(totals)
-    before = bundles.held("cpus:1;ports:[1-2]")
+    before = bench.held(bundles, "cpus:1;ports:[1-2]")
     for i in range(n_names):
         totals.column(f"name{i}")
-    after = bundles.held(value)
-    bundles._check()
+    after = bench.held(bundles, value)
+    bench.check(bundles)
     assert_same(after, value)
     assert_same(before, Resources("cpus:1;ports:[1-2]"))
-    assert before.number == bundles.held("cpus:1;ports:[1-2]").number
+    assert before.number == bench.held(bundles, "cpus:1;ports:[1-2]").number
 
 
 @on_bundles
@@ -115,7 +116,7 @@ def test_disk_information_beyond_identity_is_not_mixed_up(bundles: Bundles) -> N
 
     one, other = volume("ops"), volume("dev")
     assert one == other
-    first, second = bundles.held(one), bundles.held(other)
+    first, second = bench.held(bundles, one), bench.held(bundles, other)
     assert first.number != second.number
     assert_same(first, one)
     assert_same(second, other)
@@ -129,23 +130,23 @@ def test_disk_information_beyond_identity_is_not_mixed_up(bundles: Bundles) -> N
 @given(strategies.resources(), strategies.resources())
 @on_bundles
 def test_plus(bundles: Bundles, a: Resources, b: Resources) -> None:
-    assert_same(bundles.held(a).plus(bundles.held(b)), a + b)
-    assert_same(bundles.held(a).plus(bundles.held(a)), a + a)
+    assert_same(bench.held(bundles, a).plus(bench.held(bundles, b)), a + b)
+    assert_same(bench.held(bundles, a).plus(bench.held(bundles, a)), a + a)
 
 
 @given(strategies.wholes_and_parts())
 @on_bundles
 def test_minus_a_part(bundles: Bundles, pair: tuple[Resources, Resources]) -> None:
     whole, part = pair
-    left = bundles.held(whole).minus(bundles.held(part))
+    left = bench.held(bundles, whole).minus(bench.held(bundles, part))
     assert_same(left, whole - part)
-    assert left.plus(bundles.held(part)).value == whole
+    assert left.plus(bench.held(bundles, part)).value == whole
 
 
 @given(strategies.resources(), strategies.resources())
 @on_bundles
 def test_minus_and_covers(bundles: Bundles, a: Resources, b: Resources) -> None:
-    x, y = bundles.held(a), bundles.held(b)
+    x, y = bench.held(bundles, a), bench.held(bundles, b)
     assert outcome(lambda: x.minus(y).value) == outcome(lambda: a - b)
     assert x.covers(y) == (a >= b)
 
@@ -155,8 +156,8 @@ def test_minus_and_covers(bundles: Bundles, a: Resources, b: Resources) -> None:
 def test_plain_parts_leave_the_rest_alone(
     bundles: Bundles, a: Resources, b: Resources, c: Resources
 ) -> None:
-    whole = bundles.held(a + b + c)
-    left = whole.minus(bundles.held(b))
+    whole = bench.held(bundles, a + b + c)
+    left = whole.minus(bench.held(bundles, b))
     assert left.special().number == whole.special().number
     assert_same(left, a + c)
 
@@ -174,7 +175,7 @@ def spans(max_bound: int) -> st.SearchStrategy[Resources]:
 @on_bundles
 def test_ranges(bundles: Bundles, pair: tuple[Resources, Resources]) -> None:
     a, b = pair
-    x, y = bundles.held(a), bundles.held(b)
+    x, y = bench.held(bundles, a), bench.held(bundles, b)
     union = x.plus(y)
     assert_same(union, a + b)
     assert_same(union.minus(x), (a + b) - a)
@@ -201,28 +202,28 @@ def test_sums_that_cannot_be_are_refused(bundles: Bundles, a: str, b: str) -> No
     for left, right in ((a, b), (b, a)):
         for _ in range(2):  # the second time it is known
             refusal = outcome(lambda left=left, right=right: Resources(left) + right)
-            x, y = bundles.held(left), bundles.held(right)
+            x, y = bench.held(bundles, left), bench.held(bundles, right)
             assert outcome(lambda x=x, y=y: x.plus(y).value) == refusal
             assert isinstance(refusal, str)
 
 
 @on_bundles
 def test_a_name_of_a_range_may_have_a_column_of_others(bundles: Bundles) -> None:
-    bundles.held("cpus:1")
+    bench.held(bundles, "cpus:1")
     bundles.totals.column("ports")
     # The column is taken over while this one is read.
-    held = bundles.held("ports:[1-2];ports(eng):[4-5];mem(eng):1")
-    bundles._check()
+    held = bench.held(bundles, "ports:[1-2];ports(eng):[4-5];mem(eng):1")
+    bench.check(bundles)
     with pytest.raises(ResourceError, match="both"):
-        held.plus(bundles.held("ports:1"))
+        held.plus(bench.held(bundles, "ports:1"))
 
 
 def test_a_name_of_a_range_may_become_a_column_later() -> None:
     bundles = Bundles(Totals())
-    ports = bundles.held("ports:[1-2]")
-    scalars = [bundles.held(f"n{i}:1") for i in range(70)]
-    amount = bundles.held("ports:1")
-    bundles._check()
+    ports = bench.held(bundles, "ports:[1-2]")
+    scalars = [bench.held(bundles, f"n{i}:1") for i in range(70)]
+    amount = bench.held(bundles, "ports:1")
+    bench.check(bundles)
     with pytest.raises(ResourceError, match="both"):
         ports.plus(amount)
     # The names of all columns from 63 on share a bit.
@@ -232,7 +233,7 @@ def test_a_name_of_a_range_may_become_a_column_later() -> None:
 @given(strategies.resources())
 @on_bundles
 def test_views(bundles: Bundles, value: Resources) -> None:
-    held = bundles.held(value)
+    held = bench.held(bundles, value)
     assert_same(held.nonshared(), value.nonshared())
     assert_same(held.special(), value.special())
     whole, charged = held.amounts()
@@ -249,19 +250,19 @@ def test_views(bundles: Bundles, value: Resources) -> None:
 def test_what_a_viewer_sees(
     bundles: Bundles, value: Resources, role: str, revocable: bool, shared: bool, refined: bool
 ) -> None:
-    viewer = bundles.viewer_of(role, revocable=revocable, shared=shared, refined=refined)
-    seen = bundles.held(value).seen_by(viewer)
+    viewer = bench.viewer(bundles, role, revocable=revocable, shared=shared, refined=refined)
+    seen = bench.held(bundles, value).seen_by(viewer)
     expected = visible(value, role, revocable=revocable, shared=shared, refined=refined)
     assert_same(seen, expected)
     assert_same(seen.along(viewer), coming_along(expected, role))
-    assert bundles.held(value).seen_by(viewer).number == seen.number
+    assert bench.held(bundles, value).seen_by(viewer).number == seen.number
 
 
 def test_viewers_are_interned() -> None:
     bundles = Bundles(Totals())
-    one = bundles.viewer_of("eng", shared=True)
-    assert bundles.viewer_of("eng", shared=True) == one
-    others = {bundles.viewer_of("eng"), bundles.viewer_of("ops", shared=True)}
+    one = bench.viewer(bundles, "eng", shared=True)
+    assert bench.viewer(bundles, "eng", shared=True) == one
+    others = {bench.viewer(bundles, "eng"), bench.viewer(bundles, "ops", shared=True)}
     assert len({one, *others}) == 3
 
 
@@ -299,9 +300,9 @@ class Life:
     def __init__(self, rng: random.Random, bundles: Bundles) -> None:
         self.rng = rng
         self.bundles = bundles
-        self.pool: list[tuple[Held, Resources]] = []
+        self.pool: list[tuple[bench.Held, Resources]] = []
         self.viewers = [
-            (role, bundles.viewer_of(role, **shown), shown)
+            (role, bench.viewer(bundles, role, **shown), shown)
             for role in ("eng", "eng/prod", "ops")
             for shown in (
                 {"revocable": False, "shared": False, "refined": False},
@@ -316,13 +317,13 @@ class Life:
             value = Resources(rng.choice(TEXTS + SPECIALS))
             if rng.random() < 0.3:
                 value += {"mem": rng.randrange(1, 1000)}
-            pool.append((self.bundles.held(value), value))
+            pool.append((bench.held(self.bundles, value), value))
             return
         if len(pool) > 80:
             pool.pop(rng.randrange(len(pool)))
         (a, x), (b, y) = rng.choice(pool), rng.choice(pool)
         role, viewer, shown = rng.choice(self.viewers)
-        made: tuple[Held, Resources]
+        made: tuple[bench.Held, Resources]
         match rng.randrange(6):
             case 0 | 1:
                 made = (a.plus(b), x + y)
@@ -342,7 +343,7 @@ class Life:
             pool.append(made)
 
     def check(self) -> None:
-        self.bundles._check()
+        bench.check(self.bundles)
         for held, value in self.pool:
             assert_same(held, value)
 
@@ -363,9 +364,9 @@ def test_a_copy_lives_on_its_own() -> None:
     life = Life(random.Random(5), Bundles(totals))
     for _ in range(1500):
         life.step()
-    bundles = life.bundles.copy(totals.copy())
+    bundles = bench.copied(life.bundles, totals.copy())
     twin = Life(random.Random(5), bundles)
-    twin.pool = [(Held(bundles, held.number), value) for held, value in life.pool]
+    twin.pool = [(bench.Held(bundles, held.number), value) for held, value in life.pool]
     twin.check()
     for _ in range(500):
         life.step()
@@ -373,16 +374,16 @@ def test_a_copy_lives_on_its_own() -> None:
     for each in (life, twin):
         each.check()
         each.pool.clear()
-        each.bundles.forget_all()
-        assert len(each.bundles) == 0
-        each.bundles._check()
+        bench.forget_all(each.bundles)
+        assert bench.n_in_use(each.bundles) == 0
+        bench.check(each.bundles)
 
 
 @on_bundles
 def test_thousands_at_once(bundles: Bundles) -> None:
-    plain = [bundles.held(f"cpus:{i % 100 + 1};mem:{i}") for i in range(5000)]
-    special = [bundles.held(f"ports:[1-{i}]") for i in range(1, 2000)]
-    bundles._check()
+    plain = [bench.held(bundles, f"cpus:{i % 100 + 1};mem:{i}") for i in range(5000)]
+    special = [bench.held(bundles, f"ports:[1-{i}]") for i in range(1, 2000)]
+    bench.check(bundles)
     # A bundle each, a rest for each special one, one item: the identity of all ports.
-    assert len(bundles) == len(plain) + 2 * len(special) + 1
+    assert bench.n_in_use(bundles) == len(plain) + 2 * len(special) + 1
     assert all(held.value["mem"] == i for i, held in enumerate(plain))

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from allocator.engine._bundles import Bundles, Held
+from allocator.engine._bundles import Bundles
 from allocator.engine._filters import Filters
 from allocator.resources import Resources
 from allocator.sorter import Totals
+from tests.compiled.bundles import Held, copied, forget_all, held, n_in_use
+from tests.compiled.filters import check, ended_pairs, known
 
 #: What is refused or asked for; some contain others, some have a special part.
 VALUES = tuple(
@@ -38,18 +40,18 @@ class Store:
     def new(cls) -> Store:
         """Return a store of its own."""
         bundles = Bundles(Totals())
-        return cls(bundles, [bundles.held(value) for value in VALUES])
+        return cls(bundles, [held(bundles, value) for value in VALUES])
 
     def copy(self) -> Store:
         """Return a copy with the same numbers and as many references."""
-        bundles = self.bundles.copy(self.bundles.totals.copy())
+        bundles = copied(self.bundles, self.bundles.totals.copy())
         return Store(bundles, [Held(bundles, number) for number in self.numbers])
 
     def close(self) -> None:
         """Give up all references, and check that nobody else has any."""
         self.held.clear()
-        self.bundles.forget_all()
-        assert len(self.bundles) == 0
+        forget_all(self.bundles)
+        assert n_in_use(self.bundles) == 0
 
 
 class Twins:
@@ -73,7 +75,7 @@ class Twins:
         """End what ends until `now`."""
         self.filters.expire(self.store.bundles, now)
         ended = {row[:2] for row in self.rows if row[3] <= now}
-        assert set(self.filters._ended_pairs()) == ended
+        assert set(ended_pairs(self.filters)) == ended
         self.rows = [row for row in self.rows if row[3] > now]
 
     def drop_leaf(self, leaf: int) -> None:
@@ -102,7 +104,7 @@ class Twins:
         assert sorted(self.filters.held()) == sorted(expected)
         assert self.filters.n_held == len(expected)
         assert self.filters.next_end() == min((row[3] for row in self.rows), default=math.inf)
-        self.filters._check(self.store.bundles)
+        check(self.filters, self.store.bundles)
 
     def close(self) -> None:
         """End all filters, and check that nothing is left."""
@@ -205,8 +207,8 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data(), value=values)
     def rejects_known(self, data: st.DataObject, value: int) -> None:
         """Ask about an offer to a leaf that has a bit there."""
-        if known := self.twins.filters._known():
-            self.twins.rejects(*data.draw(st.sampled_from(known)), value)
+        if pairs := known(self.twins.filters):
+            self.twins.rejects(*data.draw(st.sampled_from(pairs)), value)
 
     @rule(leaf=indices, seconds=st.sampled_from([0.0, 1.0, 2.5]))
     def n_held_by(self, leaf: int, seconds: float) -> None:
@@ -258,9 +260,9 @@ def test_a_filter_refuses_what_it_covers_until_its_end(twins: Twins) -> None:
     assert twins.rejects(3, 5, 2)
     twins.expire(1.0)
     assert not twins.rejects(3, 5, 2)
-    assert twins.filters._ended_pairs() == [(3, 5)]
+    assert ended_pairs(twins.filters) == [(3, 5)]
     twins.expire(1.0)
-    assert twins.filters._ended_pairs() == []
+    assert ended_pairs(twins.filters) == []
 
 
 def test_several_filters_hold_side_by_side(twins: Twins) -> None:
@@ -297,22 +299,22 @@ def test_left_overs_mean_nothing_to_those_with_the_same_indices(
 def test_leaves_with_the_common_bundle_are_known_where_filters_are_many(twins: Twins) -> None:
     for leaf in range(31):
         twins.add(leaf, 7, 1, 1.0 + leaf)
-    assert twins.filters._known() == []
+    assert known(twins.filters) == []
     twins.add(31, 7, 1, 50.0)
-    assert twins.filters._known() == [(31, 7)]
+    assert known(twins.filters) == [(31, 7)]
     assert all(twins.rejects(leaf, 7, 1) for leaf in range(32))  # found once, known from now on
-    assert twins.filters._known() == [(leaf, 7) for leaf in range(32)]
+    assert known(twins.filters) == [(leaf, 7) for leaf in range(32)]
     twins.add(100, 7, 1, 50.0)  # the others stay known when there are more leaves
-    assert len(twins.filters._known()) == 33
+    assert len(known(twins.filters)) == 33
     assert twins.rejects(100, 7, 0)  # less than the common bundle
     assert not twins.rejects(100, 7, 2)  # more than it
     twins.add(100, 7, 2, 60.0)
     assert twins.rejects(100, 7, 2)
     twins.expire(16.0)
-    assert len(twins.filters._known()) == 17
+    assert len(known(twins.filters)) == 17
     twins.check()
     twins.expire(19.0)
-    assert twins.filters._known() == []  # half as many as at first are few
+    assert known(twins.filters) == []  # half as many as at first are few
     twins.close()
 
 
@@ -322,16 +324,16 @@ def test_a_leaf_is_unknown_when_one_of_its_filters_goes_until_another_is_found(
     for leaf in range(40):
         twins.add(leaf, 0, 1, 2.0)
     twins.add(35, 0, 1, 1.0)
-    assert (35, 0) in twins.filters._known()
+    assert (35, 0) in known(twins.filters)
     twins.expire(1.0)
-    assert (35, 0) not in twins.filters._known()
+    assert (35, 0) not in known(twins.filters)
     assert twins.rejects(35, 0, 1)
-    assert (35, 0) in twins.filters._known()
+    assert (35, 0) in known(twins.filters)
     twins.drop_leaf(35)
-    assert (35, 0) not in twins.filters._known()
+    assert (35, 0) not in known(twins.filters)
     assert not twins.rejects(35, 0, 1)
     twins.drop_agent(0)
-    assert twins.filters._known() == []
+    assert known(twins.filters) == []
     twins.close()
 
 
@@ -341,14 +343,14 @@ def test_the_common_bundle_follows_what_is_refused(twins: Twins) -> None:
     for leaf in range(7):
         twins.add(leaf, 0, 2, 1.0)
     assert all(twins.rejects(leaf, 0, 2) for leaf in range(7))
-    assert len(twins.filters._known()) == 9  # of those who refuse value 1
+    assert len(known(twins.filters)) == 9  # of those who refuse value 1
     twins.add(7, 0, 1, 1.0)
-    assert len(twins.filters._known()) == 10
+    assert len(known(twins.filters)) == 10
     for leaf in range(20, 28):
         twins.add(leaf, 0, 2, 1.0)
-    assert twins.filters._known() == [(27, 0)]
+    assert known(twins.filters) == [(27, 0)]
     assert all(twins.rejects(leaf, 0, 2) for leaf in range(20, 28))
-    assert len(twins.filters._known()) == 8
+    assert len(known(twins.filters)) == 8
     twins.close()
 
 
@@ -361,9 +363,9 @@ def test_filters_of_very_many_leaves_take_little_memory(
     for agent in range(n_agents):
         for i in range(n_on_agent):
             filters.add(bundles, (agent * 7919 + i) % 10_000, agent, numbers[1], 1.0)
-    assert bool(filters._known()) == (n_on_agent == 1000)
+    assert bool(known(filters)) == (n_on_agent == 1000)
     assert filters.n_bytes <= 32 * filters.n_held
-    filters._check(bundles)
+    check(filters, bundles)
 
 
 def test_many_filters_take_little_memory(twins: Twins) -> None:
@@ -386,4 +388,4 @@ def test_one_filter_a_batch_takes_more(twins: Twins) -> None:
     for i in range(100_000):
         filters.add(bundles, i % 100, i // 20, numbers[1], float(i * 7919 % 100_003))
     assert filters.n_bytes <= 76 * 100_000
-    filters._check(bundles)
+    check(filters, bundles)

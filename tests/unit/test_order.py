@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from allocator.engine import _order
 from allocator.reference import order as reference
+from tests.compiled.order import sorted_by_place
 
 WORDS = st.integers(0, 2**64 - 1)
 #: Text of any code points, lone surrogates too.
@@ -92,7 +93,7 @@ def in_order(places: list[int]) -> list[int]:
 
 @given(st.lists(WORDS, max_size=100))
 def test_a_few_places_are_sorted(places: list[int]) -> None:
-    assert _order._sorted_by_place(places) == in_order(places)
+    assert sorted_by_place(places) == in_order(places)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 64, 65, 66, 1000, 20_000])
@@ -109,4 +110,4 @@ def test_a_few_places_are_sorted(places: list[int]) -> None:
 def test_many_places_are_sorted(n: int, mask: int) -> None:
     rng = random.Random(n)
     places = [rng.getrandbits(64) & mask for _ in range(n)]
-    assert _order._sorted_by_place(places) == in_order(places)
+    assert sorted_by_place(places) == in_order(places)
