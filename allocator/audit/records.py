@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from allocator.audit.calls import (
     CLOSE,
@@ -22,8 +19,7 @@ from allocator.audit.calls import (
 from allocator.audit.values import from_json
 from allocator.contract import CHANGING
 from allocator.errors import AuditError, InvalidValue, shown
-
-_GZIP_MAGIC: Final = b"\x1f\x8b"
+from allocator.files import Input, Truncated, Unreadable
 
 _HEADER: Final = frozenset({"log", "version", "at", "snapshot"})
 _RECORD: Final = frozenset({"n", "at", "call", "args"})
@@ -44,10 +40,8 @@ class Records:
 
     Parameters
     ----------
-    name : str
-        What errors call the log.
-    file : binary stream
-        Its lines, gzip'ed or not.
+    file : Input
+        Its lines.
 
     Attributes
     ----------
@@ -57,11 +51,10 @@ class Records:
         The line at which the log breaks off; the call there was never answered (L2).
     """
 
-    def __init__(self, name: str, file: IO[bytes]) -> None:
-        self.name = name
+    def __init__(self, file: Input) -> None:
         self.line = 0
         self.cut_off: int | None = None
-        self._lines = _unpacked(file)
+        self._file = file
 
     def header(self) -> tuple[Json, float]:
         """Return the snapshot and when it was restored; raises `AuditError`."""
@@ -88,18 +81,18 @@ class Records:
 
     def error(self, what: str) -> AuditError:
         """Return an error that names the line last read."""
-        return AuditError(f"{self.name}:{max(self.line, 1)}: {what}")
+        return AuditError(f"{self._file.name}:{max(self.line, 1)}: {what}")
 
     def _next(self) -> Json | None:
         """Return the next line, or None at the end of the log."""
         self.line += 1
         try:
-            raw = self._lines.readline()
-        except EOFError:  # gzip without its end
+            raw = self._file.readline()
+        except Truncated:
             self.cut_off = self.line
             return None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise self.error(f"broken gzip: {error}") from None
+        except Unreadable as error:
+            raise self.error(str(error)) from None
         if not raw:
             self.line -= 1
             return None
@@ -154,13 +147,3 @@ class Records:
             return from_json(value)
         except (InvalidValue, ValueError, ArithmeticError, TypeError, RecursionError) as error:
             raise self.error(f"an unreadable value: {error}") from None
-
-
-def _unpacked(file: IO[bytes]) -> IO[bytes]:
-    """Return a stream of lines, unpacked if the content begins as gzip does."""
-    # A pipe cannot go back to its start, so the stream must be one that can look ahead.
-    ahead: Any = file if hasattr(file, "peek") else io.BufferedReader(file)
-    if ahead.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC:
-        ahead = gzip.GzipFile(fileobj=ahead)
-    lines: IO[bytes] = ahead
-    return lines

@@ -14,6 +14,7 @@ from allocator.audit.records import Record, Records
 from allocator.clock import ManualClock
 from allocator.engine import Allocator
 from allocator.errors import InvalidValue, SnapshotError
+from allocator.files import Input
 
 #: The least progress that is worth telling, as a part of the whole.
 _STEP = 0.005
@@ -76,9 +77,10 @@ def replay(
     Parameters
     ----------
     log : path or binary stream
-        What `AuditLog` wrote, gzip'ed or not.
+        What `AuditLog` wrote, gzip'ed or not; `-` is standard input.
     progress : callable, optional
-        Called now and then with the part of the file that was read, from 0 to 1; not for a stream.
+        Called now and then with the part of the file that was read, from 0 to 1; not for a stream
+        or a pipe.
 
     Returns
     -------
@@ -112,20 +114,17 @@ def replay(
     >>> found.line, found.what
     (4, 'offer 1 (resources)')
     """
-    if not isinstance(log, str | os.PathLike):
-        return _replay(Records(_name(log), log), lambda: None)
-    with open(log, "rb") as file:
-        size = max(os.fstat(file.fileno()).st_size, 1)
+    with Input(log) as file:
         told = 0.0
 
         def tell() -> None:
             nonlocal told
-            part = file.tell() / size
-            if progress is not None and part - told >= _STEP:
+            part = file.part_read() if progress is not None else None
+            if progress is not None and part is not None and part - told >= _STEP:
                 told = part
                 progress(part)
 
-        return _replay(Records(os.fspath(log), file), tell)
+        return _replay(Records(file), tell)
 
 
 def _replay(records: Records, tell: Callable[[], None]) -> Replay:
@@ -184,11 +183,6 @@ def _where(logged: Any, replayed: Any) -> str:
         return ""
     names = (logged | replayed).keys()
     return f" ({', '.join(n for n in names if logged.get(n) != replayed.get(n))})"
-
-
-def _name(log: IO[bytes]) -> str:
-    name = str(getattr(log, "name", "log"))
-    return "stdin" if name == "<stdin>" else name
 
 
 def _text(side: Any) -> str:

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from allocator.errors import shown
 from allocator.sim import compare
 
 DESCRIPTION = """\
@@ -28,6 +29,9 @@ exit status: 0 all offers identical, 1 some differ, 2 a wrong argument
 
 #: The orderings that the compiled one is compared with.
 OTHERS = [name for name in compare.ORDERINGS if name != compare.COMPILED]
+
+#: Python reads no number of thousands of digits.
+_MAX_DIGITS = 18
 
 HEADER = [
     "agents",
@@ -94,8 +98,8 @@ def numbers(text: str) -> list[int]:
 
 def positive(text: str) -> int:
     """Return a number from 1 on."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    if not text.strip().isdecimal() or len(text) > _MAX_DIGITS or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number from 1 on")
     return int(text)
 
 

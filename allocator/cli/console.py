@@ -52,8 +52,14 @@ def print_table(
     console.print(table)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, which ends with a status of its own."""
+        raise BrokenPipeError
+
+
 def _stdout() -> Console:
-    return Console(
+    return _Console(
         file=sys.stdout, width=WIDTH, highlight=False, soft_wrap=True, markup=False, emoji=False
     )
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import sys
-import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from allocator.clock import ManualClock
@@ -17,6 +13,7 @@ from allocator.errors import SnapshotError, cut
 from allocator.explain import Explanation
 from allocator.explain.reasons import brief
 from allocator.explain.watch import Case
+from allocator.files import Input, Unreadable
 
 DESCRIPTION = """\
 Tell what the next cycle offers a framework, agent by agent: why not more, why nothing, and which
@@ -37,8 +34,6 @@ exit status: 0 done; 2 a wrong argument or input: one line on stderr says which
 
 #: Reasons are written out for so many pairs of role and agent, unless all are wanted.
 SHOWN = 20
-
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 def register(subparsers: Any) -> None:
@@ -61,9 +56,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the snapshot, ask, and print the answer."""
-    name = "stdin" if args.snapshot == "-" else args.snapshot
-    content = sys.stdin.buffer.read() if args.snapshot == "-" else Path(args.snapshot).read_bytes()
-    engine = restore(name, content)
+    with Input(args.snapshot) as file:
+        engine = restore(file)
     explanation = engine.explain(args.framework, args.role, args.agent)
     if args.json:
         print(json.dumps(explanation.to_json(), indent=2, allow_nan=False))
@@ -72,26 +66,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def restore(name: str, content: bytes) -> Allocator:
+def restore(file: Input) -> Allocator:
     """Return the engine of a snapshot, whose clock stands still.
-
-    Parameters
-    ----------
-    name : str
-        The file's, for messages.
-    content : bytes
-        JSON, plain or gzip.
 
     Raises
     ------
     SnapshotError
-        It is not JSON, or not a snapshot.
+        It is not JSON, or not a snapshot; names the file.
     """
+    name = file.name
     try:
-        text = gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content
-        snapshot = json.loads(text)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SnapshotError(f"{name}: damaged gzip: {error}") from error
+        snapshot = json.loads(file.read().decode("utf-8"))
+    except Unreadable as error:
+        raise SnapshotError(f"{name}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"{name}: not JSON: {error}") from error
     if not isinstance(snapshot, Mapping):

@@ -50,18 +50,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         From argparse, for `--help`, `--version` and wrong arguments.
     """
-    args = build_parser().parse_args(argv)
+    try:
+        args = _parsed(argv)
+    except BrokenPipeError:
+        return _leave_closed_pipe()
     try:
         status: int = args.func(args)
         sys.stdout.flush()
+    except BrokenPipeError:
+        return _leave_closed_pipe()
     except (AllocatorError, OSError, ModuleNotFoundError) as error:
-        if isinstance(error, BrokenPipeError):
-            return _leave_closed_pipe()
         print(f"allocator {args.subcommand}: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return build_parser().parse_args(argv)
+    finally:
+        sys.stdout.flush()  # of help, which nobody may read to its end
 
 
 def build_parser() -> argparse.ArgumentParser:

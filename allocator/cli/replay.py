@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from typing import Any
 
 from allocator.audit import Replay, replay
 from allocator.errors import AuditError
+from allocator.files import STDIN
 
 DESCRIPTION = """\
 Make every call of an audit log again, from the snapshot that it begins with and at the time of
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     # Here, not above: `allocator --help` works without rich.
     from allocator.cli.console import print_line, progress_bar
 
-    name = "stdin" if args.log == "-" else args.log
-    with progress_bar("replaying", shown=not args.no_progress and args.log != "-") as advance:
+    name = "stdin" if args.log == STDIN else args.log
+    with progress_bar("replaying", shown=not args.no_progress and args.log != STDIN) as advance:
         done = 0.0
 
         def progress(part: float) -> None:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             advance(part - done)
             done = part
 
-        found = replay(sys.stdin.buffer if args.log == "-" else args.log, progress=progress)
+        found = replay(args.log, progress=progress)
     if args.json:
         print(json.dumps(to_json(name, found), indent=2, allow_nan=False))
     else:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from allocator.errors import InvalidValue
-from allocator.sim import TRACE_FORMATS, WORKLOADS, Options, Result, Trace, read_trace, workload
+from allocator.errors import InvalidValue, shown
+from allocator.sim import WORKLOADS, Options, Result, Trace, read_trace, workload
+from allocator.sim.readers import FORMATS
 from allocator.sim.simulator import REFUSE_SECONDS, simulate
 
 DESCRIPTION = """\
@@ -53,18 +55,23 @@ def register(subparsers: Any) -> None:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("input")
     source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument("trace", nargs="?", metavar="TRACE", help="a trace; gzip is recognised")
+    source.add_argument(
+        "trace", nargs="?", metavar="TRACE", help="a trace, plain or gzip; - is standard input"
+    )
     source.add_argument("--workload", choices=sorted(WORKLOADS), help="a built-in workload")
     group.add_argument(
-        "--format", choices=TRACE_FORMATS, help="of TRACE (default: told by its content)"
+        "--format",
+        choices=FORMATS,
+        help="of TRACE (default: told by its content): "
+        + "; ".join(f"{form.name}, {form.help}" for form in FORMATS.values()),
     )
     group.add_argument(
         "--machines",
         action="append",
         default=[],
         metavar="FILE|GROUP",
-        help="a machines file, or a group such as '20xcpus:80;mem:517018'; may be repeated "
-        "(default: depends on the format, and is printed)",
+        help="a machines file (- is standard input), or a group such as '20xcpus:80;mem:517018'; "
+        "may be repeated (default: depends on the format, and is printed)",
     )
     group.add_argument(
         "--scale",
@@ -139,21 +146,32 @@ def duration(text: str) -> float:
     """Return the seconds of a time such as `90`, `1.5h` or `30d`."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90, 1.5h or 30d")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a time such as 90, 1.5h or 30d")
     return float(match["number"]) * _UNITS[match["unit"]]
 
 
-def weights(text: str) -> dict[str, float]:
-    """Return role -> weight of a list such as `eng=2,eng/prod=3`."""
-    found = {}
+def weights(text: str) -> list[tuple[str, float]]:
+    """Return the roles and weights of a list such as `eng=2,eng/prod=3`."""
+    found = []
     for part in text.split(","):
         role, equals, weight = part.rpartition("=")
         try:
-            found[role.strip()] = float(weight)
+            found.append((role.strip(), float(weight)))
         except ValueError:
             equals = ""
         if not equals or not role.strip():
-            raise argparse.ArgumentTypeError(f"{part!r} is not of the form ROLE=WEIGHT")
+            raise argparse.ArgumentTypeError(f"{shown(part)} is not of the form ROLE=WEIGHT")
+    return found
+
+
+def weight_of_each(given: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return role -> weight; raises `InvalidValue` if a role has two."""
+    found: dict[str, float] = {}
+    for role, weight in given:
+        if role in found:
+            what = f"given twice, {found[role]:g} and {weight:g}"
+            raise InvalidValue(f"weight of role {shown(role)}: {what}")
+        found[role] = weight
     return found
 
 
@@ -163,16 +181,16 @@ def run(args: argparse.Namespace) -> int:
     from allocator.cli.console import progress_bar
     from allocator.cli.simulate_report import print_report
 
-    trace = _trace(args)
     options = Options(
         seed=args.seed,
         sorter=args.sorter,
         interval_s=args.interval,
         gang=args.gang,
         refuse_seconds=args.refuse_seconds,
-        weights={role: weight for given in args.weights for role, weight in given.items()},
+        weights=weight_of_each(pair for given in args.weights for pair in given),
         horizon_s=args.horizon,
     )
+    trace = _trace(args)
     with progress_bar("simulating", shown=not args.no_progress) as advance:
         done = 0.0
 

@@ -5,11 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from allocator.errors import InvalidValue
+from allocator.errors import InvalidValue, shown
 from allocator.resources import Quantities
+from allocator.resources.fixed import MAX_MILLI
 
 #: More machines than this are refused: a slip of the pen, not a cluster.
 MAX_MACHINES = 1_000_000
+
+_MAX_COUNT_DIGITS = 20
 
 _SPEC = re.compile(r"(?P<count>\d+)\s*x\s*(?P<resources>[^@]+)(@(?P<kind>\S+))?")
 
@@ -61,11 +64,13 @@ def parse_group(text: str) -> MachineGroup:
     """
     match = _SPEC.fullmatch(text.strip())
     if match is None:
-        raise InvalidValue(f"machines {text!r}: not of the form COUNTxRESOURCES[@KIND]")
+        raise InvalidValue(f"machines {shown(text)}: not of the form COUNTxRESOURCES[@KIND]")
     resources = Quantities(match["resources"].strip())
-    count = int(match["count"])
+    # A text of thousands of digits is a number that Python does not read.
+    count = int(match["count"]) if len(match["count"]) < _MAX_COUNT_DIGITS else 0
     if not 0 < count <= MAX_MACHINES or not resources.milli:
-        raise InvalidValue(f"machines {text!r}: 1 to {MAX_MACHINES} machines that are not empty")
+        what = f"1 to {MAX_MACHINES} machines that are not empty"
+        raise InvalidValue(f"machines {shown(text)}: {what}")
     return MachineGroup(count, resources, match["kind"] or "")
 
 
@@ -89,6 +94,23 @@ def totals(cluster: Iterable[MachineGroup]) -> Quantities:
     return Quantities.from_milli(total)
 
 
+def check_size(cluster: Sequence[MachineGroup], source: str) -> None:
+    """Refuse a cluster that no engine can hold. O(number of groups × names).
+
+    Raises
+    ------
+    InvalidValue
+        If there are too many machines, or too much of a resource; it names `source`.
+    """
+    n_machines = sum(group.count for group in cluster)
+    if n_machines > MAX_MACHINES:
+        raise InvalidValue(f"{source}: {n_machines} machines, more than {MAX_MACHINES}")
+    for name in sorted({name for group in cluster for name in group.resources.milli}):
+        total = sum(group.count * group.resources.milli.get(name, 0) for group in cluster)
+        if total > MAX_MILLI:
+            raise InvalidValue(f"{source}: {total // 1000} {name} in all are over-large")
+
+
 def merged(rows: Iterable[MachineGroup]) -> tuple[MachineGroup, ...]:
     """Join groups of equal machines, in order of first appearance. O(number of rows)."""
     counts: dict[tuple[Quantities, str], int] = {}
@@ -107,7 +129,7 @@ def scaled(cluster: Sequence[MachineGroup], factor: float) -> tuple[MachineGroup
     Raises
     ------
     InvalidValue
-        If the factor is not positive and finite, or makes too many machines.
+        If the factor is not positive and finite, or makes too much (`check_size`).
         O(n log n) in the number of groups.
     """
     if not 0 < factor < float("inf"):
@@ -115,11 +137,11 @@ def scaled(cluster: Sequence[MachineGroup], factor: float) -> tuple[MachineGroup
     exact = [group.count * Fraction(factor) for group in cluster]
     counts = [int(count) for count in exact]
     wanted = max(1, round(sum(exact)))
-    if wanted > MAX_MACHINES:
-        raise InvalidValue(f"scale {factor!r}: makes more than {MAX_MACHINES} machines")
     by_remainder = sorted(range(len(cluster)), key=lambda i: (counts[i] - exact[i], i))
     for index in by_remainder[: wanted - sum(counts)]:
         counts[index] += 1
-    return tuple(
+    result = tuple(
         replace(group, count=count) for group, count in zip(cluster, counts, strict=True) if count
     )
+    check_size(result, f"scale {factor!r}")
+    return result

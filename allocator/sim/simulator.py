@@ -18,7 +18,7 @@ from itertools import count
 
 from allocator.clock import ManualClock
 from allocator.engine import Allocator, Offer
-from allocator.errors import InvalidValue
+from allocator.errors import InvalidValue, shown
 from allocator.resources import Resources
 from allocator.roles import ancestry, validate_role
 from allocator.sim.cluster import machines, totals
@@ -28,7 +28,7 @@ from allocator.sim.placing import Demand, Grant, Need, Space, needs_of, place
 from allocator.sim.recorded import recorded
 from allocator.sim.result import CycleCounts, RecordedResult, Result, Timing, Waits
 from allocator.sim.scheduler import JobState, Scheduler, Start
-from allocator.sim.trace import Job, Shape, Trace
+from allocator.sim.trace import LONGEST_S, Job, Shape, Trace
 
 #: Cycles in a row with offers of which nothing starts, while nothing else is to come, before the
 #: run is over: without filters, offers that fit nobody would go round for ever.
@@ -48,6 +48,9 @@ Needs = tuple[tuple[int, Need], ...]
 Progress = Callable[[float, float], None]
 
 _PROGRESS_EVERY = 256
+
+#: Beyond this, instants on the grid cannot be told apart (a double has 53 bits).
+_MAX_CYCLES = 2**52
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,19 @@ class Options:
     every_cycle: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.interval_s) and self.interval_s > 0):
-            raise InvalidValue(f"interval {self.interval_s!r}: not a positive number of seconds")
-        if not (math.isfinite(self.refuse_seconds) and self.refuse_seconds >= 0):
-            raise InvalidValue(f"refuse_seconds {self.refuse_seconds!r}: not a number of seconds")
-        if self.horizon_s is not None and not self.horizon_s > 0:
-            raise InvalidValue(f"horizon {self.horizon_s!r}: not a positive number of seconds")
+        bounds = f"up to {LONGEST_S:g}"
+        if not 0 < self.interval_s <= LONGEST_S:
+            raise InvalidValue(
+                f"interval {self.interval_s!r}: not a positive number of seconds {bounds}"
+            )
+        if not 0 <= self.refuse_seconds <= LONGEST_S:
+            raise InvalidValue(
+                f"refuse_seconds {self.refuse_seconds!r}: not a number of seconds {bounds}"
+            )
+        if self.horizon_s is not None and not 0 < self.horizon_s <= LONGEST_S:
+            raise InvalidValue(
+                f"horizon {self.horizon_s!r}: not a positive number of seconds {bounds}"
+            )
 
 
 def simulate(
@@ -194,7 +204,7 @@ class _Simulation:
         weights = {role: 1.0 for tenant in tenants for role in ancestry(tenant.role)}
         for role, weight in self._options.weights.items():
             if validate_role(role) not in weights:
-                raise InvalidValue(f"weight of role {role!r}: the trace has no such role")
+                raise InvalidValue(f"weight of role {shown(role)}: the trace has no such role")
             weights[role] = weight
         return weights
 
@@ -252,13 +262,21 @@ class _Simulation:
             only_filters_end = due_s > self._clock()
             if only_filters_end or self._fruitless_cycles >= STALLED_CYCLES:
                 return None
+        instant_s = min(event_s, due_s)
+        if instant_s > self._horizon_s:
+            return None
         if self._options.every_cycle:
             return self._grid + 1
-        return max(self._grid + 1, self._grid_at(min(event_s, due_s)))
+        return max(self._grid + 1, self._grid_at(instant_s))
 
     def _grid_at(self, instant_s: float) -> int:
         """Return the first position on the grid at or after an instant."""
         interval_s = self._options.interval_s
+        if instant_s > _MAX_CYCLES * interval_s:
+            raise InvalidValue(
+                f"interval {interval_s!r}: something happens at {instant_s:g} s, after more cycles"
+                " than can be counted; a horizon ends the run before"
+            )
         grid = math.ceil(instant_s / interval_s)
         while grid * interval_s < instant_s:
             grid += 1

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from allocator.resources import Quantities
 from allocator.sim.cluster import MachineGroup
 
+#: No time may be longer, 31 700 years, so that instants are exact to a millisecond.
+LONGEST_S = 1e12
+
 
 @dataclass(frozen=True, slots=True)
 class Tasks:

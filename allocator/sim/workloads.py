@@ -2,7 +2,7 @@
 
 import math
 
-from allocator.errors import InvalidValue
+from allocator.errors import InvalidValue, shown
 from allocator.resources import Quantities
 from allocator.sim.cluster import MachineGroup, scaled
 from allocator.sim.trace import Job, Shape, Tasks, Tenant, Trace
@@ -66,5 +66,5 @@ def workload(name: str, scale: float = 1.0) -> Trace:
         If there is none of that name, or the scale is not positive and finite.
     """
     if name not in WORKLOADS:
-        raise InvalidValue(f"workload {name!r}: not one of {', '.join(sorted(WORKLOADS))}")
+        raise InvalidValue(f"workload {shown(name)}: not one of {', '.join(sorted(WORKLOADS))}")
     return WORKLOADS[name](scale)

@@ -123,6 +123,12 @@ def test_a_built_in_workload(capsys: pytest.CaptureFixture[str]) -> None:
         (["{trace}", "--machines", "2xcpus"], "2xcpus: no such file"),
         (["{trace}", "--machines", "2xcpus:x"], "resource 'cpus:x'"),
         (["{trace}", "--weights", "day=2"], "weight of role 'day': the trace has no such role"),
+        (["{trace}", "--weights", "day=2,day=3"], "weight of role 'day': given twice, 2 and 3"),
+        (
+            ["{trace}", "--weights", "night=2", "--weights", "night=2"],
+            "weight of role 'night': given twice, 2 and 2",
+        ),
+        (["-", "--machines", "-"], "standard input can be read once only"),
         (["{trace}", "--scale", "0"], "scale 0.0: not a positive number"),
         (["{trace}", "--horizon", "0"], "horizon 0.0: not a positive number of seconds"),
         (["--workload", "mesos", "--machines", "x"], "--machines and --format go with a trace"),
@@ -187,7 +193,7 @@ def test_bad_durations(text: str) -> None:
 
 
 def test_weights() -> None:
-    assert weights("eng=2, eng/prod=0.5") == {"eng": 2.0, "eng/prod": 0.5}
+    assert weights("eng=2, eng/prod=0.5") == [("eng", 2.0), ("eng/prod", 0.5)]
 
 
 @pytest.mark.parametrize("text", ["eng", "=2", "eng=", "eng=two", "eng=1,"])

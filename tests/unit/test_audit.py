@@ -995,5 +995,5 @@ def test_progress_is_told_in_parts_of_the_file(log: Path) -> None:
     parts: list[float] = []
     replay(log, progress=parts.append)
     assert parts == sorted(parts)
-    assert len(parts) > 10
-    assert 0.9 < parts[-1] <= 1.0
+    assert len(parts) > 1
+    assert 0 < parts[0] < parts[-1] == 1.0

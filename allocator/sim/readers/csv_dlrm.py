@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from allocator.errors import ResourceError
 from allocator.resources import Quantities
 from allocator.sim.cluster import MachineGroup
+from allocator.sim.readers.format import Format, with_columns
 from allocator.sim.readers.lines import Lines, rows
 from allocator.sim.readers.workload import (
     NOT_POSITIVE,
@@ -17,6 +18,7 @@ from allocator.sim.readers.workload import (
     Shapes,
     Workload,
     amount,
+    instant,
     milli,
     role_name,
     tenant_named,
@@ -79,7 +81,7 @@ def read(lines: Lines) -> Workload:
 
 
 def _job(row: dict[str, str], shapes: Shapes, workload: Workload) -> Job | None:
-    times = [amount(row[name], name) if row[name] else None for name in COLUMNS[-3:]]
+    times = [instant(row[name], name) if row[name] else None for name in COLUMNS[-3:]]
     created_s, scheduled_s, deleted_s = times
     defects = workload.defects
     if created_s is None:
@@ -103,7 +105,8 @@ def _job(row: dict[str, str], shapes: Shapes, workload: Workload) -> Job | None:
 
 def _shape(row: dict[str, str], shapes: Shapes) -> Shape:
     demand = {
-        name: milli(amount(row[column], column) * unit) for name, (column, unit) in _DEMAND.items()
+        name: milli(amount(row[column], column) * unit, column)
+        for name, (column, unit) in _DEMAND.items()
     }
     limit = whole(row["max_instance_per_node"], "max_instance_per_node")
     if limit == 0 or limit < -1:
@@ -127,3 +130,11 @@ def _default_cluster(jobs: Sequence[Job]) -> tuple[tuple[MachineGroup, ...], str
     group = MachineGroup(nodes, Quantities.from_milli({k: v for k, v in of_each.items() if v}))
     source = f"the trace has none: {_DEFAULT_FRACTION:.0%} of its peak demand in equal nodes"
     return (group,), source
+
+
+FORMAT = Format(
+    name="dlrm",
+    help="Alibaba DLRM 2025, a list of instances",
+    told=with_columns(COLUMNS),
+    read=read,
+)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from allocator.errors import ResourceError
 from allocator.resources import Quantities
 from allocator.sim.cluster import MachineGroup, parse_group
+from allocator.sim.readers.format import Format, MachineList, with_columns
 from allocator.sim.readers.lines import Lines, rows
 from allocator.sim.readers.workload import (
     NOT_POSITIVE,
@@ -17,6 +18,7 @@ from allocator.sim.readers.workload import (
     Shapes,
     Workload,
     amount,
+    instant,
     milli,
     role_name,
     tenant_named,
@@ -80,14 +82,14 @@ def _job(row: dict[str, str], timed: bool, shapes: Shapes, workload: Workload) -
     tenant = tenant_named(role_name(row.get("qos") or "pods"), workload.tenants)
     if not timed:
         return Job(row["name"], tenant, 0.0, math.inf, shape)
-    created_s = amount(row["creation_time"], "creation_time")
+    created_s = instant(row["creation_time"], "creation_time")
     if not row["scheduled_time"]:
         workload.defects[NEVER_SCHEDULED] += 1
         return None
-    scheduled_s = amount(row["scheduled_time"], "scheduled_time")
+    scheduled_s = instant(row["scheduled_time"], "scheduled_time")
     run_s = math.inf
     if row["deletion_time"]:
-        run_s = amount(row["deletion_time"], "deletion_time") - scheduled_s
+        run_s = instant(row["deletion_time"], "deletion_time") - scheduled_s
     if scheduled_s < created_s:
         raise Malformed(f"scheduled at {scheduled_s:g} s, before its creation at {created_s:g} s")
     if run_s <= 0:
@@ -103,7 +105,7 @@ def _shape(row: dict[str, str], shapes: Shapes, workload: Workload) -> Shape:
         raise Malformed("num_gpu and gpu_milli are not negative")
     demand = {
         "cpus": whole(row["cpu_milli"], "cpu_milli"),
-        "mem": milli(amount(row["memory_mib"], "memory_mib")),
+        "mem": milli(amount(row["memory_mib"], "memory_mib"), "memory_mib"),
     }
     if num_gpu == 1 and 0 < gpu_milli <= 1000:
         demand["gpus"] = gpu_milli
@@ -143,9 +145,18 @@ def read_machines(lines: Lines) -> list[MachineGroup]:
 def _machine(row: dict[str, str]) -> MachineGroup:
     amounts = {
         "cpus": whole(row["cpu_milli"], "cpu_milli"),
-        "mem": milli(amount(row["memory_mib"], "memory_mib")),
+        "mem": milli(amount(row["memory_mib"], "memory_mib"), "memory_mib"),
         "gpus": whole(row["gpu"], "gpu") * 1000,
     }
     if min(amounts.values()) < 0 or not any(amounts.values()):
         raise Malformed("a node has amounts that are not negative, and not all zero")
     return MachineGroup(1, Quantities.from_milli(amounts), row["model"])
+
+
+FORMAT = Format(
+    name="openb",
+    help="Alibaba GPU 2023, a list of pods",
+    told=with_columns(COLUMNS),
+    read=read,
+    machines=MachineList(with_columns(NODE_COLUMNS), read_machines),
+)

@@ -7,9 +7,10 @@ USENIX ATC 2019.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from allocator.errors import ResourceError
+from allocator.errors import ResourceError, shown
 from allocator.resources import Quantities
 from allocator.sim.cluster import MachineGroup
+from allocator.sim.readers.format import Format, MachineList, with_columns
 from allocator.sim.readers.lines import Lines, rows
 from allocator.sim.readers.workload import (
     NOT_POSITIVE,
@@ -18,6 +19,7 @@ from allocator.sim.readers.workload import (
     Workload,
     number,
     role_name,
+    seconds,
     tenant_named,
     whole,
 )
@@ -70,8 +72,9 @@ def _job(row: dict[str, str], line: int, shapes: Shapes, workload: Workload) -> 
     try:
         submitted = datetime.strptime(row["timestamp"], _TIMESTAMP).replace(tzinfo=UTC)
     except ValueError:
-        raise Malformed(f"timestamp {row['timestamp']!r} is not like 2017-10-09 07:01:55") from None
-    run_s = number(row["duration"], "duration")
+        given = shown(row["timestamp"])
+        raise Malformed(f"timestamp {given} is not like 2017-10-09 07:01:55") from None
+    run_s = seconds(row["duration"], "duration")
     gpus = whole(row["num_gpus"], "num_gpus")
     if gpus <= 0:
         raise Malformed(f"num_gpus {gpus} is not positive")
@@ -113,3 +116,12 @@ def read_machines(lines: Lines) -> list[MachineGroup]:
             continue
         groups.append(MachineGroup(1, node, row["single GPU mem"]))
     return groups
+
+
+FORMAT = Format(
+    name="philly",
+    help="Microsoft Philly, a list of jobs",
+    told=with_columns(COLUMNS),
+    read=read,
+    machines=MachineList(with_columns(MACHINE_COLUMNS), read_machines),
+)

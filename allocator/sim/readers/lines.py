@@ -1,39 +1,46 @@
 """Lines of a text file, plain or gzip'ed, with the place of every complaint."""
 
 import csv
-import gzip
-import io
-import zlib
 from collections import Counter
 from collections.abc import Iterator
+from typing import Self
 
+from allocator.files import Damaged, Input, Unreadable
 from allocator.sim.errors import TraceError
-
-_GZIP_MAGIC = b"\x1f\x8b"
 
 #: What is counted for a line that a lenient reader skips.
 SKIPPED = "malformed lines: skipped"
 
+#: A longer line is none of a trace.
+_MAX_LINE_BYTES = 2**20
+
 
 class Lines:
-    """The lines of one file that are not blank, without their line ends.
+    """The lines of one file that are not blank, without their line ends; each is read once.
 
-    gzip is recognised by content. A reader that cannot use a line calls `reject`, which raises,
-    or, if lenient, counts it; either way the line at fault is the one last yielded.
+    A reader that cannot use a line calls `reject`, which raises, or, if lenient, counts it; either
+    way the line at fault is the one last yielded, unless another is named.
 
     Parameters
     ----------
     path : str
-        The file; it must exist, be a text file and have at least one line.
+        The file; `-` is standard input.
     lenient : bool
         Skip and count what would otherwise be an error in a line.
 
     Attributes
     ----------
+    path : str
+        What messages call the file.
     defects : Counter
         What was found and what was done about it -> how often.
     number : int
-        The line last yielded, counted from 1.
+        The line last read, counted from 1.
+
+    Raises
+    ------
+    TraceError
+        If the file cannot be opened or read, is not UTF-8, or a broken gzip.
     """
 
     def __init__(self, path: str, *, lenient: bool = False) -> None:
@@ -41,60 +48,79 @@ class Lines:
         self.lenient = lenient
         self.defects: Counter[str] = Counter()
         self.number = 0
+        self._ahead: str | None = None
+        try:
+            self._input = Input(path)
+        except FileNotFoundError:
+            raise TraceError(path, None, "no such file") from None
+        except (Unreadable, OSError) as error:
+            raise TraceError(path, None, _what(error)) from None
+        self.path = self._input.name
 
-    def __iter__(self) -> Iterator[str]:
-        """Yield each line that is not blank.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._input.close()
+
+    def first(self) -> str:
+        """Return the first line, which is yielded nevertheless.
 
         Raises
         ------
         TraceError
-            If the file cannot be opened, is empty, not UTF-8, or a broken gzip.
+            If there is none.
         """
-        self.number = 0
-        with self._open() as file:
-            while (raw := self._next(file)) is not None:
-                self.number += 1
-                try:
-                    line = raw.decode("utf-8").rstrip("\r\n")
-                except UnicodeDecodeError:
-                    self.reject("not UTF-8 text")
-                    continue
-                if line.strip():
-                    yield line
-        if self.number == 0:
-            raise TraceError(self.path, None, "the file is empty")
+        if self._ahead is None:
+            self._ahead = self._next_line()
+        if self._ahead is not None:
+            return self._ahead
+        what = "no line of it can be read" if self.defects else "the file has only blank lines"
+        raise TraceError(self.path, None, what if self.number else "the file is empty")
 
-    def reject(self, what: str) -> None:
-        """Refuse the current line: raise `TraceError`, or count it if lenient."""
+    def __iter__(self) -> Iterator[str]:
+        """Yield each line that is not blank."""
+        while True:
+            line, self._ahead = self._ahead, None
+            if line is None:
+                line = self._next_line()
+            if line is None:
+                return
+            yield line
+
+    def reject(self, what: str, number: int | None = None) -> None:
+        """Refuse a line, by default the current one: raise `TraceError`, or count it if lenient."""
         if not self.lenient:
-            raise TraceError(self.path, self.number, what)
+            raise TraceError(self.path, number or self.number, what)
         self.defects[SKIPPED] += 1
 
-    def _open(self) -> io.BufferedIOBase:
-        try:
-            with open(self.path, "rb") as file:
-                packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-            if packed:
-                return gzip.open(self.path, "rb")
-            return open(self.path, "rb")
-        except FileNotFoundError:
-            raise TraceError(self.path, None, "no such file") from None
-        except OSError as error:
-            raise TraceError(self.path, None, str(error.strerror or error)) from None
-
-    def _next(self, file: io.BufferedIOBase) -> bytes | None:
-        """Return the next line, or None at the end or where a broken gzip breaks off."""
-        try:
-            return file.readline() or None
-        except EOFError:
-            what = "truncated gzip: the file ends in the middle of its data"
-        except (gzip.BadGzipFile, zlib.error) as error:
-            what = f"broken gzip: {error}"
-        except OSError as error:
-            raise TraceError(self.path, self.number, str(error.strerror or error)) from None
-        self.number += 1
-        self.reject(what)
+    def _next_line(self) -> str | None:
+        while raw := self._next_raw():
+            try:
+                line = raw.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                self.reject("not UTF-8 text")
+                continue
+            if line.strip():
+                return line
         return None
+
+    def _next_raw(self) -> bytes:
+        """Return the next line, or nothing at the end or where a damaged gzip breaks off."""
+        self.number += 1
+        try:
+            raw = self._input.readline(_MAX_LINE_BYTES)
+        except Damaged as error:
+            self.reject(str(error))
+            return b""
+        except (Unreadable, OSError) as error:
+            raise TraceError(self.path, self.number, _what(error)) from None
+        self.number -= not raw
+        return raw
+
+
+def _what(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def rows(lines: Lines, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:

@@ -12,6 +12,7 @@ from allocator.errors import ResourceError
 from allocator.resources import Quantities
 from allocator.sim.cluster import MachineGroup
 from allocator.sim.readers import swf
+from allocator.sim.readers.format import Format, MachineList, with_fields
 from allocator.sim.readers.lines import Lines
 from allocator.sim.readers.workload import (
     NOT_POSITIVE,
@@ -27,10 +28,12 @@ from allocator.sim.readers.workload import (
 from allocator.sim.trace import Job
 
 N_FIELDS = 21
+N_MACHINE_FIELDS = 6
 
 _JOB, _SUBMIT, _WAIT, _RUN, _LIMIT, _MEMORY_BYTES, _USER = 0, 1, 2, 3, 8, 9, 11
 _N_NUMBERS = 18
 _QUEUE, _NODESPEC = 19, 20
+_NODESPEC_NAME = f"field {_NODESPEC + 1}"
 
 INCOMPLETE = "nodespec without N:ppn=P: completed from the processors"
 MISMATCH = "processors differ from the leading N:ppn=P: nodespec believed"
@@ -55,7 +58,6 @@ def read(lines: Lines) -> Workload:
         At the first malformed line, unless the lines are lenient.
     """
     shapes = Shapes()
-
     workload = Workload([], {})
     for line in lines:
         try:
@@ -71,8 +73,9 @@ def read(lines: Lines) -> Workload:
 def _job(fields: list[str], shapes: Shapes, workload: Workload) -> Job | None:
     if len(fields) != N_FIELDS:
         raise Malformed(f"{len(fields)} fields instead of {N_FIELDS}")
-    values = [number(text, f"field {i}") for i, text in enumerate(fields[:_N_NUMBERS], start=1)]
+    values = swf.values_of(fields[:_N_NUMBERS])
     defects = workload.defects
+    swf.check_submission(values[_SUBMIT])
     if values[_RUN] <= 0:
         defects[NOT_POSITIVE] += 1
         return None
@@ -117,9 +120,11 @@ def _nodespec(
         words = chunk.split(":")
         nodes = 1
         if words[0].isdecimal():
-            nodes = max(1, int(words.pop(0)))
+            nodes = max(1, whole(words.pop(0), _NODESPEC_NAME))
         ppn = [match for match in map(_PPN.fullmatch, words) if match]
-        cores = milli(float(ppn[0][1])) if ppn else max(1, procs // nodes) * 1000
+        cores = max(1, procs // nodes) * 1000
+        if ppn:
+            cores = milli(number(ppn[0][1], _NODESPEC_NAME), _NODESPEC_NAME)
         node_tasks.append((nodes, cores))
         properties.update(word for word in words if not _PPN.fullmatch(word))
     kinds = {p.removeprefix(_CLUSTER) for p in properties if p.startswith(_CLUSTER)}
@@ -149,11 +154,21 @@ def read_machines(lines: Lines) -> list[MachineGroup]:
 
 
 def _machines(fields: list[str]) -> MachineGroup:
-    if len(fields) != 6:
-        raise Malformed(f"{len(fields)} fields instead of 6")
+    if len(fields) != N_MACHINE_FIELDS:
+        raise Malformed(f"{len(fields)} fields instead of {N_MACHINE_FIELDS}")
     nodes, cores = whole(fields[2], "nodes"), whole(fields[3], "cores per node")
     memory_kb = whole(fields[5], "memory per node")
     if nodes <= 0 or cores <= 0 or memory_kb < 0:
         raise Malformed("a cluster has nodes with cores, and memory that is not negative")
     amounts = {"cpus": cores * 1000, "mem": memory_kb * 1000 // 1024}
     return MachineGroup(nodes, Quantities.from_milli(amounts), role_name(fields[1]))
+
+
+FORMAT = Format(
+    name="metacentrum",
+    help="Alea's MetaCentrum logs",
+    told=with_fields(N_FIELDS),
+    read=read,
+    machines=MachineList(with_fields(N_MACHINE_FIELDS), read_machines),
+    machines_suffix=".machines",
+)

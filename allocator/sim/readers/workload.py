@@ -6,9 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from allocator.errors import shown
 from allocator.resources import Quantities
+from allocator.resources.fixed import MAX_MILLI, MILLI
 from allocator.sim.cluster import MachineGroup
-from allocator.sim.trace import Job, Shape, Spread, Tasks, Tenant
+from allocator.sim.trace import LONGEST_S, Job, Shape, Spread, Tasks, Tenant
+
+#: No number of a trace may be larger: the engine could not hold so much of anything.
+LARGEST = MAX_MILLI // MILLI
 
 NOT_POSITIVE = "run time not positive: job dropped"
 UNSORTED = "rows out of submission order: sorted"
@@ -87,35 +92,60 @@ def role_name(text: str) -> str:
 
 
 def number(text: str, what: str) -> float:
-    """Return a finite number, or raise `Malformed` naming `what`."""
+    """Return a number that an engine can hold, or raise `Malformed` naming `what`.
+
+    Examples
+    --------
+    >>> number("-1.5", "field 4")
+    -1.5
+    """
     try:
         value = float(text)
     except ValueError:
-        raise Malformed(f"{what} {text!r} is not a number") from None
-    if not math.isfinite(value):
-        raise Malformed(f"{what} {text!r} is not finite")
+        raise Malformed(f"{what} {shown(text)} is not a number") from None
+    if math.isnan(value) or "inf" in text.lower():
+        raise Malformed(f"{what} {shown(text)} is not finite")
+    if abs(value) > LARGEST:
+        raise Malformed(f"{what} {shown(text)} is over-large")
     return value
 
 
 def amount(text: str, what: str) -> float:
-    """Return a finite number that is not negative, or raise `Malformed` naming `what`."""
+    """Return a number that is not negative, or raise `Malformed` naming `what`."""
     value = number(text, what)
     if value < 0:
-        raise Malformed(f"{what} {text!r} is negative")
+        raise Malformed(f"{what} {shown(text)} is negative")
     return value
+
+
+def seconds(text: str, what: str) -> float:
+    """Return a time, which may be negative, or raise `Malformed` naming `what`."""
+    value = number(text, what)
+    if abs(value) > LONGEST_S:
+        raise Malformed(f"{what} {shown(text)} is too long a time")
+    return value
+
+
+def instant(text: str, what: str) -> float:
+    """Return a time that is not negative, or raise `Malformed` naming `what`."""
+    amount(text, what)
+    return seconds(text, what)
 
 
 def whole(text: str, what: str) -> int:
     """Return an integer, or raise `Malformed` naming `what`."""
     value = number(text, what)
     if value != int(value):
-        raise Malformed(f"{what} {text!r} is not a whole number")
+        raise Malformed(f"{what} {shown(text)} is not a whole number")
     return int(value)
 
 
-def milli(value: float) -> int:
-    """Return `value` in thousandths, rounding half up as resources do."""
-    return math.floor(value * 1000 + 0.5)
+def milli(value: float, what: str) -> int:
+    """Return an amount in thousandths, rounding half up as resources do, or raise `Malformed`."""
+    rounded = math.floor(value * MILLI + 0.5)
+    if rounded > MAX_MILLI:
+        raise Malformed(f"{what} {value:g} is over-large")
+    return rounded
 
 
 def in_order(workload: Workload) -> tuple[tuple[Job, ...], float]:
