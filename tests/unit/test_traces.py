@@ -12,7 +12,16 @@ import pytest
 from allocator.errors import InvalidValue
 from allocator.resources import Quantities
 from allocator.sim import Job, Shape, Spread, Tasks, TraceError, read_trace
-from allocator.sim.readers import KINDS_UNKNOWN, csv_dlrm, csv_openb, csv_philly, metacentrum, swf
+from allocator.sim.readers import (
+    FORMATS,
+    KINDS_UNKNOWN,
+    TRACE_FORMATS,
+    csv_dlrm,
+    csv_openb,
+    csv_philly,
+    metacentrum,
+    swf,
+)
 from allocator.sim.readers.lines import SKIPPED
 from allocator.sim.readers.workload import NOT_POSITIVE, UNSORTED, role_name
 
@@ -505,3 +514,124 @@ def test_text_that_is_not_utf8(tmp_path: Path) -> None:
 )
 def test_names_of_tenants_are_names_of_roles(text: str, name: str) -> None:
     assert role_name(text) == name
+
+
+# What the Standard Workload Format allows besides.
+
+
+def test_swf_partial_executions_beside_the_whole_job(write: Write) -> None:
+    lines = [
+        swf_line(job=1, run=90),
+        swf_line(job=1, run=60, status=2),
+        swf_line(job=1, submit=-1, wait=30, run=30, status=3),
+        swf_line(job=2, submit=200, status=2),  # comes before its whole line here
+        swf_line(job=2, submit=200, status=0),
+        swf_line(job=3, submit=300, run=0, status=5),
+        swf_line(job=3, submit=-1, run=40, status=4),
+    ]
+    trace = read_trace(write(*SWF_HEADER, *lines))
+    assert [(job.id, job.submit_s, job.run_s) for job in trace.jobs] == [
+        ("1", 0, 90),
+        ("2", 100, 60),
+    ]
+    assert trace.defects[swf.PARTIAL] == 4
+    assert trace.defects[swf.CANCELLED] == 1
+    assert swf.JOINED not in trace.defects
+    assert UNSORTED not in trace.defects
+
+
+def test_swf_partial_executions_alone_are_one_job(write: Write) -> None:
+    lines = [
+        swf_line(job=7, submit=100, wait=5, run=60, limit=80, status=2),
+        swf_line(job=8, submit=150),
+        swf_line(job=7, submit=-1, wait=20, run=-1, status=2),
+        swf_line(job=7, submit=-1, wait=30, run=30, status=3),
+    ]
+    trace = read_trace(write(*SWF_HEADER, *lines))
+    assert [job.id for job in trace.jobs] == ["7", "8"]  # in its first line's place
+    first = trace.jobs[0]
+    assert (first.submit_s, first.run_s, first.recorded_start_s) == (0, 90, 5)
+    assert trace.defects == {swf.JOINED: 3, swf.NO_MEMORY: 2, swf.OVER_LIMIT: 1}
+
+
+def test_swf_partial_executions_whose_first_has_no_submission(write: Write) -> None:
+    lines = [swf_line(job=7, submit=-1, status=2), swf_line(job=7, status=3), swf_line(job=8)]
+    path = write(*SWF_HEADER, *lines)
+    with pytest.raises(TraceError, match=":5: submitted at -1 s: not a time"):
+        read_trace(path)
+    trace = read_trace(path, lenient=True)
+    assert [job.id for job in trace.jobs] == ["8"]
+    assert trace.defects[SKIPPED] == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "procs"),
+    [
+        *(("1152", 1152), ("1,152", 1152), ("1,152,000", 1152000), ("1152 (144 x 8)", 1152)),
+        *(("1152.", 1152), ("-1", None), ("0", None), ("", None), ("unknown", None)),
+    ],
+)
+def test_swf_processors_in_the_header(write: Write, value: str, procs: int | None) -> None:
+    path = write("; MaxNodes: 2", f"; MaxProcs: {value}", swf_line())
+    groups = read_trace(path).cluster
+    assert sum(g.count * g.resources.milli["cpus"] for g in groups) == (procs or 2) * 1000
+
+
+@pytest.mark.parametrize(
+    "value", ["1.152", "1,15", "1 152", "64K", "1'152", "-5", "9" * 400, "about 1152"]
+)
+def test_swf_processors_that_cannot_be_read(write: Write, value: str) -> None:
+    path = write("; MaxNodes: 2", f"; MaxProcs: {value}", swf_line())
+    with pytest.raises(TraceError, match=r":2: MaxProcs ['\"].*cannot be read as a whole number$"):
+        read_trace(path)
+    assert read_trace(path, machines="1xcpus:4").cluster_source == "1xcpus:4"
+    trace = read_trace(path, lenient=True)
+    assert str(trace.cluster[0]) == "2xcpus:1"
+    assert trace.defects[SKIPPED] == 1
+
+
+def test_clusters_that_are_too_large_say_why(write: Write) -> None:
+    path = write(swf_line(), swf_line(job=5, procs=2_000_000))
+    with pytest.raises(TraceError) as caught:
+        read_trace(path)
+    assert str(caught.value) == (
+        f"{path}: no MaxProcs or MaxNodes in the header, and job '5' asks for 2000000 processors"
+        " (--machines says what there is)"
+    )
+    path = write("; MaxNodes: 2000000", swf_line())
+    with pytest.raises(TraceError, match=r"MaxNodes 2000000, .*: 2000000 machines, more than"):
+        read_trace(path)
+    groups = ["900000xcpus:1", "900000xcpus:2"]
+    with pytest.raises(InvalidValue, match=r"^900000xcpus:1, 900000xcpus:2: 1800000 machines"):
+        read_trace(path, machines=groups)
+    with pytest.raises(
+        InvalidValue, match=r"^900000xcpus:9223372036854: 83.* cpus in all are over"
+    ):
+        read_trace(path, machines="900000xcpus:9223372036854")
+    with pytest.raises(InvalidValue, match=r"^scale 3: 2700000 machines, more than 1000000"):
+        read_trace(path, machines="900000xcpus:1", scale=3)
+
+
+# Formats.
+
+
+def test_every_format_is_a_record_of_its_own() -> None:
+    assert tuple(FORMATS) == TRACE_FORMATS
+    described = (Path(__file__).parents[2] / "docs" / "simulate.md").read_text("utf-8")
+    for name, form in FORMATS.items():
+        assert (form.name, bool(form.help)) == (name, True)
+        assert f"| `{name}` |" in described
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["; Version: 2", swf_line(), metacentrum_line("1"), PODS, DLRM, PHILLY, NODES[0], MACHINES[0]],
+)
+def test_a_first_line_tells_one_format_at_most(line: str) -> None:
+    lists = [form.machines for form in FORMATS.values() if form.machines is not None]
+    assert sum(form.told(line) for form in [*FORMATS.values(), *lists]) == 1
+
+
+def test_a_first_line_that_no_csv_reader_takes(write: Write) -> None:
+    with pytest.raises(TraceError, match=":1: unknown format"):
+        read_trace(write("a" * 200_000 + ",b"))
