@@ -85,7 +85,7 @@ cdef class State:
     cdef int check_held(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered
     ) except -1
-    cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1
+    cdef int settle_offer(self, int32_t offer, int32_t kept, double life, double now) except -1
     cdef int give_back_and_refuse(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered, double end
     ) except -1

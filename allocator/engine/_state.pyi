@@ -103,10 +103,17 @@ class State:
         self,
         numbers: NDArray[np.int64],
         read_kept: Callable[[], Each | None],
-        read_ends: Callable[[], float | NDArray[np.float64]],
+        read_lives: Callable[[], float | NDArray[np.float64]],
+        now: float,
     ) -> None: ...
     def recover(
-        self, leaf: Subscription, agent: Agent, resources: Resources, offered: bool, end: float
+        self,
+        leaf: Subscription,
+        agent: Agent,
+        resources: Resources,
+        offered: bool,
+        life: float,
+        now: float,
     ) -> None: ...
     def add_filter(
         self, leaf: Subscription, agent: Agent, resources: Resources, end: float
@@ -126,6 +133,7 @@ class State:
         constraints: Mapping[str, RoleConstraints],
     ) -> None: ...
     def set_framework_active(self, framework: Framework, active: bool) -> None: ...
+    def restore_refusal(self, leaf: Subscription, life: float) -> None: ...
     def suppress(self, leaf: Subscription) -> None: ...
     def revive(self, leaf: Subscription) -> None: ...
     def held_filters(self) -> list[tuple[Subscription, Agent, Resources, float]]: ...

@@ -14,7 +14,7 @@ S2. `total`, `in_use` are sums over agents and holdings of scalars by name; `hea
 
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -726,7 +726,7 @@ cdef class State:
 
     # Answers.
 
-    def answer(self, const int64_t[:] numbers, object read_kept, object read_ends):
+    def answer(self, const int64_t[:] numbers, object read_kept, object read_lives, double now):
         """Keep a part of each of some open offers and give the rest back, all or none.
 
         Parameters
@@ -736,9 +736,11 @@ cdef class State:
         read_kept : callable
             Returns what is kept of each, after it is known that they are open: as `several` takes
             it, or None for all; `EMPTY` declines.
-        read_ends : callable
-            Returns the instant at which the filters on what is given back end, −inf for none, or an
-            array of one for each, after it is known that what is kept is there.
+        read_lives : callable
+            Returns how long the filters on what is given back live, in seconds, −inf for none, or
+            an array of one for each, after it is known that what is kept is there.
+        now : float
+            In seconds of the engine's clock.
 
         Raises
         ------
@@ -749,8 +751,8 @@ cdef class State:
         """
         cdef Py_ssize_t n = numbers.shape[0]
         cdef Py_ssize_t i
-        cdef double end = -INFINITY
-        cdef const double[:] ends = None
+        cdef double life = -INFINITY
+        cdef const double[:] lives = None
         cdef Several kept = None
         self.check_open(numbers)
         each = read_kept()
@@ -758,16 +760,17 @@ cdef class State:
             kept = self.several(each, n)
             if each is not EMPTY:
                 self.check_in_offers(numbers, kept)
-        given = read_ends()
+        given = read_lives()
         if isinstance(given, float):
-            end = given
+            life = given
         else:
-            ends = given
+            lives = given
         for i in range(n):
             self.settle_offer(
                 self.ledger.offer_at(numbers[i]),
                 NONE if kept is None else kept.numbers[i],
-                end if ends is None else ends[i])
+                life if lives is None else lives[i],
+                now)
 
     cdef int check_open(self, const int64_t[:] numbers) except -1:
         """Refuse offers that are not open, or there twice. O(n)."""
@@ -799,7 +802,7 @@ cdef class State:
                     f"not {cut(self.bundles.value(kept.numbers[i]))}")
         return 0
 
-    cdef int settle_offer(self, int32_t offer, int32_t kept, double end) except -1:
+    cdef int settle_offer(self, int32_t offer, int32_t kept, double life, double now) except -1:
         """Keep a bundle, or with NONE all, of an open offer, and give the rest back."""
         cdef int32_t holding = self.ledger.offers[offer].holding
         cdef Agent agent = self.agents_at[self.ledger.holdings[holding].agent]
@@ -807,6 +810,7 @@ cdef class State:
         cdef int32_t left = retained(self.bundles, self.ledger.offers[offer].bundle)
         cdef int32_t rest
         self.ledger.close_offer(offer)
+        leaf.refusal = life if kept == NOTHING else NAN
         if kept == NONE:
             self.keep(holding, left)
             release(self.bundles, left)
@@ -816,7 +820,7 @@ cdef class State:
         if kept != NOTHING:
             self.keep(holding, kept)
             self.marks.note()
-        self.give_back_and_refuse(leaf, agent, rest, True, end)
+        self.give_back_and_refuse(leaf, agent, rest, True, now + life)
         release(self.bundles, rest)
         release(self.bundles, left)
         return 0
@@ -834,9 +838,10 @@ cdef class State:
         return 0
 
     def recover(
-        self, Subscription leaf, Agent agent, object resources, bint offered, double end
+        self, Subscription leaf, Agent agent, object resources, bint offered, double life,
+        double now,
     ):
-        """Give back resources that a subscription holds, refused until `end` unless it is −inf.
+        """Give back resources that a subscription holds, refused for `life` unless that is −inf.
 
         Offered ones are taken out of its open offers there, the oldest first. Raises
         `ResourceError` if it holds less. O(its offers there).
@@ -849,7 +854,8 @@ cdef class State:
             raise
         if offered:
             self.shorten_offers(agent, leaf, resources)
-        self.give_back_and_refuse(leaf, agent, bundle, offered, end)
+            leaf.refusal = life
+        self.give_back_and_refuse(leaf, agent, bundle, offered, now + life)
         release(self.bundles, bundle)
 
     cdef int check_held(
@@ -944,6 +950,10 @@ cdef class State:
                 self.forget_filters(leaf)
             self.settle(leaf)
 
+    def restore_refusal(self, Subscription leaf, double life):
+        """Note that a subscription's last answer refused an offer, for so long. O(1)."""
+        leaf.refusal = life
+
     def suppress(self, Subscription leaf):
         """Offer a subscription nothing more. O(log siblings)."""
         leaf.suppressed = True
@@ -964,6 +974,7 @@ cdef class State:
             found.node = self.tree.ensure(role)
             found.is_nested = "/" in role
             found.first_holding = NONE
+            found.refusal = NAN
             found.refresh()
             found.index = take_place(self.leaves_at, self.free_leaves, found)
             framework.subscriptions[role] = found
@@ -1334,6 +1345,7 @@ cdef class State:
                 leaf.subscribed, leaf.suppressed, leaf.active)
             own.is_nested, own.index, own.leaf = leaf.is_nested, leaf.index, leaf.leaf
             own.first_holding = leaf.first_holding
+            own.refusal = leaf.refusal
             own.refresh()
             self.leaves_at[leaf.index] = twin.subscriptions[role] = own
             self.tree.adopt(own.node, framework.id, own, leaf.leaf)

@@ -966,8 +966,8 @@ class Allocator:
         on = self._agent(agent)
         given = Resources(resources)
         seconds = filter_seconds(refuse_seconds, self._interval)
-        end = -math.inf if seconds is None else self._clock() + seconds
-        self._state.recover(leaf, on, given, not allocated, end)
+        life = -math.inf if seconds is None else seconds
+        self._state.recover(leaf, on, given, not allocated, life, self._clock())
 
     # Conversions.
 
@@ -1315,14 +1315,14 @@ class Allocator:
                 return None
             return Resources(kept) if is_one else read_each("offers", kept, n)
 
-        def read_ends() -> float | NDArray[np.float64]:
+        def read_lives() -> float | NDArray[np.float64]:
             if is_one and isinstance(refuse_seconds, np.ndarray | list | tuple):
                 raise InvalidValue(
                     f"{shown(refuse_seconds)} are several refuse_seconds for one offer"
                 )
-            return self._clock() + filter_times(refuse_seconds, n, self._interval)
+            return filter_times(refuse_seconds, n, self._interval)
 
-        self._state.answer(numbers, read_kept, read_ends)
+        self._state.answer(numbers, read_kept, read_lives, self._clock())
 
     def _release_offers(self, offers: list[Offer], resources: EachLike | None) -> None:
         """Give back what was accepted of these offers, all or none."""

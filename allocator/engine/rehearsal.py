@@ -6,6 +6,7 @@ it is kept. `allocator.explain.rehearsal.Rehearsal` says what each of these is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -107,6 +108,11 @@ class Rehearsal:
         """Return a framework's constraints by role. O(constraints)."""
         by_role = self._state.frameworks[framework].constraints
         return {role: own.to_json() for role, own in by_role.items()}
+
+    def refusal(self, framework: str, role: str) -> float | None:
+        """Return for how long the last answer refused an offer, if it did. O(1)."""
+        life = self._leaf(framework, role).refusal
+        return None if math.isnan(life) else max(life, 0.0)
 
     def filters(self, framework: str, role: str, agent: str) -> Sequence[tuple[Resources, float]]:
         """Return what was refused there. O(filters there)."""

@@ -7,6 +7,7 @@ times as time remaining, so that equal states have equal snapshots.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -118,6 +119,12 @@ def _framework(framework: Framework) -> Json:
         "capabilities": sorted(framework.capabilities),
         "min_allocatable": minimum_to_json(framework.minimum),
         "constraints": constraints_to_json(framework.constraints),
+        # Decides nothing; explaining goes by it.
+        "refusals": {
+            role: None if math.isinf(leaf.refusal) else leaf.refusal
+            for role, leaf in sorted(framework.subscriptions.items())
+            if not math.isnan(leaf.refusal)
+        },
     }
 
 
@@ -152,6 +159,8 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
         _restore_framework(state, id, framework)
     for id, agent in body["agents"].items():
         _restore_holdings(state, state.agents[id], agent)
+    for id, framework in body["frameworks"].items():
+        _restore_refusals(state, state.frameworks[id], framework)
     for held in body["filters"]:
         leaf = state.frameworks[held["framework"]].subscriptions[held["role"]]
         seconds = read_number("a filter's time", held["seconds"], least=0, open_end=True)
@@ -198,6 +207,15 @@ def _restore_framework(state: State, id: str, body: Json) -> None:
     )
     roles = read_roles(body["roles"])
     state.add_framework(framework, roles, read_suppressed(id, body["suppressed"], roles))
+
+
+def _restore_refusals(state: State, framework: Framework, body: Json) -> None:
+    """Note what the last answers were, which a snapshot of an earlier release does not say."""
+    for role, seconds in body.get("refusals", {}).items():
+        life = -math.inf
+        if seconds is not None:
+            life = read_number("a refusal's time", seconds, least=0, open_end=True)
+        state.restore_refusal(framework.subscriptions[role], life)
 
 
 def _restore_holdings(state: State, agent: Agent, body: Json) -> None:

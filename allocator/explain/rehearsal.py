@@ -130,6 +130,12 @@ class Rehearsal(Protocol):
     def constraints(self, framework: str) -> Mapping[str, Any]:
         """Return a framework's constraints by role, as v1 JSON."""
 
+    def refusal(self, framework: str, role: str) -> float | None:
+        """Return for how many seconds a framework's last answer refused an offer.
+
+        0 is without a filter, None that it took something or gave no answer yet.
+        """
+
     def filters(self, framework: str, role: str, agent: str) -> Sequence[tuple[Resources, float]]:
         """Return what a framework refused there, each with the time at which the filter ends."""
 

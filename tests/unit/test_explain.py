@@ -17,6 +17,7 @@ from allocator import (
     ManualClock,
     Quantities,
     Resources,
+    SnapshotError,
     UnknownAgent,
     UnknownFramework,
     UnknownRole,
@@ -503,6 +504,48 @@ def test_the_deepest_role_and_the_longest_names_are_explained_in_a_few_words() -
             assert all(len(reason.to_json()["text"]) < 1000 for reason in case.reasons)
     engine.set_whitelist([])
     assert all(len(str(reason)) < 250 for reason in engine.explain("f" * 100_000).cases[0].reasons)
+
+
+# What a rehearsal shows that no view does.
+
+
+def test_a_rehearsal_knows_for_how_long_the_last_answer_refused(engine: Allocator) -> None:
+    def refusal(engine: Allocator) -> float | None:
+        return Rehearsal(engine).refusal("f", "*")
+
+    engine.add_framework("f")
+    assert refusal(engine) is None
+    engine.decline(engine.allocate()[0], refuse_seconds=7)
+    assert refusal(engine) == 7.0
+    engine.revive("f")
+    engine.accept(engine.allocate()[0], "cpus:1", refuse_seconds=7)
+    assert refusal(engine) is None
+    engine.revive("f")
+    engine.decline(list(engine.allocate()), refuse_seconds=[0.25])
+    assert refusal(engine) == 1.0  # no filter lives for less than an interval
+    engine.revive("f")
+    (offer,) = engine.allocate()
+    engine.recover_resources("f", "a1", "*", offer.resources, refuse_seconds=30)
+    assert refusal(engine) == 30.0
+    engine.revive("f")
+    engine.decline(engine.allocate()[0], refuse_seconds=None)
+    assert refusal(engine) == 0.0
+    for twin in (engine.fork(), Allocator.restore(engine.snapshot(), clock=ManualClock())):
+        assert refusal(twin) == 0.0
+        twin.accept(twin.allocate()[0])
+        assert refusal(twin) is None
+    assert refusal(engine) == 0.0
+
+
+def test_a_snapshot_without_refusals_is_read(engine: Allocator) -> None:
+    engine.add_framework("f")
+    engine.decline(engine.allocate()[0])
+    snapshot = engine.snapshot()
+    assert snapshot["frameworks"]["f"].pop("refusals") == {"*": 5.0}
+    assert Rehearsal(Allocator.restore(snapshot, clock=ManualClock())).refusal("f", "*") is None
+    snapshot["frameworks"]["f"]["refusals"] = {"*": -1.0}
+    with pytest.raises(SnapshotError):
+        Allocator.restore(snapshot)
 
 
 # The whole answer.
