@@ -7,9 +7,21 @@ from typing import Any, cast
 
 from allocator import Allocator, ManualClock, Offers, reference
 from allocator.sim.compare import naive_work
+from allocator.sim.single_role import AGENT_RESOURCES
 
 #: `Allocator(sorter=…)`, and the reference, which recomputes everything at each decision.
 SORTERS = ["reference", "naive", "drf"]
+
+#: Of a cluster: what each agent has, and the engine's `min_allocatable`. The minima are those that
+#: a Mesos master has unless it is told otherwise.
+MESOS_MINIMA = ({"cpus": 0.01}, {"mem": 32})
+WITH_PORTS = f"{AGENT_RESOURCES};ports:[31000-32000]"
+CLUSTERS = {
+    "scalars": (AGENT_RESOURCES, None),
+    "scalars, minima": (AGENT_RESOURCES, MESOS_MINIMA),
+    "ports": (WITH_PORTS, None),
+    "ports, minima": (WITH_PORTS, MESOS_MINIMA),
+}
 
 #: The reference is left out where agents² · frameworks is more: some seconds a cycle.
 REFERENCE_LIMIT = 2_000_000
@@ -28,7 +40,9 @@ class OneCallEach:
     timeout = 1800
 
 
-def build(sorter: str, n_agents: int, n_frameworks: int, *, n_cycles: int = 1) -> Allocator:
+def build(
+    sorter: str, n_agents: int, n_frameworks: int, *, n_cycles: int = 1, minima: Any = None
+) -> Allocator:
     """Return an empty engine for a cluster of about so many agents and frameworks.
 
     Raises `NotImplementedError`, which asv shows as `n/a`, if `n_cycles` cycles that look at
@@ -39,10 +53,10 @@ def build(sorter: str, n_agents: int, n_frameworks: int, *, n_cycles: int = 1) -
         if n_cycles * n_agents**2 * n_frameworks > REFERENCE_LIMIT:
             raise NotImplementedError("the reference would take minutes")
         # The parameters and methods that are used here are the same.
-        return cast(Allocator, reference.Allocator(seed=0, clock=clock))
+        return cast(Allocator, reference.Allocator(seed=0, clock=clock, min_allocatable=minima))
     if sorter == "naive" and n_cycles * naive_work(n_agents, n_frameworks) > NAIVE_LIMIT:
         raise NotImplementedError("the naive ordering would take minutes")
-    return Allocator(sorter=sorter, seed=0, clock=clock)
+    return Allocator(sorter=sorter, seed=0, clock=clock, min_allocatable=minima)
 
 
 def add_agents(engine: Allocator, n_agents: int, resources: Any) -> None:

@@ -19,7 +19,7 @@ from allocator.sim import compare, single_role
 from allocator.sorter import DRFSorter
 
 from . import agents, declines, frameworks, quotas
-from .engines import look_at
+from .engines import CLUSTERS, look_at
 from .grid import sizes
 
 ONE_TASK = Resources("cpus:1;mem:512")
@@ -39,10 +39,14 @@ def scaled(n: int) -> int:
 LARGE_AND_SMALL = f"{scaled(2500)}+{scaled(500)}"
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long one call of `work` takes; garbage collection waits, as in `timeit`."""
+def seconds(work: Callable[[], object], *, collecting: bool = False) -> float:
+    """Return how long one call of `work` takes.
+
+    Garbage collection waits, as in `timeit`, unless `collecting` leaves it on.
+    """
     gc.collect()
-    gc.disable()
+    if not collecting:
+        gc.disable()
     try:
         begin = time.perf_counter()
         work()
@@ -90,11 +94,24 @@ def empty_cycle(engine: Allocator) -> float:
 
 
 def cold_cycle(
-    n_agents: int, n_frameworks: int, look: Callable[[Offers], object] = Offers.columns
+    n_agents: int,
+    n_frameworks: int,
+    look: Callable[[Offers], object] = Offers.columns,
+    *,
+    cluster: str = "scalars",
+    collecting: bool = False,
 ) -> float:
     """Return the seconds of a cold SingleRole cycle, until its offers were looked at."""
-    engine = single_role.build(scaled(n_agents), scaled(n_frameworks))
-    return seconds(lambda: look(engine.allocate()))
+    engine = single_role_of(cluster, n_agents, n_frameworks)
+    return seconds(lambda: look(engine.allocate()), collecting=collecting)
+
+
+def single_role_of(cluster: str, n_agents: int, n_frameworks: int) -> Allocator:
+    """Return a SingleRole cluster of one kind before its first cycle."""
+    resources, minima = CLUSTERS[cluster]
+    return single_role.build(
+        scaled(n_agents), scaled(n_frameworks), agent_resources=resources, min_allocatable=minima
+    )
 
 
 class SingleRole:
@@ -112,6 +129,24 @@ class SingleRole:
         return ratio(
             lambda: cold_cycle(10_000, 1000, look_at), lambda: Y(scaled(10_000), scaled(1000))
         )
+
+    def track_collecting(self) -> float:
+        """SingleRole 10k × 1k, each Offer looked at, Python's collector on to off."""
+        return ratio(
+            lambda: cold_cycle(10_000, 1000, look_at, collecting=True),
+            lambda: cold_cycle(10_000, 1000, look_at),
+        )
+
+    def track_minima(self) -> float:
+        """SingleRole 10k × 1k with ports, Mesos' default minima to none: reach 1.15."""
+        return ratio(
+            lambda: cold_cycle(10_000, 1000, cluster="ports, minima"),
+            lambda: cold_cycle(10_000, 1000, cluster="ports"),
+        )
+
+    def track_minima_one_percent_freed(self) -> float:
+        """After 1 % of the offers went back, with ports, Mesos' minima to none: reach 1.15."""
+        return ratio(lambda: one_percent_freed("ports, minima"), lambda: one_percent_freed("ports"))
 
     def track_offer_among_50k_agents(self) -> float:
         """Time an offer, 50k agents to 1k, at 1k frameworks: reach 1.5."""
@@ -141,9 +176,9 @@ def empty(n_agents: int) -> float:
     return empty_cycle(engine)
 
 
-def one_percent_freed() -> float:
+def one_percent_freed(cluster: str = "scalars") -> float:
     """Return the seconds of a cycle after 1 % of the offers were declined."""
-    engine = single_role.build(scaled(10_000), scaled(1000))
+    engine = single_role_of(cluster, 10_000, 1000)
     open_offers = [offer.id for offer in engine.allocate()]
     return freed_cycle(engine, open_offers, scaled(10_000) // 100)
 

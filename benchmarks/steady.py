@@ -10,7 +10,7 @@ from allocator import Offer
 from allocator.resources import Resources
 from allocator.sim.single_role import AGENT_RESOURCES, ROLE
 
-from .engines import SORTERS, OneCallEach, add_agents, add_frameworks, build, look_at
+from .engines import CLUSTERS, SORTERS, OneCallEach, add_agents, add_frameworks, build, look_at
 from .grid import sizes
 
 REFUSE_SECONDS = 3600.0
@@ -22,10 +22,11 @@ class Steady:
     A part of the offers is declined for an hour, and the next cycle offers their agents anew.
     """
 
-    def __init__(self, sorter: str, n_agents: int, n_frameworks: int) -> None:
-        self.engine = build(sorter, n_agents, n_frameworks, n_cycles=12)
+    def __init__(self, sorter: str, cluster: str, n_agents: int, n_frameworks: int) -> None:
+        resources, minima = CLUSTERS[cluster]
+        self.engine = build(sorter, n_agents, n_frameworks, n_cycles=12, minima=minima)
         add_frameworks(self.engine, n_frameworks, ROLE)
-        add_agents(self.engine, n_agents, AGENT_RESOURCES)
+        add_agents(self.engine, n_agents, resources)
         self.random = random.Random(0)
         #: The open offers, in no order.
         self.open: list[Offer] = list(self.engine.allocate())
@@ -47,6 +48,7 @@ class SteadyState(OneCallEach):
 
     params = (
         SORTERS,
+        ["scalars", "ports, minima"],
         sizes(
             smoke=[50],
             default=[50, 10_000, 50_000],
@@ -56,10 +58,12 @@ class SteadyState(OneCallEach):
         # Percent.
         [0, 0.1, 1, 10],
     )
-    param_names = ("sorter", "agents", "frameworks", "percent_freed")
+    param_names = ("sorter", "cluster", "agents", "frameworks", "percent_freed")
 
-    def setup(self, sorter: str, n_agents: int, n_frameworks: int, percent: float) -> None:
-        self.steady = steady(sorter, n_agents, n_frameworks)
+    def setup(
+        self, sorter: str, cluster: str, n_agents: int, n_frameworks: int, percent: float
+    ) -> None:
+        self.steady = steady(sorter, cluster, n_agents, n_frameworks)
         self.n_freed = max(1, round(n_agents * percent / 100)) if percent else 0
         self.steady.free(self.n_freed)
 

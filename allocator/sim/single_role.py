@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from allocator.clock import ManualClock
 from allocator.engine import Allocator, Offers
+from allocator.resources import QuantitiesLike, ResourcesLike
 
 #: What each agent has, as in the Mesos allocator benchmarks.
 AGENT_RESOURCES = "cpus:24;mem:4096;disk:4096"
@@ -28,7 +30,15 @@ class ColdCycle(NamedTuple):
     seconds: float
 
 
-def build(n_agents: int, n_frameworks: int, *, sorter: str = "drf", seed: int = 0) -> Allocator:
+def build(
+    n_agents: int,
+    n_frameworks: int,
+    *,
+    sorter: str = "drf",
+    seed: int = 0,
+    agent_resources: ResourcesLike = AGENT_RESOURCES,
+    min_allocatable: Iterable[QuantitiesLike] | None = None,
+) -> Allocator:
     """Return an engine with the cluster, before its first cycle.
 
     Parameters
@@ -39,11 +49,17 @@ def build(n_agents: int, n_frameworks: int, *, sorter: str = "drf", seed: int = 
         Who orders roles and frameworks: `"drf"`, `"sorted"`, `"naive"` or `"random"`.
     seed : int
         Decides the order of agents in each cycle.
+    agent_resources : resources
+        What each agent has.
+    min_allocatable : list of quantities, optional
+        What an offer must at least contain any one of.
 
     Raises
     ------
     InvalidValue
         If the sorter is none of these.
+    ResourceError
+        If the resources or the minima are malformed.
 
     Notes
     -----
@@ -55,11 +71,13 @@ def build(n_agents: int, n_frameworks: int, *, sorter: str = "drf", seed: int = 
     >>> [offer.framework for offer in engine.allocate()]
     ['f0', 'f1', 'f0']
     """
-    engine = Allocator(sorter=sorter, seed=seed, clock=ManualClock())
+    engine = Allocator(
+        sorter=sorter, seed=seed, clock=ManualClock(), min_allocatable=min_allocatable
+    )
     for index in range(n_frameworks):
         engine.add_framework(f"f{index}", roles=(ROLE,))
     for index in range(n_agents):
-        engine.add_agent(f"a{index}", AGENT_RESOURCES)
+        engine.add_agent(f"a{index}", agent_resources)
     return engine
 
 
