@@ -141,6 +141,16 @@ def _other(value: object) -> dict[str, str]:
     return {"$other": shown(value)}
 
 
+def _numbers(typed: Any) -> Any:
+    """Return the numbers of NumPy's that `_numpy` wrote; no other type, of whatever size."""
+    name, numbers = typed
+    dtype = np.dtype(name)
+    if dtype.kind not in "iuf":
+        raise InvalidValue(f"{shown(name)} is no type of numbers")
+    with np.errstate(all="raise"):
+        return np.array(from_json(numbers), dtype)[()]
+
+
 class _Other:
     """Stands for a value of a kind that no decision goes by, and looks like it in messages."""
 
@@ -164,7 +174,7 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$int": lambda text: int(text, 16),
     "$float": float,
     "$number": lambda text: Fraction(text) if "/" in text else Decimal(text),
-    "$numpy": lambda typed: np.array(from_json(typed[1]), typed[0])[()],
+    "$numpy": _numbers,
     "$offers": lambda offers: [_offer(offer) for offer in offers],
     "$resources": Resources,
     "$mapping": lambda pairs: {from_json(name): from_json(item) for name, item in pairs},

@@ -790,9 +790,11 @@ class Allocator:
         """Count `n` cycles that were not run because they could do nothing (see `next_due`).
 
         The order of agents depends on the cycle's number, so that a simulation that leaves such
-        cycles out decides as if it had run them. Raises `InvalidValue` unless `n` ≥ 0. O(1).
+        cycles out decides as if it had run them. Raises `InvalidValue` unless `n` ≥ 0 and
+        all cycles together are at most 2**62. O(1).
         """
-        self._n_cycles += read_count("a number of cycles", n)
+        skipped = read_count("a number of cycles", n)
+        self._n_cycles = read_count("the number of all cycles", self._n_cycles + skipped)
 
     def next_due(self) -> float:
         """Return the time at which a cycle may next make an offer if nobody calls meanwhile.
@@ -1228,8 +1230,8 @@ class Allocator:
         SnapshotError
             Malformed, or of a version that this release does not read. O(size of the state).
         """
-        if not isinstance(snapshot, Mapping) or snapshot.get("version") != VERSION:
-            version = snapshot.get("version") if isinstance(snapshot, Mapping) else None
+        version = snapshot.get("version") if isinstance(snapshot, Mapping) else None
+        if not isinstance(version, int) or version != VERSION:
             raise SnapshotError(
                 f"a snapshot of version {shown(version)}; this release reads {VERSION}"
             )
@@ -1245,7 +1247,10 @@ class Allocator:
                 engine._recovery.end = now + left
             engine.set_whitelist(snapshot["whitelist"])
             engine._maintenance = Maintenance.from_json(snapshot["maintenance"], now)
-        except (AllocatorError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (
+            *(AllocatorError, LookupError, TypeError, ValueError, AttributeError),
+            ArithmeticError,
+        ) as error:
             raise SnapshotError(f"malformed snapshot: {shown(error)}") from error
         return engine
 

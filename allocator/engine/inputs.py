@@ -39,6 +39,9 @@ AGENT_CAPABILITIES = frozenset(
     }
 )
 
+#: No count is larger, so that what is counted on from there fits in an int64.
+MAX_COUNT: Final = 2**62
+
 #: Each set of capabilities that was read.
 _CAPABILITY_SETS: dict[frozenset[str], frozenset[str]] = {}
 
@@ -77,9 +80,11 @@ def read_number(what: str, value: object, *, least: float, open_end: bool = Fals
 
 
 def read_count(what: str, value: object) -> int:
-    """Return a non-negative integer; raises `InvalidValue` for anything else."""
+    """Return an integer from 0 to `MAX_COUNT`; raises `InvalidValue` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidValue(f"{what} is a non-negative integer, not {shown(value)}")
+    if value > MAX_COUNT:
+        raise InvalidValue(f"{what} is at most 2**62, not {shown(value)}")
     return value
 
 

@@ -463,7 +463,8 @@ class Allocator:
 
     def skip_cycles(self, n: int) -> None:
         """Count `n` cycles that were not run because they could do nothing."""
-        self._n_cycles += inputs.count("a number of cycles", n)
+        skipped = inputs.count("a number of cycles", n)
+        self._n_cycles = inputs.count("the number of all cycles", self._n_cycles + skipped)
 
     def next_due(self) -> float:
         """Return a time not later than that at which a cycle may next make an offer: now."""

@@ -81,9 +81,11 @@ def number(what: str, value: object, at_least: float = 0.0) -> float:
 
 
 def count(what: str, value: object) -> int:
-    """Return a non-negative integer."""
+    """Return an integer from 0 to 2**62."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidValue(f"{what} is a non-negative integer, not {shown(value)}")
+    if value > 2**62:
+        raise InvalidValue(f"{what} is at most 2**62, not {shown(value)}")
     return value
 
 

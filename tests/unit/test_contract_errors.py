@@ -12,6 +12,7 @@ from allocator import (
     DuplicateAgent,
     DuplicateFramework,
     InvalidRole,
+    InvalidValue,
     OfferGone,
     QuotaError,
     ResourceError,
@@ -19,6 +20,7 @@ from allocator import (
     UnknownFramework,
     UnknownRole,
 )
+from allocator.reference import Allocator as Reference
 
 
 @pytest.fixture
@@ -264,3 +266,16 @@ class TestOptions:
     def test_a_bad_one_is_refused(self, options, names):
         with pytest.raises(AllocatorError, match=names):
             Allocator(**options)
+
+
+@pytest.mark.parametrize("kind", [Allocator, Reference])
+def test_cycles_are_counted_up_to_a_bound(kind):
+    engine = kind(seed=7)
+    engine.add_agent("a1", "cpus:4")
+    engine.add_framework("f1")
+    engine.skip_cycles(2**62 - 1)
+    with pytest.raises(InvalidValue, match=r"the number of all cycles is at most 2\*\*62"):
+        engine.skip_cycles(2)
+    with pytest.raises(InvalidValue, match=r"a number of cycles .* an integer of 1001 bits"):
+        engine.skip_cycles(2**1000)
+    assert len(engine.allocate()) == 1

@@ -6,15 +6,25 @@ whole run that follows must end. Never another exception, never a hang.
 
 from __future__ import annotations
 
+import copy
+import io
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
+from allocator import Allocator, ManualClock
+from allocator.audit import AuditLog
+from allocator.cli import main as cli
 from allocator.errors import InvalidValue
 from allocator.sim import Options, Trace, TraceError, read_trace, simulate
 from tests.unit.test_traces import DLRM, NODES, PHILLY, PODS, SWF_HEADER
+
+Json: TypeAlias = dict[str, Any]
 
 #: Too large for anything, or no numbers.
 BEYOND = ("1e19", "1e30", "1e308", "-1e308", "9" * 5000, "-" + "9" * 5000, "nan", "inf", "-inf")
@@ -146,3 +156,129 @@ def test_a_number_at_the_edge_is_refused_or_harmless(
             assert "\n" not in found
         elif sum(group.count for group in found.cluster) <= MANY:
             run(found)
+
+
+# JSON: snapshots and audit logs.
+
+#: As they stand in JSON, numbers and texts of resources.
+IN_JSON = (
+    *("1e19", "1e30", "1e308", "1e400", "-1e308", "9" * 5000, "-1", "NaN", "Infinity", "1e-320"),
+    *("4611686018427387905", "9223372036854775807", "18446744073709551616", "0.5", "-0.0"),
+)
+
+
+def busy(clock: ManualClock, log: io.StringIO) -> AuditLog:
+    """Return an engine, recorded, in whose state and calls there are numbers of each kind."""
+    start = Allocator(seed=7, clock=clock, min_allocatable=["cpus:0.5"])
+    engine = AuditLog(start, log)
+    engine.set_weight("eng", 2.5)
+    engine.set_quota("eng", guarantee="cpus:4", limit={"cpus": 16, "mem": 4096})
+    engine.add_agent("a1", "cpus:8;mem:64;ports:[1-9];cpus(eng):1", attributes={"rack": "r1"})
+    engine.add_agent("a2", {"cpus": 8, "mem": 64}, used={"g": {"q": "cpus:1"}})
+    engine.add_framework("f", ["eng/prod", "ops"], min_allocatable={"ops": ["cpus:0.1"]})
+    first, second, *_ = engine.allocate()
+    engine.decline(first, refuse_seconds=30.0)
+    engine.accept(second, "cpus:1", refuse_seconds=30)
+    clock.advance(1.5)
+    engine.set_unavailability("a1", 10.0, 5.0)
+    engine.skip_cycles(3)
+    engine.allocate()
+    engine.close()
+    return engine
+
+
+def replaced(record: Json, path: tuple[Any, ...], text: str) -> Iterator[str]:
+    """Yield JSON with `text` for what stands at a path, and within it if that is text itself."""
+    changed = copy.deepcopy(record)
+    *above, last = path
+    inner = changed
+    for key in above:
+        inner = inner[key]
+    if isinstance(inner[last], str):
+        inner[last] = re.sub(r"\d+(\.\d+)?", lambda _: text, inner[last], count=1)
+        yield json.dumps(changed)
+    inner[last] = "@"
+    yield json.dumps(changed).replace('"@"', text)
+
+
+def numbers(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of each number, and of each text that has one."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from numbers(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from numbers(item, (*path, index))
+    elif isinstance(value, str):
+        if re.search(r":.*\d", value):
+            yield path
+    elif value is not None and not isinstance(value, bool):
+        yield path
+
+
+SNAPSHOT = busy(ManualClock(5.0), io.StringIO()).snapshot()
+LOG = io.StringIO()
+busy(ManualClock(5.0), LOG)
+RECORDS = [json.loads(line) for line in LOG.getvalue().splitlines()]
+
+
+def check_command(capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
+    """Run a command: it ends, and if it refuses its file it says so in one line."""
+    status = cli.main(list(arguments))
+    errors = capsys.readouterr().err
+    assert status in (0, 1, 2)
+    if status == 2:
+        assert errors.startswith(f"allocator {arguments[0]}: {arguments[1]}:")
+        assert errors.count("\n") == 1
+        assert len(errors) < 700
+    else:
+        assert errors == ""
+
+
+@pytest.mark.parametrize("path", list(numbers(SNAPSHOT)), ids=lambda path: ".".join(map(str, path)))
+def test_a_snapshot(
+    path: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "snapshot"
+    for text in IN_JSON:
+        for content in replaced(SNAPSHOT, path, text):
+            file.write_text(content)
+            check_command(capsys, "explain", str(file), "f", "--json")
+
+
+@pytest.mark.parametrize("number", range(1, len(RECORDS)))
+def test_a_record_of_a_log(number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "log"
+    lines = LOG.getvalue().splitlines(keepends=True)
+    for path in numbers(RECORDS[number]):
+        for text in IN_JSON:
+            for record in replaced(RECORDS[number], path, text):
+                file.write_text("".join([*lines[:number], record + "\n", *lines[number + 1 :]]))
+                check_command(capsys, "replay", str(file))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"$number": "1e999999999"},
+        {"$number": "1/0"},
+        {"$int": "0x" + "f" * 20_000},
+        {"$numpy": ["<U1000000000", ["a"]]},
+        {"$numpy": ["O", [1]]},
+        {"$numpy": ["<f4", [1e300]]},
+        {"$numpy": ["<i1", [1e30]]},
+        {"$numpy": ["<i4", [[1], [2]]]},
+        {"$float": "1e999"},
+    ],
+    ids=lambda value: str(value)[:32],
+)
+def test_numbers_that_only_a_log_can_write(
+    value: Json, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log"
+    for number, record in enumerate(RECORDS):
+        for path in [("snapshot", "version"), *numbers(record)] if not number else numbers(record):
+            content = list(replaced(record, path, json.dumps(value)))[-1]
+            lines = LOG.getvalue().splitlines(keepends=True)
+            file.write_text("".join([*lines[:number], content + "\n", *lines[number + 1 :]]))
+            check_command(capsys, "replay", str(file))
