@@ -16,7 +16,7 @@ Json: TypeAlias = dict[str, Any]
 #: What the header says the file is.
 FORMAT: Final = "allocator-audit"
 #: Grows when the format changes; only this version is read.
-VERSION: Final = 1
+VERSION: Final = 2
 
 #: The last record of a log that was closed: a call that no engine has.
 CLOSE: Final = "close"
@@ -25,7 +25,13 @@ CLOSE: Final = "close"
 SIGNATURES: Final = {name: inspect.signature(getattr(Engine, name)) for name in CHANGING}
 
 #: What a call came to → its type in JSON. What is empty is left out of a record.
-OUTCOME: Final[dict[str, type]] = {"error": str, "offer": dict, "offers": list, "inverse": list}
+OUTCOME: Final[dict[str, type]] = {
+    "error": str,
+    "offer": dict,
+    "rescinded": list,
+    "offers": list,
+    "inverse": list,
+}
 
 
 def write_line(record: Json) -> str:
@@ -82,6 +88,7 @@ def perform(
     if isinstance(returned, Offer):
         outcome["offer"] = offer_to_json(returned)
     elif isinstance(returned, Offers):
+        outcome["rescinded"] = list(returned.rescinded)
         outcome["offers"] = [offer_to_json(offer) for offer in returned]
         outcome["inverse"] = [asked._asdict() for asked in returned.inverse]
     return returned, None, {field: value for field, value in outcome.items() if value}

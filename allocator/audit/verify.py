@@ -16,6 +16,9 @@ from allocator.engine import Allocator
 from allocator.errors import InvalidValue, SnapshotError
 from allocator.files import Input
 
+#: Part of an outcome that is a list → what one of it is called.
+_KINDS = {"rescinded": "rescinded offer", "offers": "offer", "inverse": "inverse offer"}
+
 #: The least progress that is worth telling, as a part of the whole.
 _STEP = 0.005
 
@@ -172,8 +175,7 @@ def _first_difference(
     elif field != "error":
         pairs = enumerate(zip_longest(logged or (), replayed or ()), start=1)
         number, (logged, replayed) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
-        kind = "offer" if field == "offers" else "inverse offer"
-        what = f"{kind} {number}{_where(logged, replayed)}"
+        what = f"{_KINDS[field]} {number}{_where(logged, replayed)}"
     return Difference(line, record.call, what, logged, replayed)
 
 

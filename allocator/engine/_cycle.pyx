@@ -14,6 +14,7 @@ C2. For the same reason, once all active roles are at their limits for some name
 
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.math cimport INFINITY
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcpy, memset
@@ -147,8 +148,15 @@ cdef class Cycle:
         PyMem_Free(self.made_bundles)
         PyMem_Free(self.rows)
 
-    def run(self, list named=None):
+    def run(self, list named=None, double end=INFINITY):
         """Make all offers that can be made on the named agents, or on all that are due.
+
+        Parameters
+        ----------
+        named : list of Agent, optional
+        end : float
+            The instant from which on they are rescinded if they are still open; not before that of
+            any cycle before.
 
         Returns
         -------
@@ -163,7 +171,7 @@ cdef class Cycle:
             self.sync_roles()
             self.serve_guarantees()
             self.walk(FAIR_SHARE)
-            return self.opened()
+            return self.opened(end)
         finally:
             self.marks.end_cycle()
             for leaf in self.fresh:
@@ -746,7 +754,7 @@ cdef class Cycle:
         self.n_made += 1
         return 0
 
-    cdef OfferColumns opened(self):
+    cdef OfferColumns opened(self, double end):
         """Open the offers that were made, and return them."""
         cdef State state = self.state
         cdef OfferColumns columns = OfferColumns.__new__(OfferColumns)
@@ -754,11 +762,12 @@ cdef class Cycle:
         cdef int32_t holding
         columns.bundles = self.bundles
         columns.first_number = state.n_offers_made + 1
+        columns.prefix = state.ledger.prefix
         columns.agents = [None] * self.n_made
         columns.leaves = [None] * self.n_made
         for i in range(self.n_made):
             holding = self.made_holdings[i]
-            state.open_offer(holding, self.made_bundles[i])
+            state.open_offer(holding, self.made_bundles[i], end)
             columns.agents[i] = state.agents_at[state.ledger.holdings[holding].agent]
             columns.leaves[i] = state.leaves_at[state.ledger.holdings[holding].leaf]
         columns.offered = self.made_bundles
@@ -946,7 +955,8 @@ cdef class OfferColumns:
     """The offers of one cycle, numbered one after the other, as columns."""
 
     cdef Bundles bundles
-    cdef readonly int64_t first_number  # N of the first one's id "ON"
+    cdef readonly str prefix            # what their ids begin with, before their "O"
+    cdef readonly int64_t first_number  # N of the first one's id
     cdef readonly Py_ssize_t n
     cdef int32_t *offered               # (n,) bundles; one reference each
     cdef list agents                    # (n,) Agent
@@ -963,7 +973,7 @@ cdef class OfferColumns:
         cdef Subscription leaf = self.leaves[i]
         cdef Agent agent = self.agents[i]
         return tuple.__new__(Offer, (
-            f"O{self.first_number + i}",
+            f"{self.prefix}O{self.first_number + i}",
             leaf.framework.id,
             leaf.node.path,
             agent.id,

@@ -26,11 +26,13 @@ cdef struct Holding:
 
 
 cdef struct OpenOffer:
-    int64_t number       # N of its id "ON"; offers are numbered as they are made
+    double end           # the instant from which on it is rescinded, infinity if at none
+    int64_t number       # N of its id; offers are numbered as they are made
     int32_t holding      # index of the holding that it is part of; next free offer in a free one
     int32_t bundle       # what is still in it
     int32_t older        # index of the next older offer of the holding, or NONE
     int32_t newer        # index of the next newer one, or NONE
+    int32_t in_order[2]  # open offers before and after it of all there are, or NONE
 
 
 cdef class Ledger:
@@ -43,14 +45,21 @@ cdef class Ledger:
     cdef int32_t offer_capacity
     cdef int32_t free_offer          # index of the first free one, or NONE
     cdef IntMap offer_of             # number -> open offer
+    cdef int32_t first_open          # index of the open offer made first, NONE if none is open
+    cdef int32_t last_open           # index of the one made last
+    cdef readonly str prefix         # what ids begin with, before their "O"
 
     cdef int32_t find(self, Agent agent, Subscription leaf) noexcept
     cdef int32_t new_holding(self, Agent agent, Subscription leaf) except -1
     cdef int drop_holding(self, int32_t holding, Agent agent, Subscription leaf) except -1
     cdef int32_t find_offer(self, int64_t number) noexcept
     cdef int32_t offer_at(self, int64_t number) except -1
+    cdef str id_of(self, int64_t number)
+    cdef int64_t number_of(self, str id) except -1
     cdef int64_t last_number(self) noexcept
-    cdef int32_t open_offer(self, int32_t holding, int32_t bundle, int64_t number) except -1
+    cdef int32_t open_offer(
+        self, int32_t holding, int32_t bundle, int64_t number, double end
+    ) except -1
     cdef int close_offer(self, int32_t offer) except -1
     cdef dict offers_of(self, int32_t holding)
     cdef Ledger copy_for(self, Bundles bundles)

@@ -2,7 +2,8 @@
 
 S1. A holding, what one framework holds in one role on one agent, exists exactly while it is not
     empty; it stands in the chains of its agent and of its subscription. Its open offers are
-    chained from the oldest to the newest and sum up to its `offered`.
+    chained from the oldest to the newest and sum up to its `offered`; so are all open offers,
+    whose ends come in the same order.
 
 What is held stands in the sums of `State`, which is the only one to change holdings.
 """
@@ -17,7 +18,7 @@ from allocator.engine._memory cimport duplicate, grown
 from allocator.engine._records cimport Agent, Subscription
 from allocator.sorter._siblings cimport NONE
 
-from allocator.errors import OfferGone
+from allocator.errors import OfferGone, shown
 
 
 @cython.final
@@ -25,9 +26,11 @@ from allocator.errors import OfferGone
 cdef class Ledger:
     """All holdings, found by agent and subscription, and all open offers, found by number."""
 
-    def __cinit__(self, Bundles bundles not None):
+    def __cinit__(self, Bundles bundles not None, str prefix not None):
         self.bundles = bundles
+        self.prefix = prefix
         self.free_holding = self.free_offer = NONE
+        self.first_open = self.last_open = NONE
 
     def __dealloc__(self):
         # What is left refers to bundles, which go with their store.
@@ -104,20 +107,33 @@ cdef class Ledger:
         """Return an open offer; raises `OfferGone`. O(1)."""
         cdef int32_t offer = self.find_offer(number)
         if offer == NONE:
-            raise OfferGone(f"offer 'O{number}' is not open")
+            raise OfferGone(f"offer {shown(self.id_of(number))} is not open")
         return offer
 
-    cdef int64_t last_number(self) noexcept:
-        """Return the greatest number of an open offer, 0 if none is open. O(open offers)."""
-        cdef int64_t last = 0
-        cdef uint64_t slot
-        for slot in range(self.offer_of.capacity):
-            if self.offer_of.values[slot] != NONE:
-                last = max(last, <int64_t>self.offer_of.keys[slot])
-        return last
+    cdef str id_of(self, int64_t number):
+        """Return the id of the offer of a number. O(1)."""
+        return f"{self.prefix}O{number}"
 
-    cdef int32_t open_offer(self, int32_t holding, int32_t bundle, int64_t number) except -1:
-        """Open an offer of resources that are held as offered. O(1) amortised."""
+    cdef int64_t number_of(self, str id) except -1:
+        """Return N of the id of an offer; raises `OfferGone` if it cannot be one of here. O(1)."""
+        cdef str digits = id[len(self.prefix) + 1:]
+        if digits.isascii() and digits.isdigit() and len(digits) < 19:
+            number = int(digits)
+            if number and id == self.id_of(number):
+                return number
+        raise OfferGone(f"offer {shown(id)} is not open")
+
+    cdef int64_t last_number(self) noexcept:
+        """Return the number of the open offer made last, 0 if none is open. O(1)."""
+        return 0 if self.last_open == NONE else self.offers[self.last_open].number
+
+    cdef int32_t open_offer(
+        self, int32_t holding, int32_t bundle, int64_t number, double end
+    ) except -1:
+        """Open an offer of resources that are held as offered. O(1) amortised.
+
+        Its number is above those of all open offers, and its end not before theirs.
+        """
         cdef int32_t offer, i
         cdef int32_t capacity
         if self.free_offer == NONE:
@@ -131,13 +147,18 @@ cdef class Ledger:
         offer = self.free_offer
         self.free_offer = self.offers[offer].holding
         self.offers[offer] = OpenOffer(
-            number, holding, retained(self.bundles, bundle),
-            self.holdings[holding].last_offer, NONE)
+            end, number, holding, retained(self.bundles, bundle),
+            self.holdings[holding].last_offer, NONE, [self.last_open, NONE])
         if self.holdings[holding].last_offer == NONE:
             self.holdings[holding].first_offer = offer
         else:
             self.offers[self.holdings[holding].last_offer].newer = offer
         self.holdings[holding].last_offer = offer
+        if self.last_open == NONE:
+            self.first_open = offer
+        else:
+            self.offers[self.last_open].in_order[AFTER] = offer
+        self.last_open = offer
         put(&self.offer_of, <uint64_t>number, offer)
         return offer
 
@@ -153,6 +174,14 @@ cdef class Ledger:
             held.last_offer = closed.older
         else:
             self.offers[closed.newer].older = closed.older
+        if closed.in_order[BEFORE] == NONE:
+            self.first_open = closed.in_order[AFTER]
+        else:
+            self.offers[closed.in_order[BEFORE]].in_order[AFTER] = closed.in_order[AFTER]
+        if closed.in_order[AFTER] == NONE:
+            self.last_open = closed.in_order[BEFORE]
+        else:
+            self.offers[closed.in_order[AFTER]].in_order[BEFORE] = closed.in_order[BEFORE]
         drop(&self.offer_of, <uint64_t>closed.number)
         release(self.bundles, closed.bundle)
         closed.holding = self.free_offer
@@ -164,7 +193,7 @@ cdef class Ledger:
         cdef dict found = {}
         cdef int32_t offer = self.holdings[holding].first_offer
         while offer != NONE:
-            found[f"O{self.offers[offer].number}"] = self.bundles.value(self.offers[offer].bundle)
+            found[self.id_of(self.offers[offer].number)] = self.bundles.value(self.offers[offer].bundle)
             offer = self.offers[offer].newer
         return found
 
@@ -172,7 +201,7 @@ cdef class Ledger:
 
     cdef Ledger copy_for(self, Bundles bundles):
         """Return a copy for a fork, whose bundles have the same numbers and references. O(all)."""
-        cdef Ledger twin = Ledger(bundles)
+        cdef Ledger twin = Ledger(bundles, self.prefix)
         twin.holdings = <Holding *>duplicate(
             self.holdings, self.holding_capacity * sizeof(Holding))
         twin.holding_capacity = self.holding_capacity
@@ -180,6 +209,7 @@ cdef class Ledger:
         twin.offers = <OpenOffer *>duplicate(self.offers, self.offer_capacity * sizeof(OpenOffer))
         twin.offer_capacity = self.offer_capacity
         twin.free_offer = self.free_offer
+        twin.first_open, twin.last_open = self.first_open, self.last_open
         copy_to(&self.holding_of, &twin.holding_of)
         copy_to(&self.offer_of, &twin.offer_of)
         return twin

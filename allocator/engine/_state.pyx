@@ -49,7 +49,6 @@ from allocator.sorter._siblings cimport NONE
 from typing import NamedTuple
 
 from allocator.engine.inputs import check_contained
-from allocator.engine.offers import offer_number
 from allocator.errors import InvalidValue, OfferGone, ResourceError, cut, shown
 from allocator.resources import EMPTY, Quantities, Resources
 from allocator.resources.quantities import over_large
@@ -76,16 +75,18 @@ cdef class State:
     ----------
     role_sorter, framework_sorter : callable
         Make a hierarchical and a flat sorter on the totals given to them.
+    offer_prefix : str
+        What the ids of offers begin with.
     """
 
-    def __cinit__(self, role_sorter=None, framework_sorter=None):
+    def __cinit__(self, role_sorter=None, framework_sorter=None, offer_prefix=""):
         if role_sorter is None:  # a copy in the making
             return
         self.totals = Totals()
         self.bundles = Bundles(self.totals)
         self.tree = RoleTree(self.bundles, role_sorter, framework_sorter)
         self.filters = Filters()
-        self.ledger = Ledger(self.bundles)
+        self.ledger = Ledger(self.bundles, offer_prefix)
         self.agents = {}
         self.frameworks = {}
         self.expected = {}
@@ -668,9 +669,19 @@ cdef class State:
         """How many offers are open. O(1)."""
         return self.ledger.offer_of.n
 
+    @property
+    def offer_prefix(self):
+        """What the ids of offers begin with."""
+        return self.ledger.prefix
+
+    def offer_number(self, str id):
+        """Return N of the id of an offer of here; raises `OfferGone` for another. O(1)."""
+        return self.ledger.number_of(id)
+
     def find_offer(self, str id):
         """Return (subscription, agent, what is in it) of an open offer; raises `OfferGone`. O(1)."""
-        cdef OpenOffer *found = &self.ledger.offers[self.ledger.offer_at(offer_number(id))]
+        cdef int32_t offer = self.ledger.offer_at(self.ledger.number_of(id))
+        cdef OpenOffer *found = &self.ledger.offers[offer]
         cdef Holding *held = &self.ledger.holdings[found.holding]
         return (
             self.leaves_at[held.leaf],
@@ -678,31 +689,75 @@ cdef class State:
             self.bundles.value(found.bundle),
         )
 
+    def open_offers(self):
+        """Return (id, end) of each open offer in the order made; see `Cycle.run`. O(them)."""
+        cdef list found = []
+        cdef int32_t offer = self.ledger.first_open
+        while offer != NONE:
+            found.append(
+                (self.ledger.id_of(self.ledger.offers[offer].number), self.ledger.offers[offer].end))
+            offer = self.ledger.offers[offer].in_order[AFTER]
+        return found
+
+    @property
+    def next_offer_end(self):
+        """The earliest end of an open offer, infinity if none ends. O(1)."""
+        cdef int32_t offer = self.ledger.first_open
+        return INFINITY if offer == NONE else self.ledger.offers[offer].end
+
+    def expire_offers(self, double now):
+        """Rescind the open offers whose end has come; return their ids. O(them)."""
+        cdef list gone = []
+        cdef OpenOffer *offer
+        cdef Agent agent
+        cdef Subscription leaf
+        cdef int32_t left
+        while self.ledger.first_open != NONE:
+            offer = &self.ledger.offers[self.ledger.first_open]
+            if offer.end > now:
+                break
+            agent = self.agents_at[self.ledger.holdings[offer.holding].agent]
+            leaf = self.leaves_at[self.ledger.holdings[offer.holding].leaf]
+            left = retained(self.bundles, offer.bundle)
+            gone.append(self.ledger.id_of(offer.number))
+            self.ledger.close_offer(self.ledger.first_open)
+            self.give_back_and_refuse(leaf, agent, left, True, -INFINITY)
+            release(self.bundles, left)
+        return gone
+
     def last_open_offer(self):
-        """Return the greatest number of an open offer, 0 if none is open. O(open offers)."""
+        """Return the number of the open offer made last, 0 if none is open. O(1)."""
         return self.ledger.last_number()
 
-    cdef int32_t open_offer(self, int32_t holding, int32_t bundle) except -1:
+    cdef int32_t open_offer(self, int32_t holding, int32_t bundle, double end) except -1:
         """Open the next offer, of resources that are held as offered. O(1) amortised."""
         self.n_offers_made += 1
-        return self.ledger.open_offer(holding, bundle, self.n_offers_made)
+        return self.ledger.open_offer(holding, bundle, self.n_offers_made, end)
 
     def restore_offers_made(self, int64_t n):
         """Have the next offer be that after the n-th. O(1)."""
         self.n_offers_made = n
 
-    def restore_offer(self, Framework framework, str role, Agent agent, str id, object resources):
-        """Open an offer as a snapshot has it; `refresh_agent` comes after. O(depth)."""
+    def restore_offer(
+        self, Framework framework, str role, Agent agent, str id, object resources, double end
+    ):
+        """Open an offer as a snapshot has it, after those made before it. O(depth).
+
+        `refresh_agent` comes after.
+        """
         cdef Subscription leaf = self.subscription(framework, role)
         cdef int32_t bundle = self.bundle_of(resources)
         cdef int32_t holding
-        cdef int64_t number = offer_number(id)
-        if self.ledger.find_offer(number) != NONE or bundle == NOTHING:
+        cdef int64_t number = self.ledger.number_of(id)
+        cdef int32_t last = self.ledger.last_open
+        if number <= self.ledger.last_number() or bundle == NOTHING or not end > -INFINITY or (
+                last != NONE and end < self.ledger.offers[last].end):
             release(self.bundles, bundle)
-            raise InvalidValue(f"offer {shown(id)} is there twice, or empty")
+            raise InvalidValue(
+                f"offer {shown(id)} is there twice, or empty, or ends before one made before it")
         holding = self.hold(leaf, agent, bundle, True, False)
         self.add_in_use(agent, bundle, True)
-        self.ledger.open_offer(holding, bundle, number)
+        self.ledger.open_offer(holding, bundle, number, end)
         release(self.bundles, bundle)
 
     cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1:
@@ -782,7 +837,8 @@ cdef class State:
             for i in range(n):
                 self.ledger.offer_at(numbers[i])
                 if n > 1 and get(&seen, <uint64_t>numbers[i]) != NONE:
-                    raise OfferGone(f"offer 'O{numbers[i]}' is there twice")
+                    raise OfferGone(
+                        f"offer {shown(self.ledger.id_of(numbers[i]))} is there twice")
                 if n > 1:
                     reserve_one(&seen)
                     put(&seen, <uint64_t>numbers[i], 0)
@@ -798,7 +854,7 @@ cdef class State:
             left = self.ledger.offers[self.ledger.offer_at(numbers[i])].bundle
             if not self.bundles.covers(left, kept.numbers[i]):
                 raise ResourceError(
-                    f"offer 'O{numbers[i]}' holds {cut(self.bundles.value(left))}, "
+                    f"offer {shown(self.ledger.id_of(numbers[i]))} holds {cut(self.bundles.value(left))}, "
                     f"not {cut(self.bundles.value(kept.numbers[i]))}")
         return 0
 
@@ -887,7 +943,7 @@ cdef class State:
 
         O(entries + columns × depth + log siblings).
         """
-        cdef int32_t offer = self.ledger.offer_at(offer_number(id))
+        cdef int32_t offer = self.ledger.offer_at(self.ledger.number_of(id))
         cdef int32_t holding = self.ledger.offers[offer].holding
         cdef Agent agent = self.agents_at[self.ledger.holdings[holding].agent]
         cdef Subscription leaf = self.leaves_at[self.ledger.holdings[holding].leaf]

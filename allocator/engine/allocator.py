@@ -47,6 +47,7 @@ from allocator.engine.inputs import (
     read_number,
     read_roles,
     read_suppressed,
+    read_text,
     read_used,
     read_weight,
     read_words,
@@ -64,12 +65,12 @@ from allocator.engine.many import (
     read_used_by,
 )
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
-from allocator.engine.offers import Offers, offer_number
+from allocator.engine.offers import Offers
 from allocator.engine.quota import NO_QUOTA, Quota, check_quota
 from allocator.engine.recovery import Recovery
 from allocator.engine.rules import Rules
 from allocator.engine.snapshot import VERSION, minimum_to_json, restore_state, state_to_json
-from allocator.engine.views import AgentView, FrameworkView, RoleView
+from allocator.engine.views import AgentView, FrameworkView, OpenOffers, RoleView, Views
 from allocator.errors import (
     AllocatorError,
     DuplicateAgent,
@@ -147,6 +148,11 @@ class Allocator:
         Seconds after which a recovery ends whoever is back.
     recovery_factor : float
         The part of the expected agents, 0 to 1, that must be back for a recovery to end.
+    offer_timeout : float, optional
+        Seconds after which an open offer is rescinded, without a filter, when the next cycle
+        begins; None for never.
+    offer_prefix : str
+        What the ids of offers begin with: the n-th offer is this and `O<n>`.
     seed : int or str, optional
         Sets the order in which cycles visit agents, and the random sorter; None draws one.
     clock : callable
@@ -183,6 +189,8 @@ class Allocator:
         allocation_interval: float = 1.0,
         recovery_timeout: float = 600.0,
         recovery_factor: float = 0.8,
+        offer_timeout: float | None = None,
+        offer_prefix: str = "",
         seed: int | str | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -206,12 +214,17 @@ class Allocator:
             raise InvalidValue(
                 f"recovery_factor is a part from 0 to 1, not {shown(recovery_factor)}"
             )
+        #: How long an offer stays open, in seconds; infinity for as long as it may.
+        self._offer_timeout = math.inf
+        if offer_timeout is not None:
+            self._offer_timeout = read_number("offer_timeout", offer_timeout, least=0)
         self._clock = clock
         self._excluded = excluded
         self._sorters = (role_sorter or sorter, framework_sorter or sorter)
         self._state = State(
             _sorter_factory(self._sorters[0], excluded, flat=False),
             _sorter_factory(self._sorters[1], excluded, flat=True),
+            read_text("offer_prefix", offer_prefix),
         )
         self._recovery = Recovery(factor, timeout)
         self._maintenance = Maintenance()
@@ -759,7 +772,8 @@ class Allocator:
         Returns
         -------
         Offers
-            In the order in which they were made; none while paused or recovering.
+            In the order in which they were made; none while paused or recovering, when no cycle
+            begins.
 
         Raises
         ------
@@ -777,14 +791,13 @@ class Allocator:
             return Offers()
         started = time.perf_counter()
         state = self._state
-        state.expire_filters(now)
-        self._n_cycles += 1
-        made = Cycle(state, self._rules, self._n_cycles).run(named)
+        rescinded = self._begin_cycle(now)
+        made = Cycle(state, self._rules, self._n_cycles).run(named, now + self._offer_timeout)
         inverse = self._maintenance.due(
             None if named is None else [agent.id for agent in named], self._holders, now
         )
         self._run.record((time.perf_counter() - started) * 1000)
-        return Offers._of(made, inverse=inverse)
+        return Offers._of(made, inverse=inverse, rescinded=rescinded)
 
     def skip_cycles(self, n: int) -> None:
         """Count `n` cycles that were not run because they could do nothing (see `next_due`).
@@ -799,8 +812,8 @@ class Allocator:
     def next_due(self) -> float:
         """Return the time at which a cycle may next make an offer if nobody calls meanwhile.
 
-        The present if something changed since the last cycle, else the end of the earliest
-        filter or of a recovery; infinity if only a call can bring an offer about. O(changed).
+        The present if something changed since the last cycle, else when the earliest filter, open
+        offer or recovery ends; infinity if only a call can bring an offer about. O(changed).
         """
         now = self._clock()
         if self._paused:
@@ -808,10 +821,11 @@ class Allocator:
         if self._recovery.holds_back(now):
             return self._recovery.end
         state = self._state
+        ends = min(state.filters.next_end(), state.next_offer_end)
         if state.tree.n_quotas or self._maintenance:
-            ends = min(state.filters.next_end(), self._maintenance.next_end(now))
+            ends = min(ends, self._maintenance.next_end(now))
             return now if state.has_changed else max(now, ends)
-        return now if state.has_work else max(now, state.filters.next_end())
+        return now if state.has_work else max(now, ends)
 
     def pause(self) -> None:
         """Make no offers until `resume`. O(1)."""
@@ -1096,6 +1110,54 @@ class Allocator:
         """Return a read-only view of a role that exists; raises `UnknownRole`."""
         return RoleView(self._state, path, self._clock)
 
+    @property
+    def agents(self) -> Mapping[str, AgentView]:
+        """All agents by id, as they are whenever one looks, in the order in which they came.
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.add_agents(["a1", "a2"], "cpus:8")
+        >>> agents = engine.agents
+        >>> len(agents), "a3" in agents, str(agents["a1"].available)
+        (2, False, 'cpus:8')
+        """
+        return Views("agents", self._state.agents, self.agent)
+
+    @property
+    def frameworks(self) -> Mapping[str, FrameworkView]:
+        """All frameworks by id, as they are whenever one looks, in the order in which they came."""
+        return Views("frameworks", self._state.frameworks, self.framework)
+
+    @property
+    def roles(self) -> Mapping[str, RoleView]:
+        """All roles that exist by path, as they are whenever one looks, in the order of paths."""
+        return Views("roles", self._state.tree.nodes, self.role, in_order=sorted)
+
+    @property
+    def open_offers(self) -> Mapping[str, Offer]:
+        """All open offers by id, whenever one looks, in the order in which they were made.
+
+        An `Offer` here has what is left in it, which is less than was offered where a part was
+        recovered.
+        """
+        return OpenOffers(self._state)
+
+    def inverse_statuses(self, agent: str) -> dict[str, str]:
+        """Return what frameworks last answered to inverse offers on an agent.
+
+        Returns
+        -------
+        dict
+            Framework → `"ACCEPT"` or `"DECLINE"`; one that did not answer yet is left out.
+
+        Raises
+        ------
+        UnknownAgent
+            O(answers).
+        """
+        return self._maintenance.statuses(self._agent(agent).id)
+
     def explain(
         self, framework: str, role: str | None = None, agent: str | None = None
     ) -> Explanation:
@@ -1203,6 +1265,8 @@ class Allocator:
                 "allocation_interval": self._interval,
                 "recovery_timeout": self._recovery.timeout,
                 "recovery_factor": self._recovery.factor,
+                "offer_timeout": None if math.isinf(self._offer_timeout) else self._offer_timeout,
+                "offer_prefix": state.offer_prefix,
                 "seed": self._rules.seed,
             },
             "cycle": self._n_cycles,
@@ -1298,6 +1362,12 @@ class Allocator:
             )
         return leaf
 
+    def _begin_cycle(self, now: float) -> list[str]:
+        """Count a cycle, drop what ends before it, and return the offers rescinded. O(ended)."""
+        self._n_cycles += 1
+        self._state.expire_filters(now)
+        return self._state.expire_offers(now)
+
     def _leaves(self, id: str, roles: Iterable[str] | None) -> list[Subscription]:
         """Return the leaves of the roles that a framework is subscribed to, or of these of them."""
         framework = self._framework(id)
@@ -1310,9 +1380,9 @@ class Allocator:
     def _answer(self, offer: OffersLike, kept: EachLike | None, refuse_seconds: RefuseLike) -> None:
         """Keep a part of an offer or of several, None for all, and give the rest back."""
         if isinstance(offer, Offer | str):
-            is_one, numbers = True, _offer_numbers([offer])
+            is_one, numbers = True, self._offer_numbers([offer])
         else:
-            is_one, numbers = False, _offer_numbers(offer)
+            is_one, numbers = False, self._offer_numbers(offer)
         n = len(numbers)
 
         def read_kept() -> Each | None:
@@ -1328,6 +1398,15 @@ class Allocator:
             return filter_times(refuse_seconds, n, self._interval)
 
         self._state.answer(numbers, read_kept, read_lives, self._clock())
+
+    def _offer_numbers(self, offers: Iterable[Offer | str]) -> NDArray[np.int64]:
+        """Return N of the id of each of several offers."""
+        if isinstance(offers, Offers):
+            return offers._numbers(self._state)
+        if not isinstance(offers, Iterable):
+            raise InvalidValue(f"{shown(offers)} is no offer, nor the id of one, nor several")
+        number = self._state.offer_number
+        return np.array([number(_offer_id(each)) for each in offers], np.int64)
 
     def _release_offers(self, offers: list[Offer], resources: EachLike | None) -> None:
         """Give back what was accepted of these offers, all or none."""
@@ -1412,16 +1491,7 @@ def _offer_id(offer: Offer | str) -> str:
     id = offer.id if isinstance(offer, Offer) else offer
     if not isinstance(id, str):
         raise InvalidValue(f"{shown(offer)} is neither an offer nor the id of one")
-    return id
-
-
-def _offer_numbers(offers: Iterable[Offer | str]) -> NDArray[np.int64]:
-    """Return N of the id "ON" of each of several offers."""
-    if isinstance(offers, Offers):
-        return offers._numbers()
-    if not isinstance(offers, Iterable):
-        raise InvalidValue(f"{shown(offers)} is no offer, nor the id of one, nor several of them")
-    return np.array([offer_number(_offer_id(each)) for each in offers], np.int64)
+    return str.__str__(id)  # of a subclass, its text
 
 
 def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:

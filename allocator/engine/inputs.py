@@ -102,6 +102,13 @@ def read_name(what: str, value: object) -> str | None:
     return None if value is None else str.__str__(value)
 
 
+def read_text(what: str, value: object) -> str:
+    """Return text, which may be empty; raises `InvalidValue` for anything else."""
+    if not isinstance(value, str):
+        raise InvalidValue(f"{what} is text, not {shown(value)}")
+    return str.__str__(value)  # of a subclass, its text
+
+
 def read_words(what: str, words: Iterable[str]) -> tuple[str, ...]:
     """Return distinct texts in the order given; a single text is refused as a likely slip."""
     if isinstance(words, str) or not isinstance(words, Iterable):

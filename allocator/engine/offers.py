@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 import numpy as np
 
 from allocator.contract import InverseOffer, Offer
-from allocator.errors import OfferGone, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allocator.engine._cycle import OfferColumns
+    from allocator.engine._state import State
 
 
 class Offers(Sequence[Offer]):
     """The offers of one cycle, in the order in which they were made. Read-only.
 
-    At most one per (framework, role, agent). `inverse` holds the cycle's inverse offers. Each
-    `Offer` is made when it is looked at; `columns` needs none. A slice, an array of places, or an
-    array that says of each offer whether it is wanted selects some of them, again as `Offers`:
-    what answers one offer answers a whole selection too.
+    At most one per (framework, role, agent). `inverse` holds the cycle's inverse offers, and
+    `rescinded` the ids of those offers that the engine took back as the cycle began, since they had
+    been open for its `offer_timeout`, in the order made. Each `Offer` is made when it is looked at;
+    `columns` needs none. A slice, an array of places, or an array that says of each offer whether
+    it is wanted selects some of them, again as `Offers`: what answers one offer answers a whole
+    selection too.
 
     Examples
     --------
@@ -39,15 +41,21 @@ class Offers(Sequence[Offer]):
     >>> engine.decline(offers[[1]], refuse_seconds=60)
     """
 
-    __slots__ = ("_columns", "_offers", "_places", "inverse")
+    __slots__ = ("_columns", "_offers", "_places", "inverse", "rescinded")
 
-    def __init__(self, offers: Sequence[Offer] = (), inverse: Sequence[InverseOffer] = ()) -> None:
+    def __init__(
+        self,
+        offers: Sequence[Offer] = (),
+        inverse: Sequence[InverseOffer] = (),
+        rescinded: Sequence[str] = (),
+    ) -> None:
         #: The offers, None until all were looked at.
         self._offers: tuple[Offer, ...] | None = tuple(offers)
         #: Where the offers are if they were made in columns, and at which places there.
         self._columns: OfferColumns | None = None
         self._places: NDArray[np.int64] = np.empty(0, np.int64)
         self.inverse = tuple(inverse)
+        self.rescinded = tuple(rescinded)
 
     @classmethod
     def _of(
@@ -55,9 +63,10 @@ class Offers(Sequence[Offer]):
         columns: OfferColumns,
         places: NDArray[np.int64] | None = None,
         inverse: Sequence[InverseOffer] = (),
+        rescinded: Sequence[str] = (),
     ) -> Offers:
         """Return the offers in `columns`, or those at some places there. O(1)."""
-        self = cls((), inverse)
+        self = cls((), inverse, rescinded)
         if places is None:
             places = np.arange(columns.n)
         self._offers, self._columns, self._places = None, columns, places
@@ -103,7 +112,11 @@ class Offers(Sequence[Offer]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Offers):
             return NotImplemented
-        return self._all() == other._all() and self.inverse == other.inverse
+        return (
+            self._all() == other._all()
+            and self.inverse == other.inverse
+            and self.rescinded == other.rescinded
+        )
 
     __hash__ = None  # type: ignore[assignment]  # a sequence that may be long; compare, don't hash
 
@@ -111,7 +124,7 @@ class Offers(Sequence[Offer]):
         return f"<Offers: {len(self)}>"
 
     def __reduce__(self) -> tuple[type[Offers], tuple[object, ...]]:
-        return Offers, (self._all(), self.inverse)
+        return Offers, (self._all(), self.inverse, self.rescinded)
 
     def by_framework(self) -> dict[str, list[Offer]]:
         """Return each framework's offers, in the order made. O(offers)."""
@@ -150,11 +163,11 @@ class Offers(Sequence[Offer]):
             "names": names,
         }
 
-    def _numbers(self) -> NDArray[np.int64]:
-        """Return N of each id "ON". O(offers)."""
-        if self._columns is not None:
+    def _numbers(self, state: State) -> NDArray[np.int64]:
+        """Return N of each id; raises `OfferGone` for one of another prefix. O(offers)."""
+        if self._columns is not None and self._columns.prefix == state.offer_prefix:
             return self._places + self._columns.first_number
-        return np.array([offer_number(offer.id) for offer in self._all()], np.int64)
+        return np.array([state.offer_number(offer.id) for offer in self._all()], np.int64)
 
 
 def _selection(index: object) -> Any:
@@ -170,13 +183,3 @@ def _indexed(ids: list[str]) -> tuple[list[str], NDArray[np.int64]]:
     places: dict[str, int] = {}
     index = np.fromiter((places.setdefault(i, len(places)) for i in ids), np.int64, len(ids))
     return list(places), index
-
-
-def offer_number(id: str) -> int:
-    """Return N of the offer id "ON"; raises `OfferGone` if it cannot be one. O(1)."""
-    digits = id[1:]
-    if id[:1] == "O" and digits.isascii() and digits.isdigit() and len(digits) < 19:
-        number = int(digits)
-        if number and f"O{number}" == id:
-            return number
-    raise OfferGone(f"offer {shown(id)} is not open")

@@ -37,6 +37,8 @@ class Fork(Engine, Protocol):
 
     def _agent(self, id: str) -> Agent: ...
 
+    def _begin_cycle(self, now: float) -> list[str]: ...
+
     def _leaves(self, id: str, roles: list[str] | None) -> list[Subscription]: ...
 
 
@@ -162,8 +164,7 @@ class Rehearsal:
         fork, state = self._fork, self._state
         leaves = fork._leaves(framework, None if role is None else [role])
         agents = state.agents.values() if agent is None else [fork._agent(agent)]
-        state.expire_filters(self.clock())
-        fork._n_cycles += 1
+        fork._begin_cycle(self.clock())
         cycle = WatchedCycle(state, fork._rules, fork._n_cycles)
         return Offers._of(cycle.watch(watcher, frozenset(leaves), frozenset(agents)), inverse=[])
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from allocator.engine._records import Agent, Framework
@@ -39,7 +41,7 @@ from allocator.roles import validate_role
 Json: TypeAlias = dict[str, Any]
 
 #: Grows when the format changes in a way that an older reader would misread.
-VERSION = 1
+VERSION = 2
 
 
 def state_to_json(state: State, now: float) -> Json:
@@ -77,8 +79,18 @@ def state_to_json(state: State, now: float) -> Json:
                 held["resources"],
             ),
         ),
+        "offer_ends": _offer_ends(state, now),
         "offers_made": state.n_offers_made,
     }
+
+
+def _offer_ends(state: State, now: float) -> list[Json]:
+    """Return which open offers are to be rescinded when, the first first; not those that stay."""
+    ending = (found for found in state.open_offers() if found[1] < math.inf)
+    return [
+        {"seconds": end - now, "offers": [id for id, _ in together]}
+        for end, together in groupby(ending, key=itemgetter(1))
+    ]
 
 
 def _agent(state: State, agent: Agent) -> Json:
@@ -158,7 +170,10 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
     for id, framework in body["frameworks"].items():
         _restore_framework(state, id, framework)
     for id, agent in body["agents"].items():
-        _restore_holdings(state, state.agents[id], agent)
+        _restore_use(state, state.agents[id], agent)
+    _restore_offers(state, body, now)
+    for agent in state.agents.values():
+        state.refresh_agent(agent)
     for id, framework in body["frameworks"].items():
         _restore_refusals(state, state.frameworks[id], framework)
     for held in body["filters"]:
@@ -210,23 +225,21 @@ def _restore_framework(state: State, id: str, body: Json) -> None:
 
 
 def _restore_refusals(state: State, framework: Framework, body: Json) -> None:
-    """Note what the last answers were, which a snapshot of an earlier release does not say."""
-    for role, seconds in body.get("refusals", {}).items():
+    """Note what the last answers were."""
+    for role, seconds in body["refusals"].items():
         life = -math.inf
         if seconds is not None:
             life = read_number("a refusal's time", seconds, least=0, open_end=True)
         state.restore_refusal(framework.subscriptions[role], life)
 
 
-def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
-    """Hold again what was held, which may be more than the agent has now (A1)."""
+def _restore_use(state: State, agent: Agent, body: Json) -> None:
+    """Hold again what was in use, which may be more than the agent has now (A1)."""
     for held in body["holdings"]:
         framework, role = state.frameworks[held["framework"]], validate_role(held["role"])
         allocated = Resources(held["allocated"])
         if allocated:
             state.restore_use(framework, role, agent, allocated)
-        for offer, left in held["offers"].items():
-            state.restore_offer(framework, role, agent, offer, Resources(left))
         if not (allocated or held["offers"]):
             raise SnapshotError(
                 f"agent {shown(agent.id)}: a holding of nothing by {shown(framework.id)}"
@@ -241,4 +254,25 @@ def _restore_holdings(state: State, agent: Agent, body: Json) -> None:
             state.expect(
                 read_id("framework", framework_id), agent, validate_role(role), resources, False
             )
-    state.refresh_agent(agent)
+
+
+def _restore_offers(state: State, body: Mapping[str, Any], now: float) -> None:
+    """Open again what was open, in the order in which it was made."""
+    ends = {id: now + _seconds_left(end) for end in body["offer_ends"] for id in end["offers"]}
+    found = [
+        (state.offer_number(id), id, held, agent, left)
+        for agent, described in body["agents"].items()
+        for held in described["holdings"]
+        for id, left in held["offers"].items()
+    ]
+    timed = body["options"]["offer_timeout"] is not None
+    if ends.keys() != ({id for _, id, *_ in found} if timed else set()):
+        raise SnapshotError("offer_ends are not of the offers that are open")
+    for _, id, held, agent, left in sorted(found, key=itemgetter(0)):
+        framework, role = state.frameworks[held["framework"]], validate_role(held["role"])
+        end = ends.get(id, math.inf)
+        state.restore_offer(framework, role, state.agents[agent], id, Resources(left), end)
+
+
+def _seconds_left(end: Json) -> float:
+    return read_number("the time to the end of an offer", end["seconds"], least=-math.inf)

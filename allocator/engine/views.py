@@ -5,17 +5,95 @@ A view reads the live state each time; one of something that has gone raises as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 from allocator.clock import Clock
+from allocator.contract import Offer
 from allocator.engine._records import Agent, Framework
 from allocator.engine._roles import RoleNode
 from allocator.engine._state import Held, State
 from allocator.engine.quota import Quota
 from allocator.engine.tally import quantities
-from allocator.errors import UnknownAgent, UnknownFramework, UnknownRole, shown
+from allocator.errors import OfferGone, UnknownAgent, UnknownFramework, UnknownRole, shown
 from allocator.resources import Quantities, Resources
+
+V = TypeVar("V")
+
+
+class Views(Mapping[str, V]):
+    """Views of all agents, frameworks or roles that there are at the time one looks.
+
+    Parameters
+    ----------
+    what : str
+        What they are.
+    records : mapping
+        What the state has, by id or path.
+    view : callable
+        Returns the view of one that is there.
+    in_order : callable
+        Puts the keys in order; by default they are in that of the records.
+    """
+
+    __slots__ = ("_in_order", "_records", "_view", "_what")
+
+    def __init__(
+        self,
+        what: str,
+        records: Mapping[str, object],
+        view: Callable[[str], V],
+        in_order: Callable[[Iterable[str]], Iterable[str]] = iter,
+    ) -> None:
+        self._what = what
+        self._records = records
+        self._view = view
+        self._in_order = in_order
+
+    def __getitem__(self, key: str) -> V:
+        """Return the view of one; raises `KeyError`. O(1)."""
+        if key not in self._records:
+            raise KeyError(key)
+        return self._view(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._records
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._in_order(self._records))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self._what}>"
+
+
+class OpenOffers(Mapping[str, Offer]):
+    """The offers that are open at the time one looks, with what is then left in them."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __getitem__(self, id: str) -> Offer:
+        """Return one with what is left in it; raises `KeyError`. O(1)."""
+        try:
+            leaf, agent, left = self._state.find_offer(id)
+        except (OfferGone, TypeError):
+            raise KeyError(id) from None
+        return Offer(id, leaf.framework.id, leaf.node.path, agent.id, left)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([id for id, _ in self._state.open_offers()])
+
+    def __len__(self) -> int:
+        return self._state.n_open_offers
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} open offers>"
 
 
 class AgentView:

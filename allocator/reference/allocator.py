@@ -55,7 +55,14 @@ from allocator.reference.state import (
     State,
     total,
 )
-from allocator.reference.views import AgentView, FrameworkView, Offers, QuotaView, RoleView
+from allocator.reference.views import (
+    AgentView,
+    FrameworkView,
+    Looked,
+    Offers,
+    QuotaView,
+    RoleView,
+)
 from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
 from allocator.roles import is_at_or_below, validate_role
 
@@ -93,6 +100,8 @@ class Allocator:
         allocation_interval: float = 1.0,
         recovery_timeout: float = 600.0,
         recovery_factor: float = 0.8,
+        offer_timeout: float | None = None,
+        offer_prefix: str = "",
         seed: int | str | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -119,6 +128,11 @@ class Allocator:
             raise InvalidValue(
                 f"recovery_factor is a part from 0 to 1, not {shown(recovery_factor)}"
             )
+        if offer_timeout is not None:
+            offer_timeout = inputs.number("offer_timeout", offer_timeout)
+        #: How long an offer stays open, None for as long as it may.
+        self._offer_timeout = offer_timeout
+        self._offer_prefix = inputs.text("offer_prefix", offer_prefix)
         self._clock = clock
         self._state = State()
         self._paused = False
@@ -455,11 +469,26 @@ class Allocator:
         now = self._clock()
         if self._paused or self._is_recovering(now):
             return Offers()
+        ends = self._state.offer_ends
+        rescinded = [id for id in self._state.offers if ends.get(id, math.inf) <= now]
+        if rescinded:
+            self.rescind(rescinded)
         self._n_cycles += 1
-        cycle = Cycle(self._state, self._rules, self._n_cycles, chosen, now, self._n_offers)
+        cycle = Cycle(
+            self._state,
+            self._rules,
+            self._n_cycles,
+            chosen,
+            now,
+            self._n_offers,
+            f"{self._offer_prefix}O",
+        )
         offers = cycle.run()
         self._n_offers = cycle.n_made
-        return Offers(offers, inverse_offers(self._state, chosen, now))
+        if self._offer_timeout is not None:
+            end = now + self._offer_timeout
+            self._state.offer_ends.update((offer.id, end) for offer in offers)
+        return Offers(offers, inverse_offers(self._state, chosen, now), rescinded)
 
     def skip_cycles(self, n: int) -> None:
         """Count `n` cycles that were not run because they could do nothing."""
@@ -702,6 +731,31 @@ class Allocator:
             frameworks=tuple(sorted(f for role, f in state.members() if role == path)),
             filters=sum(f.role == path and now < f.end for f in state.filters),
         )
+
+    @property
+    def agents(self) -> Mapping[str, AgentView]:
+        """All agents by id, in the order in which they came."""
+        return Looked(lambda: self._state.agents, self.agent)
+
+    @property
+    def frameworks(self) -> Mapping[str, FrameworkView]:
+        """All frameworks by id, in the order in which they came."""
+        return Looked(lambda: self._state.frameworks, self.framework)
+
+    @property
+    def roles(self) -> Mapping[str, RoleView]:
+        """All roles that exist by path, in the order of paths."""
+        return Looked(lambda: sorted(self._state.roles()), self.role)
+
+    @property
+    def open_offers(self) -> Mapping[str, Offer]:
+        """All open offers by id, with what is left in them, in the order made."""
+        return Looked(lambda: self._state.offers, self._open)
+
+    def inverse_statuses(self, agent: str) -> Mapping[str, str]:
+        """Return framework → its last answer to an inverse offer on an agent."""
+        maintenance = self._agent(agent).maintenance
+        return {} if maintenance is None else dict(maintenance.answers)
 
     def now(self) -> float:
         """Return the time of the clock."""

@@ -45,6 +45,7 @@ class Cycle:
         agents: frozenset[str],
         now: float,
         n_made: int,
+        id_begins: str,
     ) -> None:
         self._state = state
         self._rules = rules
@@ -53,6 +54,7 @@ class Cycle:
         self._now = now
         #: How many offers were made before and in this cycle; the last one's number.
         self.n_made = n_made
+        self._id_begins = id_begins
         #: Where → id of the offer made there in this cycle, in the order made.
         self._made: dict[Place, str] = {}
         #: Agent → shared entries that were offered in this cycle.
@@ -169,7 +171,7 @@ class Cycle:
             resources_before = self._state.offers[id].resources
         else:
             self.n_made += 1
-            id = self._made[place] = f"O{self.n_made}"
+            id = self._made[place] = f"{self._id_begins}{self.n_made}"
             resources_before = EMPTY
         self._state.offers[id] = Offer(
             id, place.framework, place.role, place.agent, resources_before + resources

@@ -71,13 +71,24 @@ def name(what: str, value: object) -> str | None:
     return value
 
 
+def text(what: str, value: object) -> str:
+    """Return text."""
+    if not isinstance(value, str):
+        raise InvalidValue(f"{what} is text, not {shown(value)}")
+    return value
+
+
 def number(what: str, value: object, at_least: float = 0.0) -> float:
     """Return a finite number that is not below `at_least`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidValue(f"{what} is a number, not {shown(value)}")
-    if not (math.isfinite(value) and value >= at_least):
+    try:
+        read = float(value)
+    except OverflowError:
+        read = math.inf
+    if not (math.isfinite(read) and read >= at_least):
         raise InvalidValue(f"{what} is finite and at least {at_least:g}, not {shown(value)}")
-    return float(value)
+    return read
 
 
 def count(what: str, value: object) -> int:

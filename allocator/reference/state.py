@@ -137,6 +137,8 @@ class State:
         self.quotas: dict[str, Quota] = {}
         #: Open offers by id, the oldest first.
         self.offers: dict[str, Offer] = {}
+        #: Id of an offer, open or not any more → the instant from which on it is rescinded.
+        self.offer_ends: dict[str, float] = {}
         #: What frameworks use.
         self.allocated: dict[Place, Resources] = {}
         #: What frameworks that were not added yet use (§5).

@@ -5,20 +5,48 @@ A picture shows the moment at which it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TypeVar, overload
 
 from allocator.contract import InverseOffer, Offer
 from allocator.resources import Quantities, Resources
 
+Shown = TypeVar("Shown")
+
+
+class Looked(Mapping[str, Shown]):
+    """All that there is of one kind at the time one looks."""
+
+    def __init__(self, names: Callable[[], Collection[str]], look: Callable[[str], Shown]) -> None:
+        self._names = names
+        self._look = look
+
+    def __getitem__(self, name: str) -> Shown:
+        """Return what is there under a name; raises `KeyError`."""
+        if name not in self._names():
+            raise KeyError(name)
+        return self._look(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
 
 class Offers(Sequence[Offer]):
-    """The offers of one cycle, in the order made, and its inverse offers."""
+    """The offers of one cycle, in the order made, its inverse offers, and what was rescinded."""
 
-    def __init__(self, offers: Sequence[Offer] = (), inverse: Sequence[InverseOffer] = ()) -> None:
+    def __init__(
+        self,
+        offers: Sequence[Offer] = (),
+        inverse: Sequence[InverseOffer] = (),
+        rescinded: Sequence[str] = (),
+    ) -> None:
         self._offers = tuple(offers)
         self.inverse = tuple(inverse)
+        self.rescinded = tuple(rescinded)
 
     @overload
     def __getitem__(self, index: int) -> Offer: ...

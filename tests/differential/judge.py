@@ -34,6 +34,8 @@ AGENT_FIELDS = [
 FRAMEWORK_FIELDS = ["active", "roles", "suppressed", "capabilities", "offered", "allocated"]
 ROLE_FIELDS = ["weight", "share", "consumed", "offered", "allocated", "reserved", "frameworks"]
 
+MAPPINGS = ["agents", "frameworks", "roles", "open_offers"]
+
 
 class Disagreement(AssertionError):
     """An engine does not do what the reference does, or breaks an invariant."""
@@ -95,7 +97,11 @@ class Judge:
         """Compare all views, and check what the engines keep."""
         for engine in self._engines:
             invariants.check(engine)
-        self._names.roles |= self.reference._state.roles()
+        self._names.roles |= self.reference.roles.keys()
+        for mapping in MAPPINGS:
+            expected = shown_by(self.reference, mapping)
+            for engine in self._engines:
+                same(mapping, expected, shown_by(engine, mapping))
         for kind, names, fields in (
             ("agent", self._names.agents, AGENT_FIELDS),
             ("framework", self._names.frameworks, FRAMEWORK_FIELDS),
@@ -195,13 +201,23 @@ def plain(result: Any) -> Any:
     if isinstance(result, (Allocator, reference.Allocator)) or result is None:
         return None
     if hasattr(result, "inverse"):
-        return [tuple(offer) for offer in result], [tuple(offer) for offer in result.inverse]
+        offers, inverse = ([tuple(offer) for offer in made] for made in (result, result.inverse))
+        return offers, inverse, list(result.rescinded)
     return tuple(result)
 
 
 def look(engine: Engine, kind: str, name: str) -> Any:
     """Return a view, or the refusal to give one."""
     return outcome(engine, Call(kind, (name,)))
+
+
+def shown_by(engine: Engine, mapping: str) -> Any:
+    """Return what must be equal of a mapping of all there is: a restored engine goes by ids."""
+    found = getattr(engine, mapping)
+    hold(len(found) == len(list(found)), f"{mapping}: {len(found)} are not {list(found)}")
+    if mapping == "open_offers":
+        return [(id, tuple(offer)) for id, offer in found.items()]
+    return list(found) if mapping == "roles" else sorted(found)
 
 
 def picture(engine: Engine, kind: str, name: str, fields: Iterable[str]) -> Any:
@@ -213,6 +229,8 @@ def picture(engine: Engine, kind: str, name: str, fields: Iterable[str]) -> Any:
     if kind == "framework":
         roles = sorted({*view.roles, *(r for held in view.offered.values() for r in held)})
         found["share"] = {role: view.share(role) for role in roles}
+    if kind == "agent":
+        found["inverse_statuses"] = dict(engine.inverse_statuses(name))
     if kind == "role":
         found["guarantee"] = dict(view.quota.guarantee)
         found["limit"] = dict(view.quota.limit)

@@ -96,6 +96,8 @@ class Workload:
             "fairness_exclude": self._pick((), (), ("mem",), ("gpus", "disk")),
             "min_allocatable": self._of(minimum),
             "allocation_interval": self._pick(1.0, 1.0, 0.25, 4),
+            "offer_timeout": self._pick(None, None, 0, 0.5, 2, 10),
+            "offer_prefix": self._pick("", "", "run-7/", "O1"),
         }
         if "capabilities" in self._features:
             given["filter_gpus"] = self._chance(0.7)

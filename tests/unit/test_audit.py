@@ -407,7 +407,7 @@ def test_records_have_calls_refusals_and_offers() -> None:
         lambda engine: engine.accept(Offer("O7", "f1", "eng", "a1", Resources()), "cpus:1"),
     )
     assert header["log"] == "allocator-audit"
-    assert header["version"] == 1
+    assert header["version"] == 2
     assert header["snapshot"]["options"]["seed"] == "7"
     offer = {"id": "O1", "framework": "f1", "role": "eng", "agent": "a1", "resources": "cpus:4"}
     assert [{k: v for k, v in record.items() if k not in ("n", "at")} for record in records] == [
@@ -716,14 +716,14 @@ def test_without_a_whole_header_there_is_nothing_to_replay(text: str) -> None:
 @pytest.mark.parametrize(
     ("line", "change", "message"),
     [
-        (1, {"version": 2}, "a log of version 2; this release reads 1"),
+        (1, {"version": 1}, "a log of version 1; this release reads 2"),
         (1, {"log": "other"}, "not an audit log"),
         (1, {"log": None}, "not an audit log"),
         (1, {"colour": "red"}, "the field 'colour' is not known here"),
         (1, {"at": "now"}, "'at' is a time in seconds, not 'now'"),
         (1, {"snapshot": {"version": 99}}, "a snapshot of version 99"),
-        (1, {"snapshot": {"version": 1}}, "malformed snapshot"),
-        (1, {"snapshot": {"version": 1, "$x": 2}}, "is no value that a log holds"),
+        (1, {"snapshot": {"version": 2}}, "malformed snapshot"),
+        (1, {"snapshot": {"version": 2, "$x": 2}}, "is no value that a log holds"),
         (3, {"n": 3}, "record 3 where record 2 is due"),
         (3, {"n": None}, "record None where record 2 is due"),
         (3, {"at": 0.0}, "time runs back from "),

@@ -537,12 +537,12 @@ def test_a_rehearsal_knows_for_how_long_the_last_answer_refused(engine: Allocato
     assert refusal(engine) == 0.0
 
 
-def test_a_snapshot_without_refusals_is_read(engine: Allocator) -> None:
+def test_a_snapshot_has_refusals(engine: Allocator) -> None:
     engine.add_framework("f")
     engine.decline(engine.allocate()[0])
     snapshot = engine.snapshot()
-    assert snapshot["frameworks"]["f"].pop("refusals") == {"*": 5.0}
-    assert Rehearsal(Allocator.restore(snapshot, clock=ManualClock())).refusal("f", "*") is None
+    assert snapshot["frameworks"]["f"]["refusals"] == {"*": 5.0}
+    assert Rehearsal(Allocator.restore(snapshot, clock=ManualClock())).refusal("f", "*") == 5.0
     snapshot["frameworks"]["f"]["refusals"] = {"*": -1.0}
     with pytest.raises(SnapshotError):
         Allocator.restore(snapshot)
@@ -681,7 +681,7 @@ def test_the_command_reads_stdin_and_gzip_and_prints_json(
         (b"[" * 100_000, "not JSON: "),
         (b"[]", "a snapshot is a JSON object, not list"),
         (b"{}", "a snapshot of version None"),
-        (b'{"version": 1}', "malformed snapshot"),
+        (b'{"version": 2}', "malformed snapshot"),
         (gzip.compress(b"{}", mtime=0)[:-9], "truncated gzip: the file ends in the middle"),
     ],
 )
@@ -716,3 +716,15 @@ def test_the_command_refuses_a_file_that_is_not_there(
 ) -> None:
     assert cli.main(["explain", str(tmp_path / "none"), "f"]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+def test_an_offer_that_ends_before_the_next_cycle_is_seen_to_be_free() -> None:
+    clock = ManualClock()
+    engine = Allocator(seed=1, clock=clock, offer_timeout=5)
+    engine.add_agent("a", "cpus:4")
+    engine.add_framework("f")
+    engine.allocate()
+    clock.advance(5)
+    (case,) = engine.explain("f").cases
+    assert str(case.offered) == "cpus:4"
+    assert list(engine.open_offers) == ["O1"]

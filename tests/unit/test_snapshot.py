@@ -173,7 +173,8 @@ def test_a_conversion_survives() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("version",), 2),
+        (("version",), 1),
+        (("version",), 3),
         (("version",), None),
         (("cycle",), -1),
         (("cycle",), 1.5),
