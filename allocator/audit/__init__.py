@@ -4,11 +4,11 @@ A log begins with a header, which holds the engine's snapshot; each further line
 what came of it. As the engine decides by its state, its calls and the time of each alone, making
 the calls again from the snapshot must make the same offers; `replay` verifies that it does.
 
-L1. The engine runs on what the log says: it starts from the snapshot as written, is given each
+J1. The engine runs on what the log says: it starts from the snapshot as written, is given each
     argument as read back from its record, and reads no other time during a call than the record's.
     So nothing that the log cannot hold can make a difference.
-L2. The record of a call is with the operating system before the call returns or raises.
-L3. Records are numbered from 1 without gaps, and times never run back.
+J2. The record of a call is with the operating system before the call returns or raises.
+J3. Records are numbered from 1 without gaps, and times never run back.
 """
 
 from allocator.audit.log import AuditLog

@@ -44,7 +44,7 @@ class AuditLog(_Base):
     Parameters
     ----------
     engine : Allocator
-        Where to start. The log goes on from its state, by its clock, in an engine of its own (L1);
+        Where to start. The log goes on from its state, by its clock, in an engine of its own (J1);
         `engine` itself stays as it is, and is not to be used on in its place.
     out : path or text stream
         Where the records go. A file must not exist yet, and is closed by `close`; a stream is only
@@ -57,7 +57,7 @@ class AuditLog(_Base):
 
     Notes
     -----
-    A record is handed to the operating system before its call returns or raises (L2): what a
+    A record is handed to the operating system before its call returns or raises (J2): what a
     caller was told survives the end of the process, though not a failure of the machine. If a
     record cannot be written, its call raises the `OSError`, and every further one `NotAllowed`:
     the engine is then ahead of the log.

@@ -48,7 +48,7 @@ class Records:
     line : int
         The line last read, counted from 1.
     cut_off : int or None
-        The line at which the log breaks off; the call there was never answered (L2).
+        The line at which the log breaks off; the call there was never answered (J2).
     """
 
     def __init__(self, file: Input) -> None:

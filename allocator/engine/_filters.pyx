@@ -126,14 +126,15 @@ cdef class Filters:
         """End the filters whose end has come; `ended` has their pairs. O(ended + log batches)."""
         cdef Batch *batch
         cdef int64_t pair
-        cdef int32_t slot
+        cdef int32_t capacity, slot
         PyMem_Free(self.ended)  # which may be the trace of a million
         self.ended = NULL
         self.n_ended = self.ended_capacity = 0
         while self.n_batches and self.next_end() <= now:
             if self.n_ended == self.ended_capacity:
-                self.ended = <int64_t *>grown(self.ended, next_capacity(self.ended_capacity) * sizeof(int64_t))
-                self.ended_capacity = next_capacity(self.ended_capacity)
+                capacity = next_capacity(self.ended_capacity)
+                self.ended = <int64_t *>grown(self.ended, capacity * sizeof(int64_t))
+                self.ended_capacity = capacity
             batch = &self.batches[self.heap[0]]
             batch.n_pairs -= 1
             pair = batch.pairs[batch.n_pairs]

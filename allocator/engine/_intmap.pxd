@@ -1,8 +1,8 @@
 """A map from 64-bit keys to 32-bit numbers: open addressing with linear probing.
 
-M1. `n` pairs stand in `capacity` slots, a power of two, at most two thirds of them; a free slot has
+H1. `n` pairs stand in `capacity` slots, a power of two, at most two thirds of them; a free slot has
     the value `NONE`.
-M2. No free slot lies between the slot that a key hashes to and the one that it stands in.
+H2. No free slot lies between the slot that a key hashes to and the one that it stands in.
 
 The functions are inline so that modules which cimport them need nothing at run time.
 """
@@ -70,7 +70,7 @@ cdef inline void put(IntMap *map, uint64_t key, int32_t value) noexcept nogil:
 
 
 cdef inline void drop(IntMap *map, uint64_t key) noexcept nogil:
-    """Remove a key that is there, moving up what it had displaced (M2). O(1) expected."""
+    """Remove a key that is there, moving up what it had displaced (H2). O(1) expected."""
     cdef uint64_t gap = slot_of(map, key)
     cdef uint64_t mask = map.capacity - 1
     cdef uint64_t slot = gap

@@ -55,7 +55,7 @@ cdef class Framework:
     cdef readonly object minimum     # tuple of Quantities, or role -> tuple, None for the engine's
     cdef readonly object constraints  # role -> RoleConstraints; a role left out admits all agents
     cdef readonly tuple roles        # that it is subscribed to now, in the order given
-    cdef readonly dict subscriptions  # role -> Subscription, also of roles left while it holds there
+    cdef readonly dict subscriptions  # role -> Subscription, also of one left while it holds there
 
     cdef object minimum_in(self, str role)
     cdef Framework copied(self)

@@ -26,7 +26,7 @@ cdef class RoleNode:
     cdef readonly RoleNode parent  # None for a top-level role
     cdef readonly dict children    # full path -> child
     cdef readonly dict subscriptions  # framework id -> Subscription, also ones that have left
-    cdef readonly object sorter    # Sorter: the frameworks of this very role by what they hold in it
+    cdef readonly object sorter    # Sorter: the frameworks of this very role by what they hold
     cdef DRFSorter drf             # the same if it is the compiled one, else None
     cdef Walk steps                # over `drf`, made when first needed
     cdef list at_leaf              # leaf of `drf` -> Subscription
@@ -60,7 +60,7 @@ cdef class RoleTree:
     cdef readonly Bundles bundles  # tells the columns
     cdef readonly object sorter    # Sorter: hierarchical, of the roles with frameworks
     cdef DRFSorter drf             # the same if it is the compiled one, else None
-    cdef readonly DRFSorter needy  # like `drf`, with the unmet roles active only; None if no need (R6)
+    cdef readonly DRFSorter needy  # like `drf`, with unmet roles active only; None if no need (R6)
     cdef object framework_sorter   # makes the sorter of a role's frameworks on `totals`
     cdef readonly dict nodes       # path -> RoleNode, in the order in which they came to be
     cdef int64_t *required_row     # (stride,) Σ NEED of the top-level roles (R4)

@@ -32,9 +32,9 @@ from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._ledger cimport AFTER, Holding, Ledger, OpenOffer
 from allocator.engine._marks cimport Marks
 from allocator.engine._memory cimport grown
-from allocator.engine._order cimport hash_of
 from allocator.engine._minima cimport Minima
-from allocator.engine._records cimport Agent, Framework, Subscription, copied_agent
+from allocator.engine._order cimport hash_of
+from allocator.engine._records cimport Agent, AgentBundles, Framework, Subscription, copied_agent
 from allocator.engine._roles cimport (
     ALLOCATED,
     CONSUMED,
@@ -350,6 +350,7 @@ cdef class State:
     def remove_agent(self, Agent agent):
         """Forget an agent with all that is held, offered and filtered there. O(held there)."""
         cdef int32_t holding, next
+        cdef AgentBundles *has = &agent.bundle
         cdef Subscription leaf
         holding = agent.first_holding
         while holding != NONE:
@@ -360,9 +361,9 @@ cdef class State:
             self.unexpect(framework, agent)
         self.filters.drop_agent(self.bundles, agent.index)
         self.count_total(agent.bundle.total, -1)
-        for bundle in (agent.bundle.total, agent.bundle.available, agent.bundle.offered, agent.bundle.allocated):
+        for bundle in (has.total, has.available, has.offered, has.allocated):
             release(self.bundles, bundle)
-        agent.bundle.total = agent.bundle.available = agent.bundle.offered = agent.bundle.allocated = NOTHING
+        has.total = has.available = has.offered = has.allocated = NOTHING
         self.publish_totals()
         del self.agents[agent.id]
         self.agents_at[agent.index] = None
@@ -679,7 +680,7 @@ cdef class State:
         return self.ledger.number_of(id)
 
     def find_offer(self, str id):
-        """Return (subscription, agent, what is in it) of an open offer; raises `OfferGone`. O(1)."""
+        """Return (subscription, agent, what is in it) of an open offer, else `OfferGone`. O(1)."""
         cdef int32_t offer = self.ledger.offer_at(self.ledger.number_of(id))
         cdef OpenOffer *found = &self.ledger.offers[offer]
         cdef Holding *held = &self.ledger.holdings[found.holding]
@@ -920,8 +921,10 @@ cdef class State:
         """Refuse to take back more than a subscription holds. O(columns)."""
         cdef int32_t holding = self.ledger.find(agent, leaf)
         cdef int32_t held = NOTHING
+        cdef Holding *parts
         if holding != NONE:
-            held = self.ledger.holdings[holding].offered if offered else self.ledger.holdings[holding].allocated
+            parts = &self.ledger.holdings[holding]
+            held = parts.offered if offered else parts.allocated
         if not self.bundles.covers(held, bundle):
             kind = "is offered" if offered else "uses"
             raise ResourceError(
@@ -945,21 +948,22 @@ cdef class State:
         """
         cdef int32_t offer = self.ledger.offer_at(self.ledger.number_of(id))
         cdef int32_t holding = self.ledger.offers[offer].holding
-        cdef Agent agent = self.agents_at[self.ledger.holdings[holding].agent]
-        cdef Subscription leaf = self.leaves_at[self.ledger.holdings[holding].leaf]
+        cdef Holding *parts = &self.ledger.holdings[holding]
+        cdef Agent agent = self.agents_at[parts.agent]
+        cdef Subscription leaf = self.leaves_at[parts.leaf]
         cdef int32_t before = self.ledger.offers[offer].bundle
         cdef int32_t after
         left = self.bundles.value(before)
         total = self.bundles.value(agent.bundle.total) - left + converted
         offered = self.bundles.value(agent.bundle.offered) - left + converted
-        held = self.bundles.value(self.ledger.holdings[holding].offered) - left + converted
+        held = self.bundles.value(parts.offered) - left + converted
         after = self.bundle_of(converted)
         self.account(leaf, agent, before, after, 0)
         # The new before the old, so that nothing is counted as gone in between.
         self.count(leaf, agent, after, True, 1)
         self.count(leaf, agent, before, True, -1)
         self.ledger.offers[offer].bundle = after
-        self.ledger.holdings[holding].offered = self.exchanged(self.ledger.holdings[holding].offered, held)
+        parts.offered = self.exchanged(parts.offered, held)
         agent.bundle.offered = self.exchanged(agent.bundle.offered, offered)
         release(self.bundles, before)
         self.change_total(agent, total)
@@ -1373,7 +1377,9 @@ cdef class State:
         twin.whitelist = self.whitelist
         twin.agents_at = [None if agent is None else copied_agent(agent, twin.bundles)
                           for agent in self.agents_at]
-        twin.agents = {id: twin.agents_at[(<Agent>agent).index] for id, agent in self.agents.items()}
+        twin.agents = {
+            id: twin.agents_at[(<Agent>agent).index] for id, agent in self.agents.items()
+        }
         twin.free_agents = list(self.free_agents)
         twin.expected = {
             framework: {id: twin.agents[id] for id in agents}

@@ -1,4 +1,4 @@
-"""Offer constraints: which agents a framework wants to be offered in a role (contract §5).
+"""Offer constraints: which agents a framework wants to be offered in a role (contract §6.5).
 
 They are Mesos' `OfferConstraints`: for each role groups, of which one must hold; in each group
 constraints on the agent's attributes, which must all hold. Whatever cannot be read is refused

@@ -1,4 +1,4 @@
-"""Recovery: after a restart, offers wait until enough agents are back (contract §5)."""
+"""Recovery: after a restart, offers wait until enough agents are back (contract §5.7)."""
 
 import math
 

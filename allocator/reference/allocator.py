@@ -156,7 +156,7 @@ class Allocator:
         zone: str | None = None,
         used: Used | None = None,
     ) -> None:
-        """Add an agent. Its id stands for the hostname if there is none (§5 is silent)."""
+        """Add an agent. Its id stands for the hostname if there is none (§5.3)."""
         inputs.id_of("agent", id)
         if id in self._state.agents:
             raise DuplicateAgent(f"there is an agent {shown(id)} already")
@@ -413,7 +413,7 @@ class Allocator:
     def revive(self, id: str, roles: Iterable[str] | None = None) -> None:
         """End suppression and filters in these roles, None for all of its.
 
-        Filters of inverse offers all end (Mesos, `reviveRoles`; §6.6 is silent).
+        Filters of inverse offers all end (Mesos, `reviveRoles`; §5.4).
         """
         framework = self._framework(id)
         revived = self._own_roles(framework, roles)
@@ -462,7 +462,7 @@ class Allocator:
     def allocate(self, agents: Iterable[str] | None = None) -> Offers:
         """Run a cycle over all agents or those named.
 
-        One that is paused or recovering makes nothing and does not count (§5 is silent).
+        One that is paused or recovering makes nothing and does not count (§5.7).
         """
         named = self._state.agents.keys() if agents is None else inputs.words("agents", agents)
         chosen = frozenset(self._agent(id).id for id in named)
@@ -504,7 +504,7 @@ class Allocator:
         self._paused = True
 
     def resume(self) -> None:
-        """Make offers again, unless a recovery holds them back (§5 is silent)."""
+        """Make offers again, unless a recovery holds them back (§5.7)."""
         self._paused = False
 
     def recover(self, expected_agents: int, quotas: QuotasLike) -> None:
@@ -608,7 +608,7 @@ class Allocator:
     # Conversions.
 
     def apply(self, offer: Offer | str, operations: object) -> Offer:
-        """Convert what is in an open offer, which stays open; it is no new allocation (§4)."""
+        """Convert what is in an open offer, which stays open; it is no new allocation (§5.10)."""
         held = self._open(offer)
         agent = self._agent(held.agent)
         in_use = self._state.offered_on(agent.id) + self._state.allocated_on(agent.id)
@@ -836,7 +836,7 @@ class Allocator:
         self._state.quotas = quotas
 
     def _use(self, agent: str, in_use: list[tuple[str, str, Resources]]) -> None:
-        """Enter what is in use on an agent; for whom is not there yet, as pending (§5)."""
+        """Enter what is in use on an agent; for whom is not there yet, as pending (§5.5)."""
         for framework, role, used in in_use:
             place = Place(agent, framework, role)
             if framework in self._state.frameworks:
@@ -845,7 +845,7 @@ class Allocator:
                 self._state.pending[place] = self._state.pending.get(place, EMPTY) + used
 
     def _allocate(self, place: Place, resources: Resources) -> None:
-        """Enter what a framework uses already; for the order it is an allocation (§4)."""
+        """Enter what a framework uses already; for the order it is an allocation (§4.4)."""
         if resources:
             self._state.allocated[place] = self._state.allocated.get(place, EMPTY) + resources
             self._state.settle()
@@ -869,7 +869,7 @@ class Allocator:
     def _refuse(self, place: Place, resources: Resources, seconds: float | None) -> None:
         """Keep a filter of what was given back, for at least the allocation interval (§6.6).
 
-        Not in a role that the framework has left: leaving a role drops its filters (§5).
+        Not in a role that the framework has left: leaving a role drops its filters (§5.8).
         """
         framework = self._state.frameworks[place.framework]
         if seconds is None or not resources or place.role not in framework.roles:

@@ -1,4 +1,4 @@
-"""Conversions of resources, by what Mesos consumes and makes for each operation (contract §5).
+"""Conversions of resources, by what Mesos consumes and makes for each operation (contract §5.10).
 
 An operation is read from its v1 JSON, which all operations can write, so that the reference knows
 nothing of the classes that stand for them.

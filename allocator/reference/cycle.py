@@ -146,7 +146,7 @@ class Cycle:
     def _is_filtered(self, place: Place, resources: Resources) -> bool:
         """Tell whether a filter that has not ended holds resources that contain these.
 
-        Each stage is judged by what it offers itself (Mesos; §6.5 is silent).
+        Each stage is judged by what it offers itself (Mesos; §6.5).
         """
         return any(
             held.resources >= resources
@@ -158,7 +158,7 @@ class Cycle:
         """Offer resources, unless there are none, they are too little or a filter holds.
 
         What stage two adds to an offer of stage one goes into the same offer, as there is at most
-        one for a place in a cycle (§5), and counts as one more allocation (§4).
+        one for a place in a cycle (§5.12), and counts as one more allocation (§6.4).
         """
         framework = self._state.frameworks[place.framework]
         minimum = minimum_of(framework, place.role, self._rules.minimum)
@@ -187,10 +187,10 @@ def comes_along(entry: Resource, role: str) -> bool:
 
 
 def inverse_offers(state: State, agents: frozenset[str], now: float) -> list[InverseOffer]:
-    """Ask those who hold something on agents that become unavailable to leave (§5).
+    """Ask those who hold something on agents that become unavailable to leave (§5.11).
 
     Active frameworks that were not asked already and have no filter there; in the order of agent
-    and framework ids (§5 is silent on the order).
+    and framework ids (§5.11).
     """
     made = []
     for id in sorted(agents):

@@ -53,7 +53,7 @@ class Ordering:
     def role_share(self, state: State, node: str) -> float:
         """Return the share of a node of the role tree, divided by its weight.
 
-        The implicit leaf's own weight is 1: weights belong to paths (§4).
+        The implicit leaf's own weight is 1: weights belong to paths (§4.1).
         """
         client = node.removesuffix("/.")
         held = gathered(
@@ -114,7 +114,7 @@ def gathered(parts: Iterable[tuple[str, Resources]]) -> Held:
 
 
 def amounts_in(held: Held) -> Amounts:
-    """Return the scalars held, a shared entry once on each agent however many copies (§4)."""
+    """Return the scalars held, a shared entry once on each agent however many copies (§4.2)."""
     amounts: dict[str, int] = {}
     for resources in held.values():
         for name, milli in resources.quantities().milli.items():

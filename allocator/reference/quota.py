@@ -95,7 +95,7 @@ def available_headroom(state: State) -> Amounts:
 
     That is the unreserved, non-revocable part of the totals less the same part of what is held.
     Summed over the cluster with signs: an agent that shrank below what is in use there takes from
-    the others' (§6.3 is silent; so do Mesos' sums). What frameworks that were not added yet use is
+    the others' (§6.3; so do Mesos' sums). What frameworks that were not added yet use is
     not yet taken off (§5).
     """
     totals = {agent.id: plain_scalars(agent.total) for agent in state.agents.values()}

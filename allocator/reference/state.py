@@ -59,7 +59,7 @@ class Place(NamedTuple):
 
 @dataclass
 class Maintenance:
-    """An agent that becomes unavailable, and what frameworks say to that (§5)."""
+    """An agent that becomes unavailable, and what frameworks say to that (§5.11)."""
 
     start: float
     duration: float | None
@@ -141,14 +141,14 @@ class State:
         self.offer_ends: dict[str, float] = {}
         #: What frameworks use.
         self.allocated: dict[Place, Resources] = {}
-        #: What frameworks that were not added yet use (§5).
+        #: What frameworks that were not added yet use (§5.5).
         self.pending: dict[Place, Resources] = {}
         self.filters: list[Filter] = []
         self.inverse_filters: list[InverseFilter] = []
         self.whitelist: frozenset[str] | None = None
-        #: Node of the role tree → how often something was allocated at or below it (§4).
+        #: Node of the role tree → how often something was allocated at or below it (§4.4).
         self.role_times: dict[str, int] = {}
-        #: (role, framework) → how often something was allocated to it there (§4).
+        #: (role, framework) → how often something was allocated to it there (§4.4).
         self.framework_times: dict[tuple[str, str], int] = {}
 
     # Holdings.
@@ -175,8 +175,8 @@ class State:
     def available_on(self, agent: str) -> Resources:
         """Return what can be offered of an agent.
 
-        That is total − offered − allocated, by identity and nowhere below zero (§8). Shared entries
-        can be offered while they are in use (as in Mesos).
+        That is total − offered − allocated, by identity and nowhere below zero (§8.1). Shared
+        entries can be offered while they are in use (as in Mesos).
         """
         in_use = self.offered_on(agent) + self.allocated_on(agent)
         return self.agents[agent].total.minus_floor(in_use.nonshared())
@@ -199,12 +199,12 @@ class State:
         }
 
     def roles(self) -> set[str]:
-        """Return the roles that exist (§3)."""
+        """Return the roles that exist (§3.2)."""
         kept = {role for role, _ in self.members()} | self.weights.keys() | self.quotas.keys()
         kept |= {e.role for a in self.agents.values() for e in a.total if e.role is not None}
         return {ancestor for role in kept for ancestor in ancestry(role)}
 
-    # How often something was allocated (§4).
+    # How often something was allocated (§4.4).
 
     def settle(self) -> None:
         """Bring the numbers of allocations in line with who is a member now.
@@ -215,7 +215,7 @@ class State:
         """
         members = self.members()
         # First with those who leave, then without them: a framework that moves between related
-        # roles joins the new one before it leaves the old (Mesos, `updateFramework`; §5 is silent).
+        # roles joins the new one before it leaves the old (Mesos, `updateFramework`; §5.4).
         for present in (members | self.framework_times.keys(), members):
             nodes = tree_nodes({role for role, _ in present})
             self.role_times = {
@@ -240,7 +240,7 @@ def tree_nodes(clients: set[str]) -> set[str]:
     """Return the nodes of the tree that has these leaves.
 
     A client that has clients below it competes with them through an implicit leaf of its own, whose
-    path is the client's followed by `/.` (§4).
+    path is the client's followed by `/.` (§4.1).
     """
     nodes = {ancestor for client in clients for ancestor in ancestry(client)}
     return nodes | {f"{client}/." for client in clients if has_below(client, clients)}

@@ -14,7 +14,7 @@ def is_ruled_out(
     if filter_gpus and "GPU_RESOURCES" not in can and agent.total["gpus"]:
         return True
     # An agent whose region is not known, or of an engine without one, is not remote (as in
-    # Mesos; §5 is silent).
+    # Mesos; §6.5).
     is_remote = agent.region is not None and region is not None and agent.region != region
     if is_remote and "REGION_AWARE" not in can:
         return True

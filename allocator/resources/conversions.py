@@ -1,4 +1,4 @@
-"""Conversions: operations that turn resources into the same amount of other ones (contract §5).
+"""Conversions: operations that turn resources into the same amount of other ones (contract §5.10).
 
 A reservation is made or undone; a persistent volume is created, destroyed or resized. What is
 consumed and what comes of it is as in Mesos (`getResourceConversions`), and so are the refusals

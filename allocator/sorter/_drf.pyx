@@ -540,9 +540,10 @@ cdef class DRFSorter:
         """Add unshared amounts to a leaf and its ancestors and re-place them. O(d (k + log s)).
 
         `row` has `n_columns` amounts in 1/1000 by column of `totals.columns`; they may be
-        negative. `times` is added to the number of times allocated. Rows count in shares and quantities but belong to no agent, so that
-        `allocation` does not show them: who adds rows keeps that account. Raises `ResourceError`
-        if a sum would exceed 2**63 - 1; nothing is changed then.
+        negative. `times` is added to the number of times allocated. Rows count in shares and
+        quantities but belong to no agent, so that `allocation` does not show them: who adds rows
+        keeps that account. Raises `ResourceError` if a sum would exceed 2**63 - 1; nothing is
+        changed then.
         """
         if n_columns > self.stride:
             self.reserve_columns(n_columns)

@@ -1,4 +1,4 @@
-"""Conversions of what is offered and of what is available (contract §5)."""
+"""Conversions of what is offered and of what is available (contract §5.10)."""
 
 import pytest
 

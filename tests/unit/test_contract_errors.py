@@ -1,4 +1,4 @@
-"""Every refusal is an AllocatorError that names the value and changes nothing (contract §5)."""
+"""Every refusal is an AllocatorError that names the value and changes nothing (contract §5.1)."""
 
 import math
 

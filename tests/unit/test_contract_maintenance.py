@@ -1,4 +1,4 @@
-"""Maintenance: unavailable agents and inverse offers (contract §5)."""
+"""Maintenance: unavailable agents and inverse offers (contract §5.11)."""
 
 import pytest
 

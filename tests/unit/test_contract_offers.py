@@ -1,4 +1,4 @@
-"""Offers: the value, the sequence, its columns, and every answer to one (contract §5)."""
+"""Offers: the value, the sequence, its columns, and every answer to one (contract §5.8, §5.12)."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Recovery: after a restart offers wait for the agents to come back (contract §5)."""
+"""Recovery: after a restart offers wait for the agents to come back (contract §5.7)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Read-only views and metrics (contract §5, "looking")."""
+"""Read-only views and metrics (contract §5.13)."""
 
 import pytest
 

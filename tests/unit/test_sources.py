@@ -1,0 +1,67 @@
+"""What holds of the sources themselves: citations lead somewhere, lines are short."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+#: The statement of an invariant: its label at the beginning of a line.
+INVARIANT = re.compile(r"^ *([A-Z])(\d)\. ", re.MULTILINE)
+#: A row of the table of letters.
+LETTER = re.compile(r"^\| ([A-Z]) \| .* \| (.*) \|$", re.MULTILINE)
+SECTION = re.compile(r"§(\d+(?:\.\d+)?)")
+#: As in pyproject.toml, which ruff goes by, but ruff reads no Cython.
+LINE_LENGTH = 100
+
+
+def sources(*suffixes: str) -> Iterator[tuple[str, str]]:
+    """Yield name and text of the files below the package that end in one of these."""
+    for path in sorted((ROOT / "allocator").rglob("*")):
+        if path.suffix in suffixes:
+            yield path.relative_to(ROOT / "allocator").as_posix(), path.read_text("utf-8")
+
+
+def pages(*folders: str) -> Iterator[tuple[str, str]]:
+    """Yield name and text of the Markdown and Python files below these."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".md", ".py"):
+                yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
+
+
+def test_lines_of_compiled_modules_are_short() -> None:
+    long = [
+        f"{name}:{number}"
+        for name, text in sources(".pyx", ".pxd")
+        for number, line in enumerate(text.splitlines(), start=1)
+        if len(line) > LINE_LENGTH
+    ]
+    assert long == []
+
+
+def test_each_section_that_is_cited_is_in_the_contract() -> None:
+    contract = (ROOT / "docs" / "contract.md").read_text("utf-8")
+    there = set(re.findall(r"^(?:## |\*\*)§(\d+(?:\.\d+)?)[ .]", contract, re.MULTILINE))
+    texts = [*sources(".py", ".pyx", ".pxd"), *pages("docs", "tests")]
+    cited = {(name, number) for name, text in texts for number in SECTION.findall(text)}
+    assert len(cited) > 50
+    assert {(name, number) for name, number in cited if number not in there} == set()
+
+
+def test_each_invariant_is_stated_once_and_its_letter_is_in_the_table() -> None:
+    stated: dict[str, list[str]] = defaultdict(list)
+    places: dict[str, set[str]] = defaultdict(set)
+    for name, text in sources(".py", ".pyx", ".pxd"):
+        for letter, number in INVARIANT.findall(text):
+            stated[letter + number].append(name)
+            places[letter].add(name)
+    assert {label: names for label, names in stated.items() if len(names) > 1} == {}
+    design = (ROOT / "docs" / "design.md").read_text("utf-8")
+    table = {
+        letter: set(re.findall("`([^`]+)`", files)) for letter, files in LETTER.findall(design)
+    }
+    assert table == places
