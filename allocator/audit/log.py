@@ -123,6 +123,9 @@ class AuditLog(_Base):
             if self._owns_out:
                 self._out.close()
 
+    def __repr__(self) -> str:
+        return f"<AuditLog: records {self._n_records}, {self._inner!r}>"
+
     def __enter__(self) -> Self:
         return self
 

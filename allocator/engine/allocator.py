@@ -1340,6 +1340,11 @@ class Allocator:
         twin._run = Latency()
         return twin
 
+    def __repr__(self) -> str:
+        state = self._state
+        counts = f"agents {len(state.agents)}, frameworks {len(state.frameworks)}"
+        return f"<Allocator: {counts}, open offers {state.n_open_offers}, cycle {self._n_cycles}>"
+
     # What several calls have in common.
 
     def _agent(self, id: str) -> Agent:

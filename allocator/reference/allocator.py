@@ -765,6 +765,11 @@ class Allocator:
         """Return a copy that decides on its own and shares the clock."""
         return copy.deepcopy(self, {id(self._clock): self._clock})
 
+    def __repr__(self) -> str:
+        state = self._state
+        counts = f"agents {len(state.agents)}, frameworks {len(state.frameworks)}"
+        return f"<reference: {counts}, open offers {len(state.offers)}, cycle {self._n_cycles}>"
+
     # What several calls have in common.
 
     def _take_over(self, trial: Allocator) -> None:

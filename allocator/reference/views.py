@@ -61,6 +61,9 @@ class Offers(Sequence[Offer]):
     def __len__(self) -> int:
         return len(self._offers)
 
+    def __repr__(self) -> str:
+        return f"<Offers: {len(self)}>"
+
     def by_framework(self) -> dict[str, list[Offer]]:
         """Return each framework's offers, in the order made."""
         frameworks = dict.fromkeys(offer.framework for offer in self._offers)

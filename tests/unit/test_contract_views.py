@@ -1,8 +1,11 @@
 """Read-only views and metrics (contract §5.13)."""
 
+import io
+
 import pytest
 
-from allocator import Quantities, UnknownAgent, UnknownFramework, UnknownRole
+from allocator import Allocator, Quantities, UnknownAgent, UnknownFramework, UnknownRole, reference
+from allocator.audit import AuditLog
 from tests.contract import R, dynamic
 
 
@@ -17,6 +20,23 @@ def engine(engine):
     engine.add_agent("a1", "cpus:6;mem:100", used={"f1": {"eng/prod": "cpus:2;mem:10"}})
     engine.add_agent("a2", "cpus:1;cpus(eng):3")
     return engine
+
+
+def test_an_engine_shows_what_there_is():
+    for kind in (Allocator, reference.Allocator):
+        engine = kind(seed=7)
+        engine.add_agent("a1", "cpus:4")
+        engine.add_agent("a2", "cpus:4")
+        engine.add_framework("f1")
+        engine.accept(engine.allocate()[0])
+        assert repr(engine).endswith(": agents 2, frameworks 1, open offers 1, cycle 1>")
+
+
+def test_a_log_shows_its_engine():
+    with AuditLog(Allocator(seed=7), io.StringIO()) as log:
+        log.add_agent("a1", "cpus:4")
+        engine = "<Allocator: agents 1, frameworks 0, open offers 0, cycle 0>"
+        assert repr(log) == f"<AuditLog: records 1, {engine}>"
 
 
 class TestAgent:
