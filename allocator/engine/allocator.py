@@ -66,7 +66,7 @@ from allocator.engine.many import (
 )
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
 from allocator.engine.offers import Offers
-from allocator.engine.quota import NO_QUOTA, Quota, check_quota
+from allocator.engine.quota import NO_QUOTA, read_quota, read_quotas, set_quotas
 from allocator.engine.recovery import Recovery
 from allocator.engine.rules import Rules
 from allocator.engine.snapshot import VERSION, minimum_to_json, restore_state, state_to_json
@@ -87,11 +87,9 @@ from allocator.errors import (
 )
 from allocator.resources import (
     EMPTY,
-    Quantities,
     QuantitiesLike,
     Resources,
     ResourcesLike,
-    read_limits,
 )
 from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
@@ -718,7 +716,7 @@ class Allocator:
         QuotaError
             A guarantee above a limit on its path, or children's above their parent's.
         """
-        self._set_quotas({validate_role(role): _read_quota(guarantee, limit)})
+        set_quotas(self._state, {validate_role(role): read_quota(guarantee, limit)})
 
     def set_quotas(self, quotas: QuotasLike) -> None:
         """Replace the quotas of many roles, all or none; empty ones are none.
@@ -746,7 +744,7 @@ class Allocator:
         >>> print(engine.role("eng/web").quota.guarantee)
         cpus:6
         """
-        self._set_quotas(_read_quotas(quotas))
+        set_quotas(self._state, read_quotas(quotas))
 
     def remove_quota(self, role: str) -> None:
         """Remove a role's quota, if it has one; raises `InvalidRole`, `QuotaError`."""
@@ -859,8 +857,8 @@ class Allocator:
                 f"recover() comes before any agent, and there are {len(self._state.agents)}"
             )
         expected = read_count("expected_agents", expected_agents)
-        read = _read_quotas(quotas)
-        self._set_quotas(read)
+        read = read_quotas(quotas)
+        set_quotas(self._state, read)
         if any(quota is not NO_QUOTA for quota in read.values()):
             self._recovery.begin(expected, self._clock())
 
@@ -1271,8 +1269,7 @@ class Allocator:
             },
             "cycle": self._n_cycles,
             "paused": self._paused,
-            "awaited_agents": self._recovery.awaited,
-            "recovery_seconds": self._recovery.end - now if self._recovery.awaited else None,
+            **self._recovery.to_json(now),
             "whitelist": None if state.whitelist is None else sorted(state.whitelist),
             "maintenance": self._maintenance.to_json(now),
             **state_to_json(state, now),
@@ -1305,10 +1302,7 @@ class Allocator:
             restore_state(engine._state, snapshot, now)
             engine._n_cycles = read_count("cycle", snapshot["cycle"])
             engine._paused = read_flag("paused", snapshot["paused"])
-            engine._recovery.awaited = read_count("awaited_agents", snapshot["awaited_agents"])
-            if engine._recovery.awaited:
-                left = read_number("recovery_seconds", snapshot["recovery_seconds"], least=0)
-                engine._recovery.end = now + left
+            engine._recovery.restore(snapshot, now)
             engine.set_whitelist(snapshot["whitelist"])
             engine._maintenance = Maintenance.from_json(snapshot["maintenance"], now)
         except (
@@ -1459,30 +1453,6 @@ class Allocator:
             more.append((agent, role, beyond))
         return more
 
-    def _set_quotas(self, quotas: Mapping[str, Quota]) -> None:
-        """Set all of these quotas, or none if they do not fit together and with the others."""
-        tree = self._state.tree
-        nodes = {role: tree.get(role) for role in quotas}
-        before = {role: NO_QUOTA if node is None else node.quota for role, node in nodes.items()}
-        try:
-            self._replace_quotas(quotas)
-        except InvalidValue:
-            self._replace_quotas(before)
-            raise
-        self._state.touch_all()
-
-    def _replace_quotas(self, quotas: Mapping[str, Quota]) -> None:
-        """Set these quotas, judged by how all fit together in the end, not on the way there."""
-        tree = self._state.tree
-        for role in quotas if len(quotas) > 1 else ():
-            node = tree.get(role)
-            if node is not None and node.quota is not NO_QUOTA:
-                self._state.set_quota(role, NO_QUOTA)
-        # Parents first: a child is then checked against what stands above it.
-        for role in sorted(quotas, key=lambda path: path.count("/")):
-            check_quota(tree, role, quotas[role])
-            self._state.set_quota(role, quotas[role])
-
 
 def _sorter_factory(name: str, exclude: Iterable[str], *, flat: bool) -> Callable[[Totals], Sorter]:
     try:
@@ -1497,28 +1467,6 @@ def _offer_id(offer: Offer | str) -> str:
     if not isinstance(id, str):
         raise InvalidValue(f"{shown(offer)} is neither an offer nor the id of one")
     return str.__str__(id)  # of a subclass, its text
-
-
-def _read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:
-    least = dict(Quantities(guarantee).milli) if guarantee is not None else {}
-    most = read_limits(limit) if limit is not None else {}
-    return Quota(least, most) if least or most else NO_QUOTA
-
-
-def _read_quotas(
-    quotas: QuotasLike,
-) -> dict[str, Quota]:
-    if not isinstance(quotas, Mapping):
-        raise InvalidValue(f"quotas map roles to guarantees and limits, not {shown(quotas)}")
-    found = {}
-    for role, quota in quotas.items():
-        role = validate_role(role)
-        if not isinstance(quota, Mapping) or not quota.keys() <= {"guarantee", "limit"}:
-            raise InvalidValue(
-                f"the quota of {shown(role)} has a guarantee and a limit, not {shown(quota)}"
-            )
-        found[role] = _read_quota(quota.get("guarantee"), quota.get("limit"))
-    return found
 
 
 def _together(in_use: list[tuple[str, str, Resources]]) -> Resources:

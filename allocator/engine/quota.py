@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from allocator.errors import QuotaError, cut, shown
+from allocator.errors import AllocatorError, InvalidValue, QuotaError, cut, shown
+from allocator.resources import Quantities, QuantitiesLike, read_limits
 from allocator.resources.fixed import MAX_MILLI, write_milli
-from allocator.roles import ancestry
+from allocator.roles import ancestry, validate_role
 
 if TYPE_CHECKING:
+    from allocator.contract import QuotasLike
     from allocator.engine._roles import RoleNode, RoleTree
+    from allocator.engine._state import State
 
 DEFAULT_WEIGHT: Final = 1.0
 
@@ -32,6 +35,64 @@ class Quota:
 
 #: The quota of a role that has none.
 NO_QUOTA: Final = Quota({}, {})
+
+
+# What callers say.
+
+
+def read_quota(guarantee: QuantitiesLike | None, limit: QuantitiesLike | None) -> Quota:
+    """Return a quota; raises `ResourceError`. O(names)."""
+    least = dict(Quantities(guarantee).milli) if guarantee is not None else {}
+    most = read_limits(limit) if limit is not None else {}
+    return Quota(least, most) if least or most else NO_QUOTA
+
+
+def read_quotas(quotas: QuotasLike) -> dict[str, Quota]:
+    """Return quotas by role; raises `InvalidValue`, `InvalidRole`, `ResourceError`. O(names)."""
+    if not isinstance(quotas, Mapping):
+        raise InvalidValue(f"quotas map roles to guarantees and limits, not {shown(quotas)}")
+    found = {}
+    for role, quota in quotas.items():
+        role = validate_role(role)
+        if not isinstance(quota, Mapping) or not quota.keys() <= {"guarantee", "limit"}:
+            raise InvalidValue(
+                f"the quota of {shown(role)} has a guarantee and a limit, not {shown(quota)}"
+            )
+        found[role] = read_quota(quota.get("guarantee"), quota.get("limit"))
+    return found
+
+
+# What fits together.
+
+
+def set_quotas(state: State, quotas: Mapping[str, Quota]) -> None:
+    """Set all of these quotas, or none if they do not fit together and with the others.
+
+    Raises
+    ------
+    QuotaError
+        As `check_quota`. O(n × depth × names), and the subtree of each limit.
+    """
+    nodes = {role: state.tree.get(role) for role in quotas}
+    before = {role: NO_QUOTA if node is None else node.quota for role, node in nodes.items()}
+    try:
+        _replace_quotas(state, quotas)
+    except AllocatorError:
+        _replace_quotas(state, before)
+        raise
+    state.touch_all()
+
+
+def _replace_quotas(state: State, quotas: Mapping[str, Quota]) -> None:
+    """Set these quotas, judged by how all fit together in the end, not on the way there."""
+    for role in quotas if len(quotas) > 1 else ():
+        node = state.tree.get(role)
+        if node is not None and node.quota is not NO_QUOTA:
+            state.set_quota(role, NO_QUOTA)
+    # Parents first: a child is then checked against what stands above it.
+    for role in sorted(quotas, key=lambda path: path.count("/")):
+        check_quota(state.tree, role, quotas[role])
+        state.set_quota(role, quotas[role])
 
 
 def check_quota(tree: RoleTree, path: str, quota: Quota) -> None:

@@ -1,6 +1,12 @@
 """Recovery: after a restart, offers wait until enough agents are back (contract §5.7)."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping
+from typing import Any
+
+from allocator.engine.inputs import read_count, read_number
 
 
 class Recovery:
@@ -24,6 +30,17 @@ class Recovery:
         self.awaited = 0
         #: The time at which the recovery ends in any case.
         self.end = -math.inf
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """Return what of it is part of a snapshot. O(1)."""
+        left = self.end - now if self.awaited else None
+        return {"awaited_agents": self.awaited, "recovery_seconds": left}
+
+    def restore(self, body: Mapping[str, Any], now: float) -> None:
+        """Go on as `to_json` said, with the time that remained counted from `now`. O(1)."""
+        self.awaited = read_count("awaited_agents", body["awaited_agents"])
+        if self.awaited:
+            self.end = now + read_number("recovery_seconds", body["recovery_seconds"], least=0)
 
     def begin(self, expected_agents: int, now: float) -> None:
         """Wait for int(`expected_agents` × factor) agents. O(1)."""
