@@ -65,3 +65,33 @@ def test_each_invariant_is_stated_once_and_its_letter_is_in_the_table() -> None:
         letter: set(re.findall("`([^`]+)`", files)) for letter, files in LETTER.findall(design)
     }
     assert table == places
+
+
+def floors() -> dict[str, tuple[int, int]]:
+    """Return the floor and the place on it of each room, which is a module or a package."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", guide, re.MULTILINE)
+    return {
+        room: (int(floor), place)
+        for floor, rooms in rows
+        for place, room in enumerate(re.findall(r"`(\w+)/?`", rooms))
+    }
+
+
+def imported(text: str) -> set[str]:
+    """Return the rooms that a module imports from, those needed for types alone included."""
+    return set(re.findall(r"^ *(?:from|c?import) allocator\.(\w+)", text, re.MULTILINE))
+
+
+def test_modules_import_from_below_only() -> None:
+    floor = floors()
+    rooms = {name: name.split("/")[0].removesuffix(".py") for name, _ in sources(".py", ".pyx")}
+    assert {room for room in rooms.values() if not room.startswith("__")} == floor.keys()
+    wrong = [
+        (name, other)
+        for name, text in sources(".py", ".pyx", ".pxd", ".pyi")
+        if (room := name.split("/")[0].removesuffix(".py")) in floor
+        for other in imported(text) - {room}
+        if floor[other] >= floor[room]
+    ]
+    assert wrong == []
