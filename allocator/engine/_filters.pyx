@@ -1,7 +1,7 @@
 """Filters: who refused what, where and until when.
 
 See `_filters.pxd` for the data and its invariants (F1 to F4). In the costs given below, a search in
-a leaf's table is O(1) expected, and linear in the number of filters of that leaf on that very agent.
+a leaf's table is O(1) expected, and linear in the number of filters of that leaf on that agent.
 
 A filter is found in two ways: by leaf and agent, in the table of the leaf, and by its end, in a
 batch. The way from a batch to the table is a pair of leaf and agent, which counts only if a slot
