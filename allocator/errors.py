@@ -28,6 +28,16 @@ def cut(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
+def check_built(error: ModuleNotFoundError) -> None:
+    """Raise `ImportError`, saying how to build it, if the missing module is a compiled one."""
+    if str(error.name).startswith("allocator.") and str(error.name).rpartition(".")[2][0] == "_":
+        raise ImportError(
+            f"the compiled module {error.name} is missing; build it with"
+            " `pip install --no-build-isolation -e .`",
+            name=error.name,
+        ) from error
+
+
 class AllocatorError(Exception):
     """The root of all errors raised by this package."""
 

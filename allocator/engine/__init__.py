@@ -2,6 +2,7 @@
 
 from allocator.contract import InverseOffer, Offer
 from allocator.engine.offers import Offers
+from allocator.errors import check_built
 from allocator.resources.conversions import (
     Create,
     Destroy,
@@ -15,13 +16,8 @@ from allocator.resources.conversions import (
 try:
     from allocator.engine.allocator import Allocator
 except ModuleNotFoundError as error:
-    if not str(error.name).rpartition(".")[2].startswith("_"):
-        raise
-    raise ImportError(
-        f"the compiled module {error.name} is missing; build it with"
-        " `pip install --no-build-isolation -e .`",
-        name=error.name,
-    ) from error
+    check_built(error)
+    raise
 
 __all__ = [
     "Allocator",

@@ -51,7 +51,7 @@ from typing import NamedTuple
 from allocator.engine.inputs import check_contained
 from allocator.errors import InvalidValue, OfferGone, ResourceError, cut, shown
 from allocator.resources import EMPTY, Quantities, Resources
-from allocator.resources.quantities import over_large
+from allocator.resources.fixed import over_large
 from allocator.sorter import Totals
 
 

@@ -14,7 +14,7 @@ from allocator.engine.inputs import read_attributes, read_id, read_roles
 from allocator.errors import AllocatorError, InvalidValue, ResourceError, shown
 from allocator.resources import Resources
 from allocator.resources.fixed import read_milli
-from allocator.resources.v1 import is_v1
+from allocator.resources.reader import is_v1
 from allocator.roles import validate_role
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from allocator.errors import (
 )
 from allocator.reference.state import Constraint, Constraints, Minimum, Quota
 from allocator.resources import Quantities, QuantitiesLike, Resources, read_limits
-from allocator.resources.v1 import is_v1
+from allocator.resources.reader import is_v1
 from allocator.roles import validate_role
 
 FRAMEWORK_CAPABILITIES = frozenset(

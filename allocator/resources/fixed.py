@@ -22,6 +22,17 @@ MAX_MILLI = 2**63 - 1
 #: ASCII decimal syntax. `float()` and `Decimal()` take more: underscores, other digits, words.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
+#: A number with a unit that other systems write: thousandths, or bytes where amounts are in MB.
+_WITH_UNIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?(m|[KMGTP]i?B?)")
+_UNITS = {
+    "m": Decimal("0.001"),
+    **{
+        prefix + unit: Decimal(2) ** (10 * power)
+        for power, prefix in enumerate("KMGTP", start=-1)
+        for unit in ("", "i", "B", "iB")
+    },
+}
+
 _THOUSANDTH = Decimal("0.001")
 #: Three decimals of the largest amount need 19 digits; an amount beyond is refused before.
 _CONTEXT = Context(prec=32, rounding=ROUND_HALF_UP)
@@ -80,7 +91,7 @@ def _decimal_of(number: object) -> Decimal:
     if isinstance(number, str):
         text = number.strip()
         if not _NUMBER.fullmatch(text):
-            raise ResourceError(f"{shown(number)} is not an amount")
+            raise ResourceError(f"{shown(number)} is not an amount{_without_unit(text)}")
     elif isinstance(number, Real) and not isinstance(number, bool):
         text = str(number)  # other float types print the shortest decimal of their precision
     else:
@@ -89,6 +100,19 @@ def _decimal_of(number: object) -> Decimal:
         return Decimal(text)
     except DecimalException:
         raise ResourceError(f"the amount {shown(number)} is out of bounds") from None
+
+
+def _without_unit(text: str) -> str:
+    """Return what to write instead of a number with a unit, as a refusal says it; or nothing."""
+    match = _WITH_UNIT.fullmatch(text)
+    if match is None:
+        return ""
+    number, unit = match.groups()
+    try:
+        amount = write_milli(read_milli(Decimal(number) * _UNITS[unit]))
+    except ResourceError:
+        return ""
+    return f": write {amount}{'' if unit == 'm' else ', in MB,'} without a unit"
 
 
 def _read_decimal(amount: Decimal, given: object) -> int:
@@ -146,6 +170,11 @@ def check_milli(name: str, milli: object) -> int:
             f"{cut(name)}: {shown(milli)} thousandths are {_sign_or_size(amount < 0)}"
         )
     return amount
+
+
+def over_large(name: str, milli: int) -> ResourceError:
+    """Return the refusal of a sum that an int64 cannot hold. O(1)."""
+    return ResourceError(f"{shown(name)}: {write_milli(milli)} in all is over-large")
 
 
 def write_milli(milli: int) -> str:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeAlias, TypeVar, final, overload
 
 from allocator.errors import ResourceError, shown
-from allocator.resources.fixed import MAX_MILLI, MILLI, check_milli, write_milli
+from allocator.resources.fixed import MAX_MILLI, MILLI, check_milli, over_large, write_milli
 from allocator.resources.identity import SCALAR, identity_of
 from allocator.resources.reader import CACHED_TEXT_CHARS, read_entries
 from allocator.resources.text import is_word
@@ -263,11 +263,6 @@ def add_amount(totals: dict[str, int], name: str, milli: int) -> None:
         raise over_large(name, total)
     if total:
         totals[name] = total
-
-
-def over_large(name: str, milli: int) -> ResourceError:
-    """Return the refusal of a sum that an int64 cannot hold. O(1)."""
-    return ResourceError(f"{shown(name)}: {write_milli(milli)} in all is over-large")
 
 
 def checked_amounts(milli: Mapping[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 Intervals that touch (`[1-2,3-4]`) are held as one, so equal sets of integers are equal tuples.
 """
 
+import re
 from collections.abc import Iterable
 from numbers import Integral
 
@@ -13,6 +14,8 @@ Ranges = tuple[tuple[int, int], ...]
 
 #: The largest integer in a range.
 MAX_BOUND = 2**63 - 1
+
+_BOUND_DIGITS = re.compile(r"0*([0-9]{1,19})")
 
 
 def checked(begin: object, end: object) -> tuple[int, int]:
@@ -33,6 +36,20 @@ def _checked_bound(bound: object) -> int:
     if isinstance(bound, Integral) and not isinstance(bound, bool) and 0 <= int(bound) <= MAX_BOUND:
         return int(bound)
     raise ResourceError(f"{shown(bound)} is not an integer from 0 to 2**63 - 1")
+
+
+def read_bound(digits: str) -> int:
+    """Return an end of a range from its decimal digits, which may be more than fit an int64.
+
+    Raises
+    ------
+    ResourceError
+        If it is not a text of digits, or has far too many. O(length).
+    """
+    match = _BOUND_DIGITS.fullmatch(digits)
+    if match is None:
+        raise ResourceError(f"{shown(digits)} is not an integer from 0 to 2**63 - 1")
+    return int(match[1])
 
 
 def normal(pairs: Iterable[tuple[int, int]]) -> Ranges:

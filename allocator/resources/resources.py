@@ -9,10 +9,10 @@ from typing import Any, TypeAlias, final
 
 from allocator.errors import ResourceError, shown
 from allocator.resources import ranges
-from allocator.resources.fixed import MAX_MILLI, MILLI
+from allocator.resources.fixed import MAX_MILLI, MILLI, over_large
 from allocator.resources.identity import SCALAR, SET, Entry, Identity, Kind, plain_identity
-from allocator.resources.quantities import Quantities, add_amount, checked_amounts, over_large
-from allocator.resources.reader import CACHED_TEXT_CHARS, read_entries
+from allocator.resources.quantities import Quantities, add_amount, checked_amounts
+from allocator.resources.reader import CACHED_TEXT_CHARS, read_sum
 from allocator.resources.resource import Resource
 from allocator.resources.v1 import compact_json
 from allocator.roles import is_at_or_below
@@ -82,7 +82,7 @@ class Resources:
             return source
         if isinstance(source, str) and len(source) <= CACHED_TEXT_CHARS:
             return _read_short(source)
-        return _gather(read_entries(source))
+        return Resources._make(*read_sum(source, Resource))
 
     @classmethod
     def _make(
@@ -438,32 +438,11 @@ EMPTY = Resources._make({}, {}, {})
 # Enough for the sizes of machines and tasks that recur; a value of its own takes some 1.6 KB.
 @lru_cache(maxsize=512)
 def _read_short(text: str) -> Resources:
-    return _gather(read_entries(text))
+    return Resources._make(*read_sum(text, Resource))
 
 
 def _rebuild(plain: dict[str, int], special: tuple[Resource, ...]) -> Resources:
     return Resources._make(plain, {}, plain) + Resources(special)
-
-
-def _gather(entries: Iterable[Entry]) -> Resources:
-    """Return the sum of entries."""
-    plain: dict[str, int] = {}
-    special: dict[Identity, Resource] = {}
-    totals: dict[str, int] = {}
-    kinds: dict[str, Kind] = {}
-    for entry in entries:
-        identity, value = entry._identity, entry._value
-        kind = kinds.setdefault(identity.name, identity.kind)
-        if kind != identity.kind:
-            raise ResourceError(f"{shown(identity.name)} is both {kind} and {identity.kind}")
-        if not value:
-            continue
-        if identity.plain and isinstance(value, int):
-            add_amount(totals, identity.name, value)
-            plain[identity.name] = plain.get(identity.name, 0) + value
-        else:
-            _add_special(special, totals, Resource._of(entry))
-    return Resources._make(plain, special, totals if special else plain)
 
 
 def _add_special(

@@ -1,13 +1,14 @@
 """The v1 JSON form of one resource, as Mesos' scheduler and operator APIs write it.
 
-Reading follows `Resources::validate` of Mesos: a `role` without `reservations` is the older way
-to say a static reservation, and with `reservation` beside it a dynamic one. `null` means unset;
-`allocation_info` and fields not known here are ignored.
+Names and values are read by `_reader`, and here what an object may have beyond them, as Mesos'
+`Resources::validate` does: a `role` without `reservations` is the older way to say a static
+reservation, and with `reservation` beside it a dynamic one. `null` means unset; `allocation_info`
+and fields not known here are ignored.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from allocator.errors import ResourceError, shown
 from allocator.resources.disk import (
@@ -18,18 +19,16 @@ from allocator.resources.disk import (
     Volume,
     check_disk_name,
 )
-from allocator.resources.fixed import number_of, read_milli
+from allocator.resources.fixed import number_of
 from allocator.resources.identity import (
     RANGES,
     SCALAR,
     SET,
-    Entry,
     Identity,
     Kind,
     Value,
     identity_of,
 )
-from allocator.resources.ranges import Ranges, checked, normal
 from allocator.resources.reservation import (
     DYNAMIC,
     STATIC,
@@ -37,59 +36,39 @@ from allocator.resources.reservation import (
     Reservation,
     optional_text,
 )
-from allocator.resources.text import read_bound
 from allocator.roles import DEFAULT_ROLE
 
 #: The field that holds the value of each type.
 _VALUE_FIELDS: Final[dict[Kind, str]] = {SCALAR: "scalar", RANGES: "ranges", SET: "set"}
-#: Fields that tell a v1 resource from a mapping of names to amounts.
-_TELLING_FIELDS: Final = ("type", "role", "reservation", "reservations", *_VALUE_FIELDS.values())
 
 Json = dict[str, Any]
 
 
-def is_v1(mapping: Mapping[Any, Any]) -> bool:
-    """Tell a v1 resource from a mapping of names to amounts. O(1)."""
-    is_named = isinstance(mapping.get("name"), str)
-    return any(
-        field in mapping and (is_named or isinstance(mapping[field], Mapping))
-        for field in _TELLING_FIELDS
-    )
-
-
-def read_v1(entry: Mapping[str, Any]) -> Entry:
-    """Return the entry that a v1 JSON object stands for.
+def read_rest(entry: Json, name: str, kind: Kind) -> tuple[Identity, DiskInfo | None]:
+    """Return the identity and the disk of an object that has more than a name and a value.
 
     Raises
     ------
     ResourceError
-        Naming the resource and what is malformed. O(size of the object).
+        Saying what is malformed. O(size of the object).
     """
-    name = entry.get("name")
-    if not isinstance(name, str) or not name:
-        raise ResourceError(f"resource {shown(entry)}: its 'name' must be a non-empty text")
-    name = str.__str__(name)  # of a subclass, its text
-    try:
-        kind, value = _read_value(entry)
-        disk = _read_disk(name, _message(entry, "disk"))
-        identity = identity_of(
-            name,
-            kind,
-            _read_stack(entry),
-            disk.persistence.id if disk and disk.persistence else None,
-            disk.source if disk else None,
-            _read_provider(entry),
-            revocable=_message(entry, "revocable") is not None,
-            shared=_message(entry, "shared") is not None,
-        )
-    except ResourceError as error:
-        raise ResourceError(f"resource {shown(name)}: {error}") from None
-    return Entry.of(identity, value, disk)
+    disk = _read_disk(name, object_in(entry, "disk"))
+    identity = identity_of(
+        name,
+        kind,
+        _read_stack(entry),
+        disk.persistence.id if disk and disk.persistence else None,
+        disk.source if disk else None,
+        _read_provider(entry),
+        revocable=object_in(entry, "revocable") is not None,
+        shared=object_in(entry, "shared") is not None,
+    )
+    return identity, disk
 
 
 def _read_provider(entry: Mapping[str, Any]) -> str | None:
     """Return the provider's id, which must be there if its object is."""
-    body = _message(entry, "provider_id")
+    body = object_in(entry, "provider_id")
     if body is None:
         return None
     id = _text(body, "value")
@@ -123,7 +102,8 @@ def compact_json(body: object) -> str:
 # Fields: each reader takes the parent object, so that its message can name the field.
 
 
-def _message(parent: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
+def object_in(parent: Mapping[str, Any], field: str) -> Mapping[str, Any] | None:
+    """Return a field that is an object or unset; raises `ResourceError`. O(1)."""
     value = parent.get(field)
     if value is not None and not isinstance(value, Mapping):
         raise ResourceError(f"{field!r} must be an object, not {shown(value)}")
@@ -139,7 +119,8 @@ def _list(parent: Mapping[str, Any], field: str) -> Sequence[Any]:
     return value
 
 
-def _messages(parent: Mapping[str, Any], field: str) -> Sequence[Mapping[str, Any]]:
+def objects_in(parent: Mapping[str, Any], field: str) -> Sequence[Mapping[str, Any]]:
+    """Return a field that is a list of objects, or unset; raises `ResourceError`. O(n)."""
     items = _list(parent, field)
     for item in items:
         if not isinstance(item, Mapping):
@@ -160,41 +141,19 @@ def _set_fields(**fields: object) -> Json:
 # Values
 
 
-def _read_value(entry: Mapping[str, Any]) -> tuple[Kind, Value]:
-    kind = _read_kind(entry)
-    body = _message(entry, _VALUE_FIELDS[kind]) or {}
-    if kind == SCALAR:
-        return kind, read_milli(body.get("value"))
-    if kind == RANGES:
-        return kind, _read_ranges(body)
-    return kind, _read_words(body)
-
-
-def _read_kind(entry: Mapping[str, Any]) -> Kind:
-    """Return the type, which exactly one value must be given for and which may go unsaid."""
+def refuse_type(entry: Mapping[str, Any]) -> NoReturn:
+    """Refuse, with `ResourceError`, an object that does not have one value of the type it says."""
     said = entry.get("type")
     given = [kind for kind, field in _VALUE_FIELDS.items() if entry.get(field) is not None]
     if said is not None and said not in tuple(_VALUE_FIELDS):
         raise ResourceError(f"the type {shown(said)} is none of {', '.join(_VALUE_FIELDS)}")
     if len(given) != 1:
         raise ResourceError(f"it has {len(given)} values {given} instead of one")
-    if said is not None and said != given[0]:
-        raise ResourceError(f"its type is {said}, but its value is of the type {given[0]}")
-    return given[0]
+    raise ResourceError(f"its type is {said}, but its value is of the type {given[0]}")
 
 
-def _read_ranges(body: Mapping[str, Any]) -> Ranges:
-    return normal(
-        checked(_bound(item.get("begin")), _bound(item.get("end")))
-        for item in _messages(body, "range")
-    )
-
-
-def _bound(bound: object) -> object:
-    return read_bound(bound) if isinstance(bound, str) else bound
-
-
-def _read_words(body: Mapping[str, Any]) -> frozenset[str]:
+def read_words(body: Mapping[str, Any]) -> frozenset[str]:
+    """Return the words of the value of a set; raises `ResourceError`. O(n)."""
     words = _list(body, "item")
     for word in words:
         if not isinstance(word, str) or not word:
@@ -214,8 +173,8 @@ def _write_value(value: Value) -> Json:
 
 
 def _read_stack(entry: Mapping[str, Any]) -> tuple[Reservation, ...]:
-    role, older = _text(entry, "role"), _message(entry, "reservation")
-    stack = tuple(map(_read_reservation, _messages(entry, "reservations")))
+    role, older = _text(entry, "role"), object_in(entry, "reservation")
+    stack = tuple(map(_read_reservation, objects_in(entry, "reservations")))
     if not stack:
         return _older_stack(role, older)
     innermost = stack[-1]
@@ -265,7 +224,7 @@ def _write_reservation(reservation: Reservation) -> Json:
 
 
 def _labels(parent: Mapping[str, Any], field: str) -> Labels:
-    labels = _messages(_message(parent, field) or {}, "labels")
+    labels = objects_in(object_in(parent, field) or {}, "labels")
     return tuple((label.get("key"), label.get("value")) for label in labels)  # type: ignore[misc]
 
 
@@ -282,8 +241,8 @@ def _read_disk(name: str, disk: Mapping[str, Any] | None) -> DiskInfo | None:
     if disk is None:
         return None
     check_disk_name(name)
-    persistence, volume = _message(disk, "persistence"), _message(disk, "volume")
-    source = _message(disk, "source")
+    persistence, volume = object_in(disk, "persistence"), object_in(disk, "volume")
+    source = object_in(disk, "source")
     if persistence is None and volume is None and source is None:
         return None
     return DiskInfo(
@@ -308,7 +267,7 @@ def _read_source(source: Mapping[str, Any]) -> DiskSource:
     kind = source.get("type")
     root = None
     for mounted in MOUNTED_SOURCES:
-        mount = _message(source, mounted.lower())
+        mount = object_in(source, mounted.lower())
         if mount is not None:
             if kind != mounted:
                 raise ResourceError(f"a disk source of type {shown(kind)} has {mounted.lower()!r}")

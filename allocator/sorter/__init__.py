@@ -5,6 +5,7 @@ every question and is the specification; `SortedDRFSorter` does in plain Python 
 one does; `RandomSorter` is a weighted shuffle. All have the interface of `Sorter`.
 """
 
+from allocator.errors import check_built
 from allocator.sorter.base import Sorter, Standing, parting
 from allocator.sorter.naive import NaiveDRFSorter
 from allocator.sorter.random import RandomSorter
@@ -14,13 +15,8 @@ from allocator.sorter.totals import Totals
 try:
     from allocator.sorter._drf import DRFSorter
 except ModuleNotFoundError as error:
-    if error.name != "allocator.sorter._drf":
-        raise
-    raise ImportError(
-        "the compiled module allocator.sorter._drf is missing; build it with"
-        " `pip install --no-build-isolation -e .`",
-        name=error.name,
-    ) from error
+    check_built(error)
+    raise
 
 __all__ = [
     "DRFSorter",

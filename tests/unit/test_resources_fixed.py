@@ -166,3 +166,35 @@ def test_a_refusal_shows_anything_in_bounded_space() -> None:
     for _ in range(100_000):
         nested = [nested]
     assert shown(nested) == "<list>"
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("100m", "write 0.1 without a unit"),
+        ("1500m", "write 1.5 without a unit"),
+        ("64Gi", "write 65536, in MB, without a unit"),
+        ("1.5 GB", "write 1536, in MB, without a unit"),
+        ("512Mi", "write 512, in MB, without a unit"),
+        ("512M", "write 512, in MB, without a unit"),
+        ("2048KiB", "write 2, in MB, without a unit"),
+        ("2Ti", "write 2097152, in MB, without a unit"),
+    ],
+)
+def test_a_unit_is_refused_with_what_to_write_instead(text: str, instead: str) -> None:
+    for call in (
+        lambda: read_milli(text),
+        lambda: Resources(f"mem:{text}"),
+        lambda: Resources({"mem": text}),
+        lambda: Resources([{"name": "mem", "scalar": {"value": text}}]),
+    ):
+        with pytest.raises(ResourceError) as caught:
+            call()
+        assert f"{text!r} is not an amount: {instead}" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["4 cores", "m", "Gi", "0.0001m", "999999999999999P", "1e3Gi"])
+def test_other_words_behind_a_number_are_refused_without(text: str) -> None:
+    with pytest.raises(ResourceError) as caught:
+        read_milli(text)
+    assert str(caught.value) == f"{text!r} is not an amount"

@@ -1,0 +1,23 @@
+from collections.abc import Mapping
+from typing import Any, NoReturn, final
+
+from typing_extensions import disjoint_base
+
+from allocator.resources.identity import Entry, Identity
+from allocator.resources.resource import Resource
+
+@final
+class Head: ...
+
+@disjoint_base
+class Entries: ...
+
+@final
+class Sum(Entries): ...
+
+def read_entries(source: object) -> list[Entry]: ...
+def read_sum(
+    source: object, entry_kind: type[Resource]
+) -> tuple[dict[str, int], dict[Identity, Resource], dict[str, int]]: ...
+def is_v1(given: Mapping[Any, Any]) -> bool: ...
+def refuse_constant(word: str) -> NoReturn: ...
