@@ -34,6 +34,7 @@ class Fork(Engine, Protocol):
     _recovery: Recovery
     _paused: bool
     _n_cycles: int
+    _interval: float
 
     def _agent(self, id: str) -> Agent: ...
 
@@ -111,10 +112,19 @@ class Rehearsal:
         by_role = self._state.frameworks[framework].constraints
         return {role: own.to_json() for role, own in by_role.items()}
 
-    def refusal(self, framework: str, role: str) -> float | None:
-        """Return for how long the last answer refused an offer, if it did. O(1)."""
-        life = self._leaf(framework, role).refusal
-        return None if math.isnan(life) else max(life, 0.0)
+    @property
+    def interval(self) -> float:
+        """How many seconds lie between cycles, 1 where that is 0. O(1)."""
+        return self._fork._interval or 1.0
+
+    def refusals(self) -> dict[tuple[str, str], float]:
+        """Return for how long the last answers refused an offer. O(subscriptions)."""
+        return {
+            (framework.id, role): max(leaf.refusal, 0.0)
+            for framework in self._state.frameworks.values()
+            for role, leaf in framework.subscriptions.items()
+            if not math.isnan(leaf.refusal)
+        }
 
     def filters(self, framework: str, role: str, agent: str) -> Sequence[tuple[Resources, float]]:
         """Return what was refused there. O(filters there)."""

@@ -8,13 +8,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from allocator.errors import cut
-from allocator.explain.reasons import Json, brief, parts_to_json, write_seconds
+from allocator.explain.reasons import Json, brief, listed, parts_to_json, write_seconds
 from allocator.explain.rehearsal import Rehearsal
+from allocator.explain.watch import Case
 from allocator.resources import Quantities, Resources
-from allocator.resources.fixed import write_milli
+from allocator.resources.fixed import MAX_MILLI, write_milli
+
+#: At most so many of those who would have to do something stand in one sentence.
+SHOWN_TOLD = 12
+#: A framework, and a role in which it refuses what it is offered.
+Refuser: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,11 @@ class Step(ABC):
 
     #: The step's name in JSON.
     kind: ClassVar[str]
+
+    @property
+    def size(self) -> int:
+        """How many have to do something. O(1)."""
+        return 1
 
     @abstractmethod
     def apply(self, rehearsal: Rehearsal) -> None:
@@ -51,6 +62,95 @@ class Wait(Step):
 
     def __str__(self) -> str:
         return f"wait {write_seconds(self.seconds)}"
+
+
+@dataclass(frozen=True, slots=True)
+class LetPass(Step):
+    """Let cycles go by, for as many seconds, until one of this number."""
+
+    kind = "let_pass"
+
+    cycle: int
+    seconds: float
+
+    def apply(self, rehearsal: Rehearsal) -> None:
+        """Do nothing: the cycles that come are a course."""
+
+    def __str__(self) -> str:
+        wait = f"wait {write_seconds(self.seconds)}, until" if self.seconds else "wait for"
+        return f"{wait} cycle {self.cycle}"
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Step):
+    """One thing that each of some frameworks does that refuse what they are offered."""
+
+    #: Each with its role.
+    refusers: tuple[Refuser, ...]
+
+    @property
+    def size(self) -> int:
+        """One for each. O(1)."""
+        return len(self.refusers)
+
+    @property
+    def named(self) -> str:
+        """The frameworks, or the first of them, in words. O(refusers)."""
+        names = list(dict.fromkeys(framework for framework, _ in self.refusers))
+        return f"framework{'s' if len(names) > 1 else ''} {listed(names, shown=SHOWN_TOLD)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseLonger(Told):
+    """Have frameworks refuse for at least so long."""
+
+    kind = "refuse_longer"
+
+    seconds: float
+
+    def apply(self, rehearsal: Rehearsal) -> None:
+        """Do nothing yet: a course refuses in their place."""
+
+    def __str__(self) -> str:
+        return f"have {self.named} decline for {write_seconds(self.seconds)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress(Told):
+    """Suppress frameworks, each in its role, as they take nothing."""
+
+    kind = "suppress"
+
+    def apply(self, rehearsal: Rehearsal) -> None:
+        """Call `suppress`."""
+        for framework, role in self.refusers:
+            rehearsal.engine.suppress(framework, [role])
+
+    def __str__(self) -> str:
+        return f"suppress {self.named}"
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseMinimum(Told):
+    """Raise the `min_allocatable` of frameworks, each in its role, above what they refuse."""
+
+    kind = "raise_min_allocatable"
+
+    above: Quantities
+
+    def apply(self, rehearsal: Rehearsal) -> None:
+        """Call `update_framework`; other roles keep theirs."""
+        more = Quantities.from_milli(
+            {name: min(milli + 1, MAX_MILLI) for name, milli in self.above.milli.items()}
+        )
+        for framework, role in self.refusers:
+            roles = rehearsal.engine.framework(framework).roles
+            raised = {each: rehearsal.minimum(framework, each) for each in roles}
+            raised[role] = (more,)
+            rehearsal.engine.update_framework(framework, min_allocatable=raised)
+
+    def __str__(self) -> str:
+        return f"raise min_allocatable of {self.named} above {cut(self.above)}, which they refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +330,25 @@ class RaiseLimit(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class RaiseGuarantee(Step):
+    """Raise a role's guarantee by these amounts."""
+
+    kind = "raise_guarantee"
+
+    role: str
+    amounts: Quantities
+
+    def apply(self, rehearsal: Rehearsal) -> None:
+        """Call `set_quota`."""
+        quota = rehearsal.sums(self.role)
+        raised = Quantities.from_milli(quota.guarantee) + self.amounts
+        rehearsal.engine.set_quota(self.role, raised, _written(quota.limit))
+
+    def __str__(self) -> str:
+        return f"raise the guarantee of role {cut(self.role)} by {cut(self.amounts)}"
+
+
+@dataclass(frozen=True, slots=True)
 class LowerGuarantee(Step):
     """Lower a role's guarantee by these amounts."""
 
@@ -294,6 +413,7 @@ class Free(Step):
 #: From what costs nobody anything to what takes something away from others.
 LEAST_FIRST: tuple[type[Step], ...] = (
     Wait,
+    LetPass,
     Revive,
     Resume,
     ActivateFramework,
@@ -303,11 +423,70 @@ LEAST_FIRST: tuple[type[Step], ...] = (
     LiftConstraints,
     AddCapability,
     AddAgentCapability,
+    RefuseLonger,
+    Suppress,
+    RaiseMinimum,
     RaiseLimit,
     RaiseWeight,
+    RaiseGuarantee,
     LowerGuarantee,
     Free,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Steps that lead to an offer, and what is offered then: tried on a fork.
+
+    Parameters
+    ----------
+    steps : tuple of Step
+    cases : tuple of Case
+        What is offered of what was asked about.
+    cycle : int
+        The number of the cycle that offers it.
+    is_later : bool
+        Whether that is not the next.
+    refusing : tuple of str
+        Frameworks that refuse again in the meantime what they are offered, as they did last.
+    """
+
+    steps: tuple[Step, ...]
+    cases: tuple[Case, ...]
+    cycle: int
+    is_later: bool = False
+    refusing: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, list[int]]:
+        """What changes are compared by: how many have to do something, and what."""
+        ranks = [LEAST_FIRST.index(type(step)) for step in self.steps]
+        return sum(step.size for step in self.steps), ranks
+
+    def to_json(self) -> Json:
+        """Return the change as JSON. O(size)."""
+        return {
+            "steps": [step.to_json() for step in self.steps],
+            "offers": [
+                {"role": case.role, "agent": case.agent, "resources": str(case.offered)}
+                for case in self.cases
+            ],
+            "cycle": self.cycle,
+            "is_later": self.is_later,
+            "refusing": list(self.refusing),
+        }
+
+    def __str__(self) -> str:
+        first = self.cases[0]
+        said = f"{'; '.join(map(str, self.steps))} → "
+        if self.is_later and not isinstance(self.steps[-1], LetPass):
+            said += f"in cycle {self.cycle}, "
+        said += f"{cut(first.role)} on {cut(first.agent)}: {brief(first.offered)}"
+        if len(self.cases) > 1:
+            said += f", and {len(self.cases) - 1} more"
+        if self.refusing:
+            said += f" (while {listed(self.refusing)} refuse again)"
+        return said
 
 
 def _written(milli: Mapping[str, int]) -> dict[str, str]:

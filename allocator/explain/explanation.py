@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from allocator.errors import cut
+from allocator.explain.changes import Change
 from allocator.explain.reasons import Json, Reason
 from allocator.explain.rehearsal import Rehearsal
-from allocator.explain.remedies import Change, find_changes
+from allocator.explain.remedies import find_changes
 from allocator.explain.watch import Case, Question, look
 
 #: So many cases are written out when an explanation is printed.

@@ -316,7 +316,8 @@ class Served:
 
     `ahead` and `behind` are where the two differ: the topmost roles in which they part, or the
     frameworks if they are in one role; with what the order went by as the agent's turn began (in
-    stage one only roles with unmet guarantees took part).
+    stage one only roles with unmet guarantees took part). `refused_seconds` is for how long that
+    framework refused its last offer, 0 without a filter, None if it took something of it.
     """
 
     stage: int
@@ -325,6 +326,7 @@ class Served:
     resources: Resources
     ahead: Standing
     behind: Standing
+    refused_seconds: float | None = None
 
     def to_json(self) -> Json:
         """Return the parts. O(size)."""
@@ -338,14 +340,20 @@ class Served:
             "behind": self.behind.path,
             "behind_share": self.behind.share,
             "order": self.ahead.before(self.behind),
+            "refused_seconds": self.refused_seconds,
         }
 
     def __str__(self) -> str:
         stage = " for a guarantee" if self.stage == GUARANTEES else ""
+        refused = ""
+        if self.refused_seconds is not None:
+            seconds = self.refused_seconds
+            how = f"for {write_seconds(seconds)}" if seconds else "without a filter"
+            refused = f"; it refused its last offer {how}"
         return (
             f"{cut(self.framework)} in role {cut(self.role)} took {brief(self.resources)}{stage} "
             f"({cut(self.ahead.path)} before {cut(self.behind.path)}: "
-            f"{self.ahead.before(self.behind)})"
+            f"{self.ahead.before(self.behind)}{refused})"
         )
 
 
@@ -396,7 +404,7 @@ class NothingVisible(Reason):
         )
 
 
-def listed(things: Collection[object], separator: str = ", ") -> str:
+def listed(things: Collection[object], separator: str = ", ", shown: int = SHOWN) -> str:
     """Return the first few of some things as text, and how many more there are. O(1).
 
     Examples
@@ -404,9 +412,9 @@ def listed(things: Collection[object], separator: str = ", ") -> str:
     >>> listed(["a", "b", "c", "d", "e"]), listed(["a", "b"])
     ('a, b, c and 2 more', 'a, b')
     """
-    shown = separator.join(cut(thing) for thing in islice(things, SHOWN))
-    more = len(things) - SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
+    text = separator.join(cut(thing) for thing in islice(things, shown))
+    more = len(things) - shown
+    return f"{text} and {more} more" if more > 0 else text
 
 
 def parts_to_json(record: Any) -> Json:

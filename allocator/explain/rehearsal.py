@@ -130,10 +130,14 @@ class Rehearsal(Protocol):
     def constraints(self, framework: str) -> Mapping[str, Any]:
         """Return a framework's constraints by role, as v1 JSON."""
 
-    def refusal(self, framework: str, role: str) -> float | None:
-        """Return for how many seconds a framework's last answer refused an offer.
+    @property
+    def interval(self) -> float:
+        """How many seconds lie between cycles."""
 
-        0 is without a filter, None that it took something or gave no answer yet.
+    def refusals(self) -> dict[tuple[str, str], float]:
+        """Return by framework and role for how many seconds the last answer refused an offer.
+
+        0 without a filter. Those who took something, or gave no answer yet, are not there.
         """
 
     def filters(self, framework: str, role: str, agent: str) -> Sequence[tuple[Resources, float]]:

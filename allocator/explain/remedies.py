@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from allocator.errors import AllocatorError, cut
+from allocator.errors import AllocatorError
 from allocator.explain.changes import (
-    LEAST_FIRST,
     ActivateAgent,
     ActivateFramework,
     AddAgentCapability,
     AddCapability,
+    Change,
     Free,
     LiftConstraints,
     LowerGuarantee,
     LowerMinimum,
+    RaiseGuarantee,
     RaiseLimit,
     RaiseWeight,
     Resume,
@@ -33,6 +33,7 @@ from allocator.explain.changes import (
     Wait,
     Whitelist,
 )
+from allocator.explain.courses import Courses, Rehearse, is_starved
 from allocator.explain.reasons import (
     AgentInactive,
     BelowMinimum,
@@ -40,7 +41,6 @@ from allocator.explain.reasons import (
     Filtered,
     FrameworkInactive,
     HeldBack,
-    Json,
     MissingCapability,
     NotWhitelisted,
     OverLimit,
@@ -49,15 +49,12 @@ from allocator.explain.reasons import (
     Recovering,
     ServedEarlier,
     Suppressed,
-    brief,
 )
 from allocator.explain.rehearsal import FAIR_SHARE, Rehearsal
 from allocator.explain.watch import Case, Question, look
 from allocator.resources import EMPTY, Quantities, Resources
 from allocator.sorter.base import IMPLICIT_NAME, MAX_WEIGHT
 
-#: Returns a new fork of the engine, to try something out on.
-Rehearse: TypeAlias = Callable[[], Rehearsal]
 Steps: TypeAlias = tuple[Step, ...]
 #: name → role → thousandths.
 ByName: TypeAlias = dict[str, dict[str, int]]
@@ -67,30 +64,6 @@ MAX_ROUNDS = 5
 MAX_TRIALS = 24
 #: Of cases with the same kinds of reasons, and of remedies of the same kinds, so many are tried.
 MAX_ALIKE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Steps that lead to an offer, and what is offered then: tried on a fork."""
-
-    steps: tuple[Step, ...]
-    cases: tuple[Case, ...]
-
-    def to_json(self) -> Json:
-        """Return the change as JSON. O(size)."""
-        return {
-            "steps": [step.to_json() for step in self.steps],
-            "offers": [
-                {"role": case.role, "agent": case.agent, "resources": str(case.offered)}
-                for case in self.cases
-            ],
-        }
-
-    def __str__(self) -> str:
-        first = self.cases[0]
-        more = f", and {len(self.cases) - 1} more" if len(self.cases) > 1 else ""
-        steps = "; ".join(map(str, self.steps))
-        return f"{steps} → {cut(first.role)} on {cut(first.agent)}: {brief(first.offered)}{more}"
 
 
 def find_changes(
@@ -104,6 +77,7 @@ def find_changes(
     if not cases or any(case.offered for case in cases):
         return ()
     trials, at_rest = Trials(rehearse, question), rehearse()
+    found = list(Courses(rehearse, question).changes()) if is_starved(at_rest, cases) else []
     level: list[tuple[Steps, tuple[Case, ...]]] = [((), cases)]
     for _ in range(MAX_ROUNDS):
         following = []
@@ -115,7 +89,7 @@ def find_changes(
         if trials.found:
             break
         level = following
-    return tuple(sorted(trials.found.values(), key=_size))
+    return tuple(sorted([*trials.found.values(), *found], key=lambda change: change.size))
 
 
 class Trials:
@@ -157,16 +131,13 @@ class Trials:
                 step.apply(rehearsal)
         except AllocatorError:  # what else is set does not allow it
             return None
+        cycle = rehearsal.cycle
         cases = look(rehearsal, self._question)
         offers = tuple(case for case in cases if case.offered)
         if not offers:
             return cases
-        self.found[kinds] = Change(steps, offers)
+        self.found[kinds] = Change(steps, offers, cycle)
         return None
-
-
-def _size(change: Change) -> tuple[int, list[int]]:
-    return len(change.steps), [LEAST_FIRST.index(type(step)) for step in change.steps]
 
 
 def _remedies(
@@ -229,6 +200,7 @@ def _make_room(at_rest: Rehearsal, framework: str, case: Case) -> Iterator[Steps
     for reason in case.reasons:
         if isinstance(reason, ServedEarlier):
             yield from _overtake(at_rest, reason, case)
+            yield from _guarantee(at_rest, reason, case, below)
     yield from _free(at_rest, case.agent, framework, below)
 
 
@@ -295,6 +267,27 @@ def _overtake(at_rest: Rehearsal, reason: ServedEarlier, case: Case) -> Iterator
         weight = _above(at_rest.engine.role(behind.path).weight * (behind.share / ahead.share))
         if weight <= MAX_WEIGHT:
             yield (RaiseWeight(behind.path, weight),)
+
+
+def _guarantee(
+    at_rest: Rehearsal, reason: ServedEarlier, case: Case, below: BelowMinimum | None
+) -> Iterator[Steps]:
+    """Yield by how much to raise the role's guarantee, so that stage one offers it something.
+
+    What `min_allocatable` asks for or, without one, all that the first took of one resource.
+    """
+    first = reason.ahead[0]
+    if first.role == case.role:
+        return
+    sums, taken = at_rest.sums(case.role), first.resources.quantities().milli
+    wanted = dict(below.nearest.milli) if below is not None else dict(sorted(taken.items())[:1])
+    amounts = {
+        name: sums.consumed.get(name, 0) + milli - sums.guarantee.get(name, 0)
+        for name, milli in wanted.items()
+    }
+    if wanted:
+        more = {name: milli for name, milli in amounts.items() if milli > 0}
+        yield (RaiseGuarantee(case.role, Quantities.from_milli(more)),)
 
 
 def _above(number: float) -> float:

@@ -161,6 +161,7 @@ class Watch:
         self._framework = framework
         self._capabilities = rehearsal.engine.framework(framework).capabilities
         self._roles = rehearsal.engine.framework(framework).roles
+        self._refusals = rehearsal.refusals()
         self._now = rehearsal.clock()
         self._stage = GUARANTEES
         #: (role, agent, stage) → why nothing, or no more, came of the attempt.
@@ -297,7 +298,12 @@ class Watch:
         self._standing(role, framework)
         return {
             behind: Served(
-                self._stage, framework, role, resources, *self._compared(framework, role, behind)
+                self._stage,
+                framework,
+                role,
+                resources,
+                *self._compared(framework, role, behind),
+                self._refusals.get((framework, role)),
             )
             for behind in self._roles
             if (framework, role) != (self._framework, behind)

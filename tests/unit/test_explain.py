@@ -511,7 +511,7 @@ def test_the_deepest_role_and_the_longest_names_are_explained_in_a_few_words() -
 
 def test_a_rehearsal_knows_for_how_long_the_last_answer_refused(engine: Allocator) -> None:
     def refusal(engine: Allocator) -> float | None:
-        return Rehearsal(engine).refusal("f", "*")
+        return Rehearsal(engine).refusals().get(("f", "*"))
 
     engine.add_framework("f")
     assert refusal(engine) is None
@@ -542,7 +542,8 @@ def test_a_snapshot_has_refusals(engine: Allocator) -> None:
     engine.decline(engine.allocate()[0])
     snapshot = engine.snapshot()
     assert snapshot["frameworks"]["f"]["refusals"] == {"*": 5.0}
-    assert Rehearsal(Allocator.restore(snapshot, clock=ManualClock())).refusal("f", "*") == 5.0
+    twin = Allocator.restore(snapshot, clock=ManualClock())
+    assert Rehearsal(twin).refusals() == {("f", "*"): 5.0}
     snapshot["frameworks"]["f"]["refusals"] = {"*": -1.0}
     with pytest.raises(SnapshotError):
         Allocator.restore(snapshot)
