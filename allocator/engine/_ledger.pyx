@@ -192,9 +192,11 @@ cdef class Ledger:
         """Return id -> what is left of each open offer of a holding, the oldest first. O(them)."""
         cdef dict found = {}
         cdef int32_t offer = self.holdings[holding].first_offer
+        cdef OpenOffer *held
         while offer != NONE:
-            found[self.id_of(self.offers[offer].number)] = self.bundles.value(self.offers[offer].bundle)
-            offer = self.offers[offer].newer
+            held = &self.offers[offer]
+            found[self.id_of(held.number)] = self.bundles.value(held.bundle)
+            offer = held.newer
         return found
 
     # Copying.

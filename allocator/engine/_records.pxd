@@ -75,7 +75,7 @@ cdef class Subscription:
     cdef readonly int32_t index      # its place in `State.leaves_at`
     cdef int32_t first_holding       # index of a holding of it, or NONE
     cdef int64_t stamp               # last agent's turn in which it was wanted
-    cdef readonly double refusal     # seconds for which its last answer refused an offer, all of it:
+    cdef readonly double refusal     # seconds for which its last answer refused all of an offer:
                                      # −inf for none, NaN if it took something or gave no answer yet
     cdef object constraints          # RoleConstraints or None
     cdef Minima own_minima           # what an offer must contain, None for the engine's

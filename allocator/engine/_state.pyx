@@ -694,10 +694,11 @@ cdef class State:
         """Return (id, end) of each open offer in the order made; see `Cycle.run`. O(them)."""
         cdef list found = []
         cdef int32_t offer = self.ledger.first_open
+        cdef OpenOffer *held
         while offer != NONE:
-            found.append(
-                (self.ledger.id_of(self.ledger.offers[offer].number), self.ledger.offers[offer].end))
-            offer = self.ledger.offers[offer].in_order[AFTER]
+            held = &self.ledger.offers[offer]
+            found.append((self.ledger.id_of(held.number), held.end))
+            offer = held.in_order[AFTER]
         return found
 
     @property
@@ -854,9 +855,9 @@ cdef class State:
         for i in range(kept.n):
             left = self.ledger.offers[self.ledger.offer_at(numbers[i])].bundle
             if not self.bundles.covers(left, kept.numbers[i]):
-                raise ResourceError(
-                    f"offer {shown(self.ledger.id_of(numbers[i]))} holds {cut(self.bundles.value(left))}, "
-                    f"not {cut(self.bundles.value(kept.numbers[i]))}")
+                id = self.ledger.id_of(numbers[i])
+                has, wanted = self.bundles.value(left), self.bundles.value(kept.numbers[i])
+                raise ResourceError(f"offer {shown(id)} holds {cut(has)}, not {cut(wanted)}")
         return 0
 
     cdef int settle_offer(self, int32_t offer, int32_t kept, double life, double now) except -1:

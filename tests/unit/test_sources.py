@@ -1,4 +1,4 @@
-"""What holds of the sources themselves: citations lead somewhere, rooms keep their floors."""
+"""What holds of the sources themselves: citations, floors, the length of lines."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 INVARIANT = re.compile(r"^ *([A-Z])(\d)\. ", re.MULTILINE)
 #: A row of the table of letters.
 LETTER = re.compile(r"^\| ([A-Z]) \| .* \| (.*) \|$", re.MULTILINE)
+#: As in pyproject.toml, which ruff goes by, but ruff reads no Cython.
+LINE_LENGTH = 100
 SECTION = re.compile(r"§(\d+(?:\.\d+)?)")
 
 
@@ -29,6 +31,16 @@ def pages(*folders: str) -> Iterator[tuple[str, str]]:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".md", ".py"):
                 yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
+
+
+def test_lines_of_compiled_modules_are_short() -> None:
+    long = [
+        f"{name}:{number}"
+        for name, text in sources(".pyx", ".pxd")
+        for number, line in enumerate(text.splitlines(), start=1)
+        if len(line) > LINE_LENGTH
+    ]
+    assert long == []
 
 
 def test_each_section_that_is_cited_is_in_the_contract() -> None:
