@@ -35,7 +35,7 @@ from allocator.engine._records cimport (
 )
 from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
 from allocator.engine._state cimport State
-from allocator.sorter._drf cimport DRFSorter, Walk
+from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport NONE
 
 import numpy as np
@@ -44,7 +44,6 @@ from allocator.engine._order import stage_salt
 from allocator.engine.fitting import fit, least, unreserved_scalars
 from allocator.contract import Offer
 from allocator.resources import EMPTY
-from allocator.sorter import RandomSorter
 
 #: What `Cycle.misfits` says of an agent that a framework's own constraints rule out.
 CONSTRAINTS = "constraints"
@@ -112,11 +111,8 @@ cdef class Cycle:
     cdef dict shown                # Agent -> shared entries offered in this cycle already
 
     # Orders that are walked.
-    cdef DRFSorter role_drf        # whose order `role_steps` walks
-    cdef Walk role_steps           # over the roles, None with a sorter that is not compiled
-    cdef object role_paths         # iterator of str: the order of such a sorter
-    cdef RoleNode role             # whose subscriptions are walked, by `RoleNode.steps`
-    cdef object leaf_names         # or this iterator of str
+    cdef Ordering roles            # of the roles
+    cdef RoleNode role             # whose subscriptions are walked
 
     # Scratch.
     cdef int64_t *rows             # (N_ROWS, stride)
@@ -625,21 +621,21 @@ cdef class Cycle:
 
         Most turns end so; the orders, which only matter for the next in turn, need not be kept.
         """
-        cdef DRFSorter drf = self.tree.drf if stage == FAIR_SHARE else self.tree.needy
+        cdef Ordering roles = self.tree.sorter if stage == FAIR_SHARE else self.tree.needy
         cdef RoleNode node
         cdef Subscription leaf
         cdef int32_t place, bundle
         cdef bint takes_all
-        if drf is None or agent.has_shared:
+        if agent.has_shared or roles is None or not roles.is_live:
             return False
-        place = drf.first()
+        place = roles.first()
         if place == NONE:
             return True
-        node = self.tree.nodes[drf.labels[place]]
-        if node.drf is None:
+        node = self.tree.nodes[roles.labels[place]]
+        if not node.sorter.is_live:
             return False
         self.sync_leaves(node)
-        leaf = node.at_leaf[node.drf.first()]
+        leaf = node.at_leaf[node.sorter.first()]
         bundle = self.proposed(agent, leaf, stage)
         takes_all = bundle == agent.bundle.available and self.accepts(agent, leaf, bundle)
         if takes_all:
@@ -780,75 +776,53 @@ cdef class Cycle:
 
     cdef int sync_roles(self) except -1:
         """Take over the totals in the role sorters: they stand still in a cycle."""
-        if self.tree.drf is not None:
-            self.tree.drf.sync()
-            if self.tree.needy is not None:
-                self.tree.needy.sync()
+        self.tree.sorter.sync()
+        if self.tree.needy is not None:
+            self.tree.needy.sync()
         return 0
 
     cdef int sync_leaves(self, RoleNode node) except -1:
         """Take over the totals in the sorter of a role's frameworks, once in a cycle."""
         # One that has no sibling to compare with is the first whatever its share.
         if node.synced != self.number and node.n_active > 1:
-            node.drf.sync()
+            node.sorter.sync()
             node.synced = self.number
         return 0
 
     cdef int begin_roles(self, uint64_t key, bint needy_only) except -1:
-        """Take the order of the roles, for stage one perhaps only of those with an unmet path."""
-        cdef RoleTree tree = self.tree
-        if tree.drf is None:
-            self.role_paths = None  # an order that is still held would be taken down to its end
-            self.role_paths = ordered(tree.sorter, key)
-            return 0
-        self.role_drf = tree.needy if needy_only else tree.drf
-        if self.role_steps is None or self.role_steps.sorter is not self.role_drf:
-            self.role_steps = Walk(self.role_drf)
-            return 0
-        return self.role_steps.restart()
+        """Take the order of the roles, for stage one only of those with an unmet path if it can.
+
+        One that is drawn by lot has draws of the agent's (and the role's) own.
+        """
+        self.roles = self.tree.sorter
+        if needy_only and self.tree.needy is not None:
+            self.roles = self.tree.needy
+        return self.roles.start_walk(key)
 
     @cython.final
     cdef RoleNode next_role(self):
         """Return the next role in the order taken, None at the end."""
-        cdef int32_t place
-        if self.role_steps is None:
-            path = next(self.role_paths, None)
-            return None if path is None else self.tree.nodes[path]
-        place = self.role_steps.advance()
-        return None if place == NONE else self.tree.nodes[self.role_drf.labels[place]]
+        cdef int32_t place = self.roles.advance()
+        return None if place == NONE else self.tree.nodes[self.roles.labels[place]]
 
     cdef int begin_leaves(self, RoleNode node, uint64_t key) except -1:
         """Take the order of the subscriptions to a role."""
         self.role = node
-        if node.drf is None:
-            self.leaf_names = None  # as above
-            self.leaf_names = ordered(node.sorter, mixed(key ^ node.id_hash))
-            return 0
         self.sync_leaves(node)
-        if node.steps is None:
-            node.steps = Walk(node.drf)
-            return 0
-        return node.steps.restart()
+        return node.sorter.start_walk(mixed(key ^ node.id_hash))
 
     @cython.final
     cdef Subscription next_leaf(self):
         """Return the next subscription in the order taken, None at the end."""
-        cdef int32_t place
-        if self.role.drf is None:
-            framework = next(self.leaf_names, None)
-            return None if framework is None else self.role.subscriptions[framework]
-        place = self.role.steps.advance()
-        if place != NONE:
-            return self.role.at_leaf[place]
-        self.role.steps.end()
-        return None
+        cdef int32_t place = self.role.sorter.advance()
+        return None if place == NONE else self.role.at_leaf[place]
 
     cdef int end_walks(self) except -1:
         """Follow no order any longer, so that changes need not think of it."""
-        if self.role_steps is not None:
-            self.role_steps.end()
-        if self.role is not None and self.role.steps is not None:
-            self.role.steps.end()
+        if self.roles is not None:
+            self.roles.end_walk()
+        if self.role is not None:
+            self.role.sorter.end_walk()
         return 0
 
     # For what is worked out by value.
@@ -1056,13 +1030,6 @@ cdef bint is_closed(RoleNode node, uint64_t names) noexcept:
                     names &= ~(<uint64_t>1 << column)
         node = node.parent
     return names == 0
-
-
-cdef object ordered(object sorter, uint64_t key):
-    """Return a sorter's order; a random one draws from a stream of the agent's (and role's) own."""
-    if isinstance(sorter, RandomSorter):
-        sorter.begin(key)
-    return iter(sorter.order())
 
 
 cdef int compare_pairs(const void *a, const void *b) noexcept nogil:

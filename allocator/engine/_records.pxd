@@ -71,7 +71,7 @@ cdef class Subscription:
     cdef bint is_nested              # whether its role lies below another
     cdef int can                     # capability bits
     cdef int32_t viewer              # what it may see, by number of `Bundles.viewer`
-    cdef int32_t leaf                # its leaf in the role's compiled sorter, NONE in another
+    cdef int32_t leaf                # its leaf in the role's sorter
     cdef readonly int32_t index      # its place in `State.leaves_at`
     cdef int32_t first_holding       # index of a holding of it, or NONE
     cdef int64_t stamp               # last agent's turn in which it was wanted

@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
-from allocator.sorter._drf cimport DRFSorter, Walk
+from allocator.sorter._ordering cimport Ordering
 
 cdef enum:
     # The sums of a role, each a row over its subtree in 1/1000 (R2).
@@ -26,10 +26,8 @@ cdef class RoleNode:
     cdef readonly RoleNode parent  # None for a top-level role
     cdef readonly dict children    # full path -> child
     cdef readonly dict subscriptions  # framework id -> Subscription, also ones that have left
-    cdef readonly object sorter    # Sorter: the frameworks of this very role by what they hold
-    cdef DRFSorter drf             # the same if it is the compiled one, else None
-    cdef Walk steps                # over `drf`, made when first needed
-    cdef list at_leaf              # leaf of `drf` -> Subscription
+    cdef readonly Ordering sorter  # the frameworks of this very role by what they hold in it
+    cdef list at_leaf              # leaf of `sorter` -> Subscription
     cdef readonly int32_t n_active  # active subscriptions (R5)
     cdef readonly double weight
     cdef readonly object quota     # Quota; NO_QUOTA if there is none
@@ -40,11 +38,11 @@ cdef class RoleNode:
     cdef int64_t *guarantee        # (stride,) the row GUARANTEE; NULL without a quota
     cdef int64_t *limit            # (stride,) the row LIMIT; NULL without a quota
     cdef bint is_unmet             # whether an amount that it is guaranteed is not consumed
-    cdef int32_t leaf              # its leaf in `RoleTree.drf`,
+    cdef int32_t leaf              # its leaf in `RoleTree.sorter`,
     cdef int64_t leaf_shape        # good while this is that sorter's `shape`
     cdef int32_t needy_leaf        # its leaf in `RoleTree.needy`,
     cdef int64_t needy_shape       # good while this is that sorter's `shape`
-    cdef int64_t synced            # number of the last cycle that `drf` took over the totals for
+    cdef int64_t synced            # number of the last cycle that `sorter` took over the totals for
     cdef bint in_needy             # whether it is active in `RoleTree.needy` (R6)
     cdef dict copies               # (sum, agent id, identity) -> copies of a shared entry held here
 
@@ -58,9 +56,8 @@ cdef class RoleNode:
 cdef class RoleTree:
     cdef readonly object totals    # Totals of all sorters
     cdef readonly Bundles bundles  # tells the columns
-    cdef readonly object sorter    # Sorter: hierarchical, of the roles with frameworks
-    cdef DRFSorter drf             # the same if it is the compiled one, else None
-    cdef readonly DRFSorter needy  # like `drf`, with unmet roles active only; None if no need (R6)
+    cdef readonly Ordering sorter  # hierarchical, of the roles with frameworks
+    cdef readonly Ordering needy   # like it, with the unmet roles active only, or None (R6)
     cdef object framework_sorter   # makes the sorter of a role's frameworks on `totals`
     cdef readonly dict nodes       # path -> RoleNode, in the order in which they came to be
     cdef int64_t *required_row     # (stride,) Σ NEED of the top-level roles (R4)
@@ -87,6 +84,9 @@ cdef class RoleTree:
         self, RoleNode node, str agent, object entry, Py_ssize_t column, int sum, int64_t sign
     ) except -1
     cdef int account(self, RoleNode node, const int64_t *change, int64_t times) except -1
+    cdef int account_by_value(
+        self, RoleNode node, str agent, object lost, object gained, int64_t times
+    ) except -1
     cdef int pass_up(self, RoleNode node, str name, object change) except -1
     cdef int refresh_need(self, RoleNode node, Py_ssize_t column) except -1
     cdef int refresh_path(self, RoleNode node) except -1

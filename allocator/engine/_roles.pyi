@@ -5,7 +5,7 @@ from allocator.engine._bundles import Bundles
 from allocator.engine._records import Subscription
 from allocator.engine.quota import Quota
 from allocator.engine.tally import Tally
-from allocator.sorter import DRFSorter, Sorter, Totals
+from allocator.sorter import Ordering, Sorter, Totals
 
 @final
 class RoleNode:
@@ -44,7 +44,7 @@ class RoleNode:
     @property
     def is_needed(self) -> bool: ...
     def __new__(
-        cls, path: str, parent: RoleNode | None, sorter: Sorter, bundles: Bundles
+        cls, path: str, parent: RoleNode | None, sorter: Ordering, bundles: Bundles
     ) -> Self: ...
     def upward(self) -> Iterator[RoleNode]: ...
     def guaranteed(self, name: str) -> int: ...
@@ -58,7 +58,7 @@ class RoleTree:
     @property
     def sorter(self) -> Sorter: ...
     @property
-    def needy(self) -> DRFSorter | None: ...
+    def needy(self) -> Sorter | None: ...
     @property
     def nodes(self) -> Mapping[str, RoleNode]: ...
     @property
@@ -72,8 +72,8 @@ class RoleTree:
     def __new__(
         cls,
         bundles: Bundles,
-        role_sorter: Callable[[Totals], Sorter],
-        framework_sorter: Callable[[Totals], Sorter],
+        role_sorter: Callable[[Totals], Ordering],
+        framework_sorter: Callable[[Totals], Ordering],
     ) -> Self: ...
     def get(self, path: str) -> RoleNode | None: ...
     def ensure(self, path: str) -> RoleNode: ...

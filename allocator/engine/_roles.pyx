@@ -11,9 +11,10 @@ R4. need[name] = max(guarantee − consumed, Σ needs of the children, 0), and C
     sum; `required` is the sum over the top-level roles: the required headroom.
 R5. The role sorter has a client for each node with a subscription, active exactly while one of
     its subscriptions is active.
-R6. `needy` is there exactly while some role has a guarantee and the role sorter is the compiled
-    one. It is the same but for who is active: those of the active roles that have, or lie below a
-    role that has, a guarantee not met yet. So stage one of a cycle meets nobody else.
+R6. `needy` is there exactly while some role has a guarantee and the role sorter can order some
+    roles without the others. It is the same but for who is active: those of the active roles that
+    have, or lie below a role that has, a guarantee not met yet. So stage one of a cycle meets nobody
+    else; without it, it passes over the others.
 R7. `guaranteed`, the sum of what top-level roles are guaranteed by themselves or by their children,
     fits in an int64, so that no sum of needs can overflow.
 """
@@ -24,7 +25,7 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from allocator.engine._bundles cimport Bundles
-from allocator.sorter._drf cimport DRFSorter
+from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport NONE
 
 from allocator.engine._order import hash64
@@ -39,14 +40,15 @@ from allocator.roles import parent_of
 cdef class RoleNode:
     """One role: its place in the tree and the sums kept for its subtree."""
 
-    def __cinit__(self, str path, RoleNode parent, object sorter, Bundles bundles):
+    def __cinit__(
+        self, str path, RoleNode parent, Ordering sorter not None, Bundles bundles
+    ):
         self.path = path
         self.id_hash = hash64(path)
         self.parent = parent
         self.children = {}
         self.subscriptions = {}
         self.sorter = sorter
-        self.drf = sorter if isinstance(sorter, DRFSorter) else None
         self.at_leaf = []
         self.weight = _DEFAULT_WEIGHT
         self.quota = NO_QUOTA
@@ -212,7 +214,6 @@ cdef class RoleTree:
         self.bundles = bundles
         self.totals = bundles.totals
         self.sorter = role_sorter(self.totals)
-        self.drf = self.sorter if isinstance(self.sorter, DRFSorter) else None
         self.framework_sorter = framework_sorter
         self.nodes = {}
         self.guaranteed = Tally()
@@ -305,7 +306,7 @@ cdef class RoleTree:
             if self.needy is not None:
                 self.needy.add(node.path)
         node.sorter.add(framework)
-        leaf = NONE if node.drf is None else node.drf.leaf_of(framework)
+        leaf = node.sorter.leaf_of(framework)
         self.adopt(node, framework, subscription, leaf)
         return leaf
 
@@ -314,22 +315,20 @@ cdef class RoleTree:
     ) except -1:
         """Have a subscription whose clients the sorters, being copies, have already. O(1)."""
         node.subscriptions[framework] = subscription
-        if leaf != NONE:
-            if leaf >= len(node.at_leaf):
-                node.at_leaf.extend([None] * (leaf + 1 - len(node.at_leaf)))
-            node.at_leaf[leaf] = subscription
+        if leaf >= len(node.at_leaf):
+            node.at_leaf.extend([None] * (leaf + 1 - len(node.at_leaf)))
+        node.at_leaf[leaf] = subscription
         return 0
 
     def detach(self, RoleNode node, str framework, int32_t leaf):
         """Undo `attach` for an inactive subscription that holds nothing. O(depth)."""
         del node.subscriptions[framework]
-        node.sorter.remove(framework)
-        if leaf != NONE:
-            node.at_leaf[leaf] = None
+        node.sorter.remove_leaf(leaf)
+        node.at_leaf[leaf] = None
         if not node.subscriptions:
-            self.sorter.remove(node.path)
+            self.sorter.remove_leaf(self.leaf_of(node))
             if self.needy is not None:
-                self.needy.remove(node.path)
+                self.needy.remove_leaf(self.needy_leaf_of(node))
         self.prune(node)
 
     def activate(self, RoleNode node, str framework):
@@ -480,18 +479,27 @@ cdef class RoleTree:
         return 0
 
     cdef int account(self, RoleNode node, const int64_t *change, int64_t times) except -1:
-        """Add unshared amounts to a role's leaf in the compiled sorters. O(depth × columns)."""
-        self.drf.add_row(self.leaf_of(node), change, self.bundles.n_columns, times)
+        """Add unshared amounts to a role's leaf in the sorters. O(depth × columns)."""
+        self.sorter.add_row(self.leaf_of(node), change, self.bundles.n_columns, times)
         if self.needy is not None:
             self.needy.add_row(
                 self.needy_leaf_of(node), change, self.bundles.n_columns, times)
         return 0
 
+    cdef int account_by_value(
+        self, RoleNode node, str agent, object lost, object gained, int64_t times
+    ) except -1:
+        """Tell the sorters by value what no row tells them."""
+        self.sorter.change_held(self.leaf_of(node), agent, lost, gained, times)
+        if self.needy is not None:
+            self.needy.change_held(self.needy_leaf_of(node), agent, lost, gained, times)
+        return 0
+
     cdef int32_t leaf_of(self, RoleNode node) except -1:
-        """Return a role's leaf in `drf`. O(1)."""
-        if node.leaf_shape != self.drf.shape:
-            node.leaf = self.drf.leaf_of(node.path)
-            node.leaf_shape = self.drf.shape
+        """Return a role's leaf in `sorter`. O(1)."""
+        if node.leaf_shape != self.sorter.shape:
+            node.leaf = self.sorter.leaf_of(node.path)
+            node.leaf_shape = self.sorter.shape
         return node.leaf
 
     cdef int32_t needy_leaf_of(self, RoleNode node) except -1:
@@ -573,9 +581,12 @@ cdef class RoleTree:
     cdef int remake_needy(self) except -1:
         """Have `needy` exactly while it is needed (R6). O(1) unless it comes or goes."""
         cdef RoleNode node
-        if self.drf is None or bool(self.n_guarantees) == (self.needy is not None):
+        cdef Ordering before = self.needy
+        if bool(self.n_guarantees) == (before is not None):
             return 0
-        self.needy = self.drf.copy(self.totals) if self.n_guarantees else None
+        self.needy = self.sorter.copy_for_some(self.totals) if self.n_guarantees else None
+        if self.needy is before:
+            return 0
         for node in self.nodes.values():
             node.needy_shape = -1  # what was looked up belongs to another sorter
         for node in self.nodes.values():

@@ -63,9 +63,6 @@ cdef class State:
     ) except -1
     cdef const int64_t *change_of(self, int32_t lost, int32_t gained) except NULL
     cdef bint is_shared(self, int32_t bundle) noexcept
-    cdef int account_by_value(
-        self, Subscription leaf, Agent agent, object lost, object gained, int64_t times
-    ) except -1
     cdef int count_total(self, int32_t bundle, int64_t sign) except -1
     cdef int check_fit(self, int32_t bundle, const int64_t *sums) except -1
     cdef int publish_totals(self) except -1

@@ -14,7 +14,7 @@ from allocator.engine.many import Each
 from allocator.engine.quota import Quota
 from allocator.engine.tally import Tally
 from allocator.resources import Resources
-from allocator.sorter import Sorter, Totals
+from allocator.sorter import Ordering, Totals
 
 class Held(NamedTuple):
     agent: Agent
@@ -63,8 +63,8 @@ class State:
     def next_offer_end(self) -> float: ...
     def __new__(
         cls,
-        role_sorter: Callable[[Totals], Sorter] | None = None,
-        framework_sorter: Callable[[Totals], Sorter] | None = None,
+        role_sorter: Callable[[Totals], Ordering] | None = None,
+        framework_sorter: Callable[[Totals], Ordering] | None = None,
         offer_prefix: str = "",
     ) -> Self: ...
     def set_quota(self, path: str, quota: Quota) -> None: ...

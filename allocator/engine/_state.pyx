@@ -562,19 +562,18 @@ cdef class State:
     ) except -1:
         """Tell both sorters what was taken back and what was given. O(depth × columns + log).
 
-        The compiled sorters are told rows, to which no agent belongs; shared entries, which count
-        once an agent, apart.
+        They are told a row, to which no agent belongs; shared entries, which count once an agent,
+        and all that is held where an order goes by values, apart.
         """
         cdef RoleNode node = leaf.node
         cdef bint is_shared = self.is_shared(lost) or self.is_shared(gained)
         cdef const int64_t *change = self.change_of(lost, gained)
-        if self.tree.drf is not None:
-            self.tree.account(node, change, times)
-        if node.drf is not None:
-            node.drf.add_row(leaf.leaf, change, self.bundles.n_columns, times)
-        if is_shared or self.tree.drf is None or node.drf is None:
-            self.account_by_value(
-                leaf, agent, self.bundles.value(lost), self.bundles.value(gained), times)
+        self.tree.account(node, change, times)
+        node.sorter.add_row(leaf.leaf, change, self.bundles.n_columns, times)
+        if is_shared or self.tree.sorter.by_value or node.sorter.by_value:
+            value_lost, value_gained = self.bundles.value(lost), self.bundles.value(gained)
+            self.tree.account_by_value(node, agent.id, value_lost, value_gained, times)
+            node.sorter.change_held(leaf.leaf, agent.id, value_lost, value_gained, times)
         return 0
 
     cdef const int64_t *change_of(self, int32_t lost, int32_t gained) except NULL:
@@ -597,29 +596,6 @@ cdef class State:
     cdef bint is_shared(self, int32_t bundle) noexcept:
         """Tell whether there are shared entries. O(1)."""
         return rest_of(self.bundles, bundle).is_shared
-
-    cdef int account_by_value(
-        self, Subscription leaf, Agent agent, object lost, object gained, int64_t times
-    ) except -1:
-        """Tell the sorters in Python all, and the compiled ones the shared entries."""
-        cdef RoleNode node = leaf.node
-        for sorter, client in ((self.tree.sorter, node.path), (node.sorter, leaf.framework.id)):
-            if sorter is not self.tree.drf and sorter is not node.drf:
-                if times:
-                    sorter.allocated(client, agent.id, gained)
-                else:
-                    sorter.update(client, agent.id, lost, gained)
-        lost, gained = lost.shared(), gained.shared()
-        if not (lost or gained):
-            return 0
-        if self.tree.drf is not None:
-            self.tree.drf.change_shared(self.tree.leaf_of(node), agent.id, lost, gained)
-        if self.tree.needy is not None:
-            self.tree.needy.change_shared(
-                self.tree.needy_leaf_of(node), agent.id, lost, gained)
-        if node.drf is not None:
-            node.drf.change_shared(leaf.leaf, agent.id, lost, gained)
-        return 0
 
     cdef int drop_holding(self, int32_t holding) except -1:
         """Forget a holding that is empty, and what offers are left of it (S1). O(its offers)."""
@@ -1406,12 +1382,13 @@ cdef class State:
             own.node = self.tree.nodes[role]
             own.subscribed, own.suppressed, own.active = (
                 leaf.subscribed, leaf.suppressed, leaf.active)
-            own.is_nested, own.index, own.leaf = leaf.is_nested, leaf.index, leaf.leaf
+            own.is_nested, own.index = leaf.is_nested, leaf.index
+            own.leaf = own.node.sorter.leaf_of(framework.id)
             own.first_holding = leaf.first_holding
             own.refusal = leaf.refusal
             own.refresh()
             self.leaves_at[leaf.index] = twin.subscriptions[role] = own
-            self.tree.adopt(own.node, framework.id, own, leaf.leaf)
+            self.tree.adopt(own.node, framework.id, own, own.leaf)
         return twin
 
     cdef int adopt_arrays(self, State original) except -1:

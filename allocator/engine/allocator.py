@@ -96,9 +96,9 @@ from allocator.roles import validate_role
 from allocator.sorter import (
     DRFSorter,
     NaiveDRFSorter,
+    Ordering,
     RandomSorter,
     SortedDRFSorter,
-    Sorter,
     Totals,
 )
 
@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     from allocator.explain import Explanation
 
 
-SorterFactory: TypeAlias = Callable[..., Sorter]
+SorterFactory: TypeAlias = Callable[..., Ordering]
 
 _SORTERS: dict[str, SorterFactory] = {
     "drf": DRFSorter,
@@ -1454,7 +1454,9 @@ class Allocator:
         return more
 
 
-def _sorter_factory(name: str, exclude: Iterable[str], *, flat: bool) -> Callable[[Totals], Sorter]:
+def _sorter_factory(
+    name: str, exclude: Iterable[str], *, flat: bool
+) -> Callable[[Totals], Ordering]:
     try:
         factory = _SORTERS[name]
     except (KeyError, TypeError):

@@ -2,25 +2,30 @@
 
 `DRFSorter` is compiled and keeps its order up to date; `NaiveDRFSorter` recomputes everything at
 every question and is the specification; `SortedDRFSorter` does in plain Python what the compiled
-one does; `RandomSorter` is a weighted shuffle. All have the interface of `Sorter`.
+one does; `RandomSorter` is a weighted shuffle. All have the interface of `Sorter`, and are to the
+engine an `Ordering`.
 """
 
 from allocator.errors import check_built
 from allocator.sorter.base import Sorter, Standing, parting
+
+try:
+    from allocator.sorter._drf import DRFSorter
+    from allocator.sorter._ordering import Ordering, PlainOrdering
+except ModuleNotFoundError as error:
+    check_built(error)
+    raise
+
 from allocator.sorter.naive import NaiveDRFSorter
 from allocator.sorter.random import RandomSorter
 from allocator.sorter.sorted import SortedDRFSorter
 from allocator.sorter.totals import Totals
 
-try:
-    from allocator.sorter._drf import DRFSorter
-except ModuleNotFoundError as error:
-    check_built(error)
-    raise
-
 __all__ = [
     "DRFSorter",
     "NaiveDRFSorter",
+    "Ordering",
+    "PlainOrdering",
     "RandomSorter",
     "SortedDRFSorter",
     "Sorter",

@@ -1,18 +1,12 @@
-"""The compiled DRF sorter as other compiled modules see it.
+"""The compiled DRF sorter, for modules that know that it is this one; others take an `Ordering`.
 
-A cycle that cimports this works on leaves (node indices) and int64 rows without Python objects:
-
-    sorter.sync()                              # once, after which totals stand still
-    leaf = sorter.first()                      # the neediest
-    sorter.add_row(leaf, row, n_columns, 1)    # it gets more and moves to its new place
-    leaf = sorter.first()
-
-A leaf's index is good until `add` or `remove` is called; `leaf_of` finds it again. Shared entries
-are no part of rows; they go to `change_shared`.
+A leaf's index is a node's, good until `add` or `remove` is called. Shared entries are no part of
+rows; they go to `change_held`.
 """
 
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
+from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport NONE, Place, Siblings
 
 cdef enum:
@@ -38,17 +32,14 @@ cdef class TotalsRow:
     cdef int refresh(self, object totals) except -1
 
 
-cdef class DRFSorter:
-    cdef readonly object totals    # Totals: the denominators, perhaps shared with other sorters
+cdef class DRFSorter(Ordering):
     cdef TotalsRow totals_row      # `totals.row`
-    cdef int64_t shape             # grows when clients come or go: leaves may have moved then
-    cdef readonly bint flat        # whether each client is one leaf below the root
 
     # Nodes: parallel arrays of `capacity` records, indexed by node (D6).
     cdef Node *nodes               # (capacity,) the tree of paths
     cdef Place *places             # (capacity,) key and place among siblings
     cdef int64_t *rows             # (capacity, stride) allocated at or below, 1/1000, by column
-    cdef list labels               # (capacity,) str: path; of an implicit leaf its client's
+    # `labels`, (capacity,): str, each one's path; of an implicit leaf its client's.
     cdef int32_t capacity          # nodes there is room for
     cdef int32_t n_taken           # nodes ever taken, those in the free list included
     cdef int32_t n_nodes           # nodes in use, the root included
@@ -63,7 +54,6 @@ cdef class DRFSorter:
     cdef Py_ssize_t n_counted
     cdef int64_t *delta            # (stride,) scratch: what an adjustment adds, 1/1000
     cdef object version            # int: `totals.version` when the totals were last seen
-    cdef frozenset exclude         # str: names left out of the share
 
     # Lookup. All but `index` are often empty, and then the one `EMPTY` of the module.
     cdef dict index                # str -> int: path to node; implicit leaves end in "/."
@@ -75,24 +65,20 @@ cdef class DRFSorter:
     # Answers.
     cdef list listing              # str: the last answer of sort(), None before the first
     cdef bint listed               # whether `listing` still holds
-    cdef void *walk                # borrowed Walk that follows the live order, or NULL
-    cdef int64_t n_walks           # walks begun so far
 
-    # For compiled callers.
-    cdef int sync(self) except -1
-    cdef int32_t leaf_of(self, object client) except -1
-    cdef int32_t first(self) noexcept nogil
+    # The walk that follows the live order, if there is one (D5).
+    cdef bint walking              # whether there is
+    cdef void *iterator            # borrowed Walk that takes it, NULL if a compiled caller does
+    cdef int64_t n_walks           # walks begun so far: the number of this one
+    cdef int32_t *ahead            # (n_levels,) by level the next node to enter, or NONE
+    cdef int32_t n_levels          # levels there is room for
+    cdef int32_t level             # level at which it goes on, -1 at the end
+    cdef list rest                 # str: of a compiled caller's that was disturbed, last first
+
     cdef int32_t successor(self, int32_t leaf) noexcept nogil
-    cdef int add_row(
-        self, int32_t leaf, const int64_t *row, Py_ssize_t n_columns, int64_t times
-    ) except -1
-    cdef int change_shared(
-        self, int32_t leaf, object agent, object lost, object gained
-    ) except -1
-    cdef int activate_leaf(self, int32_t leaf, bint active) except -1
-    cdef int reserve_columns(self, Py_ssize_t n_columns) except -1
 
     # Within.
+    cdef int reserve_columns(self, Py_ssize_t n_columns) except -1
     cdef int reserve_nodes(self, int32_t n_nodes) except -1
     cdef int grow(self, int32_t capacity) except -1
     cdef int32_t find(self, object client) except? NONE
@@ -123,21 +109,14 @@ cdef class DRFSorter:
     cdef void set_active(self, int32_t leaf, bint active) noexcept nogil
     cdef void rebuild(self) noexcept nogil
     cdef int32_t descend(self, int32_t node) noexcept nogil
+    cdef int begin_walk(self, void *iterator) except -1
+    cdef int32_t step(self) noexcept
+    cdef int32_t not_passed(self, int32_t node) noexcept
     cdef int disturb(self, int32_t leaf) except -1
+    cdef int take_down(self) except -1
     cdef int adopt_arrays(self, DRFSorter original) except -1
 
 
 cdef class Walk:
     cdef DRFSorter sorter          # whose order this is
-    cdef int64_t id                # its number among the sorter's walks, from 1
-    cdef int32_t *ahead            # (n_levels,) by level the next node to enter, or NONE
-    cdef int32_t n_levels          # levels there is room for
-    cdef Py_ssize_t level          # level at which the walk goes on, -1 at the end
-    cdef list rest                 # str: what is left, once it no longer follows the live order
-    cdef Py_ssize_t position       # of the next in `rest`
-
-    cdef int restart(self) except -1
-    cdef void end(self) noexcept
-    cdef int32_t advance(self) noexcept
-    cdef int32_t not_passed(self, int32_t node) noexcept
-    cdef int detach(self) except -1
+    cdef list rest                 # str: what is left, last first, once it no longer follows that

@@ -9,8 +9,9 @@ D2. A node has a place among its parent's `children` exactly when an active leaf
 D3. The share in a place is `share_of` its node by the totals last seen; the `children` are in
     order (L1, L2 in `_siblings.pxd`). Shares of nodes without a place are computed when asked for.
 D4. `listing` is the order of the whole tree while `listed` holds.
-D5. While a walk follows the live order, only nodes that it has passed move. Any other change makes
-    it take down the rest of its order first (`disturb`).
+D5. While a walk follows the live order, only nodes that it has passed move, which have its number
+    in `passed`. Any other change takes down the rest of its order first (`disturb`). `ahead` has
+    for each level the next node to enter, which has not been passed and thus stays where it is.
 D6. Nodes from `n_taken` on have never been touched; those below are in use or in the free list.
 
 An adjustment (`allocated`, `unallocated`, `update`, a weight, `activate`, `deactivate`) re-places
@@ -25,6 +26,7 @@ from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport (
     LEFT,
     NONE,
@@ -47,10 +49,8 @@ from allocator.sorter.base import (
     checked_numbers,
     checked_weight,
     client_path,
-    excluded_names,
     unknown_client,
 )
-from allocator.sorter.totals import Totals
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
@@ -92,7 +92,7 @@ cdef class TotalsRow:
 
 @cython.final
 @cython.auto_pickle(False)
-cdef class DRFSorter:
+cdef class DRFSorter(Ordering):
     """Clients by weighted Dominant Resource Fairness, in an order that is kept up to date.
 
     Parameters
@@ -128,14 +128,11 @@ cdef class DRFSorter:
     """
 
     def __cinit__(self, exclude=(), *, flat=False, totals=None):
-        self.exclude = excluded_names(exclude)
-        self.flat = flat
-        self.totals = Totals() if totals is None else totals
+        self.is_live = True
         if self.totals.row is None:
             self.totals.row = TotalsRow()
         self.totals_row = self.totals.row
         self.version = 0
-        self.labels = []
         self.index = {}
         self.names = self.held = self.shared = self.weights = EMPTY
         self.free = NONE
@@ -151,30 +148,7 @@ cdef class DRFSorter:
         PyMem_Free(self.amounts)
         PyMem_Free(self.counted)
         PyMem_Free(self.delta)
-
-    # Agents.
-
-    def add_agent(self, agent, resources):
-        """Add an agent to the totals.
-
-        Raises
-        ------
-        DuplicateAgent
-            If it is there already.
-        ResourceError
-            If the resources are malformed, or a total exceeds 2**63 - 1 thousandths. O(k).
-        """
-        self.totals.add_agent(agent, resources)
-
-    def remove_agent(self, agent):
-        """Remove an agent from the totals; what clients hold there stays theirs.
-
-        Raises
-        ------
-        UnknownAgent
-            If it is not there. O(k).
-        """
-        self.totals.remove_agent(agent)
+        PyMem_Free(self.ahead)
 
     # Clients.
 
@@ -479,7 +453,7 @@ cdef class DRFSorter:
     def __len__(self):
         return self.n_clients
 
-    # For compiled callers.
+    # As an `Ordering`.
 
     cdef int sync(self) except -1:
         """Take over the totals if they changed. O(1) if not, else O(n log n) at worst.
@@ -514,16 +488,47 @@ cdef class DRFSorter:
             self.rebuild()
         return 0
 
-    cdef int32_t leaf_of(self, object client) except -1:
+    cdef int start_walk(self, uint64_t key) except -1:
+        """Take the order of the moment, by the totals last seen. O(1)."""
+        if self.walking and self.iterator != NULL:
+            self.take_down()
+        if self.rest is not None:
+            self.rest = None
+        return self.begin_walk(NULL)
+
+    cdef int32_t advance(self) except? -2:
+        """Return the next leaf of the walk, or NONE at the end. O(1) amortised."""
+        cdef int32_t leaf
+        if self.rest is not None:
+            return self.leaf_of(self.rest.pop()) if self.rest else NONE
+        leaf = self.step()
+        if leaf == NONE:
+            self.walking = False
+        return leaf
+
+    cdef int end_walk(self) except -1:
+        """Let go of the order taken. O(1)."""
+        if self.iterator == NULL:
+            self.walking = False
+        if self.rest is not None:
+            self.rest = None
+        return 0
+
+    cdef int32_t leaf_of(self, object client) except? -2:
         """Return a client's leaf; raises `UnknownClient`. O(1)."""
         cdef int32_t leaf = self.find(client)
         if leaf == NONE:
             raise unknown_client(client)
         return leaf
 
-    cdef int32_t first(self) noexcept nogil:
+    cdef int32_t first(self) except? -2:
         """Return the neediest active leaf, or NONE, by the totals last seen. O(d)."""
         return self.descend(ROOT)
+
+    cdef int remove_leaf(self, int32_t leaf) except -1:
+        """Do as `remove` does."""
+        self.remove(self.labels[leaf])
+        return 0
 
     cdef int32_t successor(self, int32_t leaf) noexcept nogil:
         """Return the active leaf after another one, or NONE. O(d), O(1) amortised over all."""
@@ -539,11 +544,8 @@ cdef class DRFSorter:
     ) except -1:
         """Add unshared amounts to a leaf and its ancestors and re-place them. O(d (k + log s)).
 
-        `row` has `n_columns` amounts in 1/1000 by column of `totals.columns`; they may be
-        negative. `times` is added to the number of times allocated. Rows count in shares and
-        quantities but belong to no agent, so that `allocation` does not show them: who adds rows
-        keeps that account. Raises `ResourceError` if a sum would exceed 2**63 - 1; nothing is
-        changed then.
+        Rows count in shares and quantities but belong to no agent, so that `allocation` does not
+        show them: who adds rows keeps that account.
         """
         if n_columns > self.stride:
             self.reserve_columns(n_columns)
@@ -553,16 +555,18 @@ cdef class DRFSorter:
         self.settle(leaf)
         return 0
 
-    cdef int change_shared(
-        self, int32_t leaf, object agent, object lost, object gained
+    cdef int change_held(
+        self, int32_t leaf, object agent, object lost, object gained, int64_t times
     ) except -1:
         """Change which shared entries a leaf has on an agent. O(d (k + log s)).
 
-        Both are `Resources` of shared entries only. As with rows, who calls this keeps the account
-        of what was gained, and of that alone something may be lost: `allocation` does not show it.
-        Nobody's number of times allocated changes. Raises `ResourceError` if the agent's entries
-        do not go together or a sum would exceed 2**63 - 1; nothing is changed then.
+        As with rows, who calls this keeps the account of what was gained, and of that alone
+        something may be lost: `allocation` does not show it. The row that goes with it tells all
+        else, and the number of times.
         """
+        lost, gained = shared_of(lost), shared_of(gained)
+        if lost is NOTHING and gained is NOTHING:
+            return 0
         memset(self.delta, 0, self.stride * sizeof(int64_t))
         return self.add_delta(leaf, agent, lost, gained, 0)
 
@@ -572,6 +576,12 @@ cdef class DRFSorter:
             self.disturb(NONE)
             self.set_active(leaf, active)
         return 0
+
+    cdef Ordering copy_for_some(self, object totals):
+        """Return a copy: siblings go by what they hold, whoever else is active. As `copy`."""
+        return self.copy(totals)
+
+    # Columns.
 
     cdef int reserve_columns(self, Py_ssize_t n_columns) except -1:
         """Make room for that many columns. O(1) if there is, else O(n k)."""
@@ -944,13 +954,66 @@ cdef class DRFSorter:
             node = self.nodes[node].children.first
         return node
 
+    # Walks (D5).
+
+    cdef inline int begin_walk(self, void *iterator) except -1:
+        """Begin a walk in the order of the moment; no iterator's may be under way. O(1)."""
+        cdef int32_t *ahead
+        if self.n_levels < self.levels:
+            ahead = <int32_t *>PyMem_Realloc(self.ahead, self.levels * sizeof(int32_t))
+            if ahead == NULL:
+                raise MemoryError
+            self.ahead = ahead
+            self.n_levels = self.levels
+        self.ahead[0] = self.nodes[ROOT].children.first
+        self.level = 0
+        self.n_walks += 1
+        self.walking = True
+        self.iterator = iterator
+        return 0
+
+    cdef inline int32_t step(self) noexcept:
+        """Return the next leaf of the walk that follows the live order, or NONE. O(1) amortised."""
+        cdef int32_t node
+        while self.level >= 0:
+            node = self.ahead[self.level]
+            if node == NONE:
+                self.level -= 1
+                continue
+            self.nodes[node].passed = self.n_walks
+            self.ahead[self.level] = self.not_passed(self.places[node].after)
+            if self.nodes[node].is_leaf:
+                return node
+            self.level += 1
+            self.ahead[self.level] = self.nodes[node].children.first
+        return NONE
+
+    cdef inline int32_t not_passed(self, int32_t node) noexcept:
+        """Return the first sibling from `node` on that has not been passed, or NONE."""
+        while node != NONE and self.nodes[node].passed == self.n_walks:
+            node = self.places[node].after
+        return node
+
     cdef int disturb(self, int32_t leaf) except -1:
         """Prepare a walk under way for a change at a leaf, or with NONE for any other (D5)."""
-        cdef Walk walk
-        if self.walk != NULL:
-            walk = <Walk>self.walk
-            if leaf == NONE or self.nodes[leaf].passed != walk.id:
-                walk.detach()
+        if self.walking and (leaf == NONE or self.nodes[leaf].passed != self.n_walks):
+            self.take_down()
+        return 0
+
+    cdef int take_down(self) except -1:
+        """Have the walk under way take down the rest of its order. O(rest)."""
+        cdef list rest = []
+        cdef int32_t leaf = self.step()
+        while leaf != NONE:
+            rest.append(self.labels[leaf])
+            leaf = self.step()
+        rest.reverse()
+        if self.iterator == NULL:
+            self.rest = rest
+        else:
+            (<Walk>self.iterator).rest = rest
+        self.walking = False
+        self.iterator = NULL
         return 0
 
     cdef int adopt_arrays(self, DRFSorter original) except -1:
@@ -992,16 +1055,16 @@ cdef class DRFSorter:
         assert listing == self.sort()
 
     def _change_by_row(self, client, agent, lost, gained, times):
-        """Change what a client holds on an agent as compiled callers do. For tests."""
+        """Change what a client holds on an agent as the engine does. For tests."""
         cdef int32_t leaf = self.leaf_of(client)
-        self.change_shared(leaf, agent, lost.shared(), gained.shared())
+        self.change_held(leaf, agent, lost, gained, times)
         memset(self.delta, 0, self.stride * sizeof(int64_t))
         self.fill_delta(gained.nonshared().quantities().milli, 1)
         self.fill_delta(lost.nonshared().quantities().milli, -1)
         try:
             self.add_row(leaf, self.delta, self.stride, times)
         except ResourceError:
-            self.change_shared(leaf, agent, gained.shared(), lost.shared())
+            self.change_held(leaf, agent, gained, lost, 0)
             raise
 
 
@@ -1009,21 +1072,17 @@ cdef class DRFSorter:
 @cython.auto_pickle(False)
 @cython.no_gc_clear  # `__dealloc__` needs the sorter
 cdef class Walk:
-    """Iterator over the active clients in the order of the moment of its making.
-
-    While it follows the live order, nodes that it has passed may be anywhere; it steps over them.
-    For each level it keeps the next node to enter, which it has not passed and which therefore
-    stays where it is (D5).
-    """
+    """Iterator over the active clients in the order of the moment of its making (D5)."""
 
     def __cinit__(self, DRFSorter sorter not None):
+        sorter.disturb(NONE)
+        sorter.begin_walk(<void *>self)
         self.sorter = sorter
-        self.restart()
 
     def __dealloc__(self):
-        PyMem_Free(self.ahead)
-        if self.sorter is not None:
-            self.end()
+        if self.sorter is not None and self.sorter.iterator == <void *>self:
+            self.sorter.iterator = NULL
+            self.sorter.walking = False
 
     def __iter__(self):
         return self
@@ -1031,72 +1090,13 @@ cdef class Walk:
     def __next__(self):
         cdef int32_t leaf
         if self.rest is None:
-            leaf = self.advance()
+            leaf = self.sorter.step()
             if leaf != NONE:
                 return self.sorter.labels[leaf]
-            self.detach()
-        if self.position == len(self.rest):
+            self.sorter.take_down()
+        if not self.rest:
             raise StopIteration
-        self.position += 1
-        return self.rest[self.position - 1]
-
-    cdef int restart(self) except -1:
-        """Begin anew, in the order of the moment; no other walk may be under way. O(1)."""
-        cdef DRFSorter sorter = self.sorter
-        cdef int32_t *ahead
-        if self.n_levels < sorter.levels:
-            ahead = <int32_t *>PyMem_Realloc(self.ahead, sorter.levels * sizeof(int32_t))
-            if ahead == NULL:
-                raise MemoryError
-            self.ahead = ahead
-            self.n_levels = sorter.levels
-        self.ahead[0] = sorter.nodes[ROOT].children.first
-        self.level = 0
-        self.rest = None
-        self.position = 0
-        sorter.n_walks += 1
-        self.id = sorter.n_walks
-        sorter.walk = <void *>self
-        return 0
-
-    cdef void end(self) noexcept:
-        """Follow the order no longer; `restart` is what can be done next. O(1)."""
-        if self.sorter.walk == <void *>self:
-            self.sorter.walk = NULL
-
-    cdef int32_t advance(self) noexcept:
-        """Return the next leaf, or NONE; only while nothing has detached it. O(1) amortised."""
-        cdef DRFSorter sorter = self.sorter
-        cdef int32_t node
-        while self.level >= 0:
-            node = self.ahead[self.level]
-            if node == NONE:
-                self.level -= 1
-                continue
-            sorter.nodes[node].passed = self.id
-            self.ahead[self.level] = self.not_passed(sorter.places[node].after)
-            if sorter.nodes[node].is_leaf:
-                return node
-            self.level += 1
-            self.ahead[self.level] = sorter.nodes[node].children.first
-        return NONE
-
-    cdef int32_t not_passed(self, int32_t node) noexcept:
-        """Return the first sibling from `node` on that has not been passed, or NONE."""
-        while node != NONE and self.sorter.nodes[node].passed == self.id:
-            node = self.sorter.places[node].after
-        return node
-
-    cdef int detach(self) except -1:
-        """Take down the rest of the order and no longer follow the live one. O(rest)."""
-        cdef list rest = []
-        cdef int32_t leaf = self.advance()
-        while leaf != NONE:
-            rest.append(self.sorter.labels[leaf])
-            leaf = self.advance()
-        self.rest = rest
-        self.sorter.walk = NULL
-        return 0
+        return self.rest.pop()
 
 
 cdef inline int64_t wrapping_sum(int64_t a, int64_t b) noexcept nogil:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from allocator.errors import DuplicateClient, ResourceError, shown
 from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.resources.fixed import MAX_MILLI
+from allocator.sorter._ordering import PlainOrdering
 from allocator.sorter.base import (
     IMPLICIT_NAME,
     Standing,
@@ -14,7 +15,6 @@ from allocator.sorter.base import (
     checked_weight,
     client_path,
     dominant_share,
-    excluded_names,
     unknown_client,
 )
 from allocator.sorter.totals import Totals
@@ -22,7 +22,7 @@ from allocator.sorter.totals import Totals
 _NOTHING = Resources()
 
 
-class NaiveDRFSorter:
+class NaiveDRFSorter(PlainOrdering):
     """Clients by weighted Dominant Resource Fairness, everything recomputed at every question.
 
     Parameters
@@ -61,9 +61,6 @@ class NaiveDRFSorter:
     def __init__(
         self, exclude: Iterable[str] = (), *, flat: bool = False, totals: Totals | None = None
     ) -> None:
-        self.totals = Totals() if totals is None else totals
-        self.flat = flat
-        self._exclude = excluded_names(exclude)
         #: client → agent → what it holds there, never empty.
         self._held: dict[str, dict[str, Resources]] = {}
         self._active: set[str] = set()
@@ -75,14 +72,6 @@ class NaiveDRFSorter:
         self._n_below: dict[str, int] = {}
         #: name → a bound on the sum of what is held, which counts shared entries per client.
         self._ceiling: dict[str, int] = {}
-
-    def add_agent(self, agent: str, resources: ResourcesLike) -> None:
-        """Add an agent to the totals; see `Totals.add_agent`."""
-        self.totals.add_agent(agent, resources)
-
-    def remove_agent(self, agent: str) -> None:
-        """Remove an agent from the totals; see `Totals.remove_agent`."""
-        self.totals.remove_agent(agent)
 
     def add(self, client: str) -> None:
         """Add an inactive client; raises `DuplicateClient`, `InvalidRole`. O(d)."""
@@ -195,7 +184,7 @@ class NaiveDRFSorter:
     def copy(self, totals: Totals | None = None) -> NaiveDRFSorter:
         """Return a copy that answers the same, on these totals or a copy of its own. O(h)."""
         twin = NaiveDRFSorter(
-            self._exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals
+            self.exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals
         )
         twin._held = {client: held.copy() for client, held in self._held.items()}
         twin._active = self._active.copy()
@@ -235,7 +224,7 @@ class NaiveDRFSorter:
         """Return the share of a node from what the clients at and below it hold."""
         amounts = self._amounts(clients)
         weight = self._weights.get(node, 1.0)
-        return dominant_share(amounts, self.totals.quantities.milli, self._exclude, weight)
+        return dominant_share(amounts, self.totals.quantities.milli, self.exclude, weight)
 
     def _amounts(self, clients: Iterable[str]) -> dict[str, int]:
         """Return how much clients hold together; a shared entry of an agent counts once."""

@@ -10,6 +10,7 @@ from sortedcontainers import SortedDict
 from allocator.errors import DuplicateClient, ResourceError, cut, shown
 from allocator.resources import Quantities, Resources, ResourcesLike
 from allocator.resources.fixed import MAX_MILLI
+from allocator.sorter._ordering import PlainOrdering
 from allocator.sorter.base import (
     IMPLICIT_NAME,
     Standing,
@@ -17,7 +18,6 @@ from allocator.sorter.base import (
     checked_weight,
     client_path,
     dominant_share,
-    excluded_names,
     unknown_client,
 )
 from allocator.sorter.totals import Totals
@@ -78,7 +78,7 @@ class Node:
             node = node.parent
 
 
-class TreeSorter:
+class TreeSorter(PlainOrdering):
     """Clients as leaves of a tree, with all sums kept up to date; all of `Sorter` but the order.
 
     A subclass gives the order (`sort`, `order`) and may keep one up to date by the hooks.
@@ -87,9 +87,6 @@ class TreeSorter:
     def __init__(
         self, exclude: Iterable[str] = (), *, flat: bool = False, totals: Totals | None = None
     ) -> None:
-        self.totals = Totals() if totals is None else totals
-        self.flat = flat
-        self._exclude = excluded_names(exclude)
         self._root = Node("", "", "", None, 1.0)
         #: path → node; implicit leaves end in "/.".
         self._nodes: dict[str, Node] = {}
@@ -111,18 +108,6 @@ class TreeSorter:
 
     def _vanished(self, node: Node) -> None:
         """Take note that a node below the root no longer has one."""
-
-    # Agents.
-
-    def add_agent(self, agent: str, resources: ResourcesLike) -> None:
-        """Add an agent to the totals; see `Totals.add_agent`."""
-        self.totals.add_agent(agent, resources)
-
-    def remove_agent(self, agent: str) -> None:
-        """Remove an agent from the totals; see `Totals.remove_agent`."""
-        self.totals.remove_agent(agent)
-
-    # Clients.
 
     def add(self, client: str) -> None:
         """Add an inactive client; raises `DuplicateClient`, `InvalidRole`. O(d log s)."""
@@ -240,7 +225,7 @@ class TreeSorter:
         O(n (k + log s) + (client, agent) pairs that hold something).
         """
         twin = type(self)(
-            self._exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals
+            self.exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals
         )
         twin._weights = self._weights.copy()
         twin._adopt(self._root, twin._root)
@@ -268,7 +253,7 @@ class TreeSorter:
 
     def _share(self, node: Node) -> float:
         totals = self.totals.quantities.milli
-        return dominant_share(node.amounts, totals, self._exclude, node.weight)
+        return dominant_share(node.amounts, totals, self.exclude, node.weight)
 
     def _new_implicit(self, parent: Node) -> Node:
         path = f"{parent.path}/{IMPLICIT_NAME}"

@@ -268,6 +268,17 @@ class Lockstep(RuleBasedStateMachine):
             self.check_orders()
         assert [list(walk) for walk in walks] == [expected[n:]] * len(walks)
 
+    @rule(data=st.data(), n=st.integers(1, 3), agent=agents, resources=resources)
+    def walk_as_the_engine(
+        self, data: st.DataObject, n: int, agent: str, resources: Resources
+    ) -> None:
+        """Take a few clients, allocate to anybody and take the rest, as an engine may."""
+        expected = self.naive.sort()
+        walks = [sorter._engine_walk() for sorter in (self.naive, *self.ordering)]
+        assert [list(islice(walk, n)) for walk in walks] == [expected[:n]] * len(walks)
+        self.call("allocated", data.draw(self.clients()), agent, resources)
+        assert [list(walk) for walk in walks] == [expected[n:]] * len(walks)
+
     @rule()
     def begin_walk(self) -> None:
         expected = self.naive.sort()

@@ -93,8 +93,7 @@ OWNERS = {
     "self.marks": set(),
     "marks": set(),
 }
-OF_THE_CYCLE = {"agent.cycle", "leaf.is_wanted", "leaf.stamp", "leaf.viewer", "node.steps"}
-OF_THE_CYCLE |= {"node.synced"}
+OF_THE_CYCLE = {"agent.cycle", "leaf.is_wanted", "leaf.stamp", "leaf.viewer", "node.synced"}
 
 
 @pytest.mark.parametrize("source", sorted(ENGINE.glob("*.pyx")), ids=lambda path: path.name)

@@ -30,14 +30,15 @@ def test_the_compiled_module_is_in_use() -> None:
     assert _drf.__file__.endswith(tuple(EXTENSION_SUFFIXES))
 
 
-def test_without_the_compiled_module_there_is_no_slow_path() -> None:
-    script = "import sys; sys.modules['allocator.sorter._drf'] = None; import allocator.sorter"
+@pytest.mark.parametrize("module", ["allocator.sorter._drf", "allocator.sorter._ordering"])
+def test_without_a_compiled_module_there_is_no_slow_path(module: str) -> None:
+    script = f"import sys; sys.modules['{module}'] = None; import allocator.sorter"
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert run.returncode == 1
     last = run.stderr.splitlines()[-1]
-    assert last.startswith("ImportError: the compiled module allocator.sorter._drf is missing")
+    assert last.startswith(f"ImportError: the compiled module {module} is missing")
     assert "`pip install --no-build-isolation -e .`" in last
 
 
@@ -157,6 +158,44 @@ def test_a_cycle_does_not_make_a_walk_take_down_its_order() -> None:
     sorter.allocated("c", "a1", "cpus:1")
     assert not follows_the_live_order(walk)
     assert list(walk) == ["c", "d"]
+
+
+def test_the_engine_gets_the_order_of_the_start_whatever_is_changed(
+    make: type[Incremental],
+) -> None:
+    sorter = make()
+    sorter.add_agent("a1", "cpus:100")
+    for client in ("a/x", "a/y", "b", "c", "d"):
+        sorter.add(client)
+        sorter.activate(client)
+    walk = sorter._engine_walk()
+    assert [next(walk), next(walk)] == ["a/x", "a/y"]
+    # What is passed may move; then the next but one gets something, and d leaves.
+    sorter.allocated("a/x", "a1", "cpus:1")
+    sorter.allocated("c", "a1", "cpus:2")
+    sorter.deactivate("d")
+    assert sorter.sort() == ["b", "a/y", "a/x", "c"]
+    # Walks of others are no concern of it, nor it of theirs.
+    other = sorter.order()
+    assert next(other) == "b"
+    assert list(walk) == ["b", "c", "d"]
+    assert list(other) == ["a/y", "a/x", "c"]
+    assert list(sorter._engine_walk()) == ["b", "a/y", "a/x", "c"]
+
+
+def test_a_walk_of_the_engine_leaves_others_their_order(make: type[Incremental]) -> None:
+    sorter = make()
+    for client in "abcd":
+        sorter.add(client)
+        sorter.activate(client)
+    other = sorter.order()
+    assert next(other) == "a"
+    walk = sorter._engine_walk()
+    assert next(walk) == "a"
+    sorter.allocated("a", "a1", "cpus:1")
+    walk.close()
+    sorter.deactivate("c")
+    assert list(other) == ["b", "c", "d"]
 
 
 def test_a_walk_outlives_its_sorter(make: type[Incremental]) -> None:
