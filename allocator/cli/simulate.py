@@ -13,6 +13,7 @@ from allocator.errors import InvalidValue, shown
 from allocator.sim import WORKLOADS, Options, Result, Trace, read_trace, workload
 from allocator.sim.readers import FORMATS
 from allocator.sim.simulator import REFUSE_SECONDS, simulate
+from allocator.sorter import SORTERS
 
 DESCRIPTION = """\
 Run the allocator on a recorded or built-in workload, in simulated time. Each tenant becomes a
@@ -97,7 +98,7 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--sorter",
-        choices=("drf", "naive", "sorted", "random"),
+        choices=tuple(SORTERS),
         default="drf",
         help="who is next: compiled DRF, two plain forms of the same, or weighted random "
         "(default: drf)",

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -93,29 +93,12 @@ from allocator.resources import (
 )
 from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
-from allocator.sorter import (
-    DRFSorter,
-    NaiveDRFSorter,
-    Ordering,
-    RandomSorter,
-    SortedDRFSorter,
-    Totals,
-)
+from allocator.sorter import read_sorters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from allocator.explain import Explanation
-
-
-SorterFactory: TypeAlias = Callable[..., Ordering]
-
-_SORTERS: dict[str, SorterFactory] = {
-    "drf": DRFSorter,
-    "naive": NaiveDRFSorter,
-    "sorted": SortedDRFSorter,
-    "random": RandomSorter,
-}
 
 
 class Allocator:
@@ -132,6 +115,8 @@ class Allocator:
         decide the same); or by weighted chance.
     role_sorter, framework_sorter : str, optional
         The same for one of the two levels alone.
+    sorter_options : mapping of str to value, optional
+        What the sorters take beside; none of those above takes any.
     fairness_exclude : iterable of str
         Resource names left out of the dominant share.
     min_allocatable : list of quantities, optional
@@ -180,6 +165,7 @@ class Allocator:
         sorter: str = "drf",
         role_sorter: str | None = None,
         framework_sorter: str | None = None,
+        sorter_options: Mapping[str, object] | None = None,
         fairness_exclude: Iterable[str] = (),
         min_allocatable: Iterable[QuantitiesLike] | None = None,
         filter_gpus: bool = True,
@@ -198,7 +184,6 @@ class Allocator:
             raise InvalidValue(f"seed is an integer, text or None, not {shown(seed)}")
         if not callable(clock):
             raise InvalidValue(f"clock is a callable that returns seconds, not {shown(clock)}")
-        excluded = read_words("fairness_exclude", fairness_exclude)
         self._rules = Rules(
             seed=str(seed),
             minimum=read_default_minimum(min_allocatable),
@@ -217,11 +202,16 @@ class Allocator:
         if offer_timeout is not None:
             self._offer_timeout = read_number("offer_timeout", offer_timeout, least=0)
         self._clock = clock
-        self._excluded = excluded
-        self._sorters = (role_sorter or sorter, framework_sorter or sorter)
+        self._sorters = read_sorters(
+            sorter,
+            role_sorter,
+            framework_sorter,
+            read_words("fairness_exclude", fairness_exclude),
+            sorter_options,
+        )
         self._state = State(
-            _sorter_factory(self._sorters[0], excluded, flat=False),
-            _sorter_factory(self._sorters[1], excluded, flat=True),
+            self._sorters.of_roles,
+            self._sorters.of_frameworks,
             read_text("offer_prefix", offer_prefix),
         )
         self._recovery = Recovery(factor, timeout)
@@ -1254,9 +1244,10 @@ class Allocator:
         return {
             "version": VERSION,
             "options": {
-                "role_sorter": self._sorters[0],
-                "framework_sorter": self._sorters[1],
-                "fairness_exclude": sorted(self._excluded),
+                "role_sorter": self._sorters.role_sorter,
+                "framework_sorter": self._sorters.framework_sorter,
+                "sorter_options": dict(self._sorters.options),
+                "fairness_exclude": sorted(self._sorters.exclude),
                 "min_allocatable": minimum_to_json(self._rules.minimum),
                 "filter_gpus": self._rules.filter_gpus,
                 "region": self._rules.region,
@@ -1452,16 +1443,6 @@ class Allocator:
                 )
             more.append((agent, role, beyond))
         return more
-
-
-def _sorter_factory(
-    name: str, exclude: Iterable[str], *, flat: bool
-) -> Callable[[Totals], Ordering]:
-    try:
-        factory = _SORTERS[name]
-    except (KeyError, TypeError):
-        raise InvalidValue(f"sorter {shown(name)} is not one of {', '.join(_SORTERS)}") from None
-    return lambda totals: factory(exclude, flat=flat, totals=totals)
 
 
 def _offer_id(offer: Offer | str) -> str:

@@ -93,6 +93,7 @@ class Allocator:
         sorter: str = "drf",
         role_sorter: str | None = None,
         framework_sorter: str | None = None,
+        sorter_options: Mapping[str, object] | None = None,
         fairness_exclude: Iterable[str] = (),
         min_allocatable: Iterable[QuantitiesLike] | None = None,
         filter_gpus: bool = True,
@@ -110,10 +111,11 @@ class Allocator:
             raise InvalidValue(f"seed is an integer, text or None, not {shown(seed)}")
         if not callable(clock):
             raise InvalidValue(f"clock is a callable that returns seconds, not {shown(clock)}")
-        sorters = (role_sorter or sorter, framework_sorter or sorter)
+        sorters = [sorter if own is None else own for own in (role_sorter, framework_sorter)]
         for name in sorters:
             if name not in SORTERS:
                 raise InvalidValue(f"sorter {shown(name)} is not one of {', '.join(SORTERS)}")
+        inputs.check_sorter_options(sorter_options, sorters)
         self._rules = Rules(
             ordering=Ordering(inputs.words("fairness_exclude", fairness_exclude), *sorters),
             seed=str(seed),

@@ -111,6 +111,19 @@ def words(what: str, given: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def check_sorter_options(given: object, sorters: list[str]) -> None:
+    """Refuse options of sorters: none of those that there are takes any."""
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise InvalidValue(f"sorter_options map names to values, not {shown(given)}")
+    for option in given:
+        raise InvalidValue(
+            f"sorter_options: {shown(option)} is not among the options of"
+            f" {' and '.join(dict.fromkeys(sorters))}: none"
+        )
+
+
 def role_paths(given: object) -> tuple[str, ...]:
     """Return distinct role paths."""
     if isinstance(given, str) or not isinstance(given, Iterable):

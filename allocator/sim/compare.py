@@ -11,9 +11,10 @@ from typing import Any
 from allocator.engine import Offer, Offers
 from allocator.errors import InvalidValue
 from allocator.sim import single_role
+from allocator.sorter import SORTERS
 
-#: Who orders, as `Allocator(sorter=…)` names it -> what it is called in tables.
-ORDERINGS = {"naive": "naive", "sorted": "sortedcontainers", "drf": "compiled"}
+#: Who orders, as `Allocator(sorter=…)` names it -> what it is called in tables; all decide alike.
+ORDERINGS = {name: SORTERS[name].title for name in ("naive", "sorted", "drf")}
 
 #: The ordering that the others are compared with.
 COMPILED = "drf"

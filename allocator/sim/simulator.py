@@ -62,7 +62,7 @@ class Options:
     seed : int or str
         Seeds the allocator and the schedulers' random pauses.
     sorter : str
-        `drf`, `naive`, `sorted` or `random`.
+        Who orders roles and frameworks: a name in `allocator.sorter.SORTERS`.
     interval_s : float
         The allocation interval.
     gang : bool

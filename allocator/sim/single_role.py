@@ -46,7 +46,7 @@ def build(
     n_agents, n_frameworks : int
         The size of the cluster. All agents are alike, all frameworks are in one role.
     sorter : str
-        Who orders roles and frameworks: `"drf"`, `"sorted"`, `"naive"` or `"random"`.
+        Who orders roles and frameworks: a name in `allocator.sorter.SORTERS`.
     seed : int
         Decides the order of agents in each cycle.
     agent_resources : resources
@@ -57,7 +57,7 @@ def build(
     Raises
     ------
     InvalidValue
-        If the sorter is none of these.
+        If there is no such sorter.
     ResourceError
         If the resources or the minima are malformed.
 

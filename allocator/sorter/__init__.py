@@ -18,10 +18,12 @@ except ModuleNotFoundError as error:
 
 from allocator.sorter.naive import NaiveDRFSorter
 from allocator.sorter.random import RandomSorter
+from allocator.sorter.registry import SORTERS, SorterKind, Sorters, read_sorters
 from allocator.sorter.sorted import SortedDRFSorter
 from allocator.sorter.totals import Totals
 
 __all__ = [
+    "SORTERS",
     "DRFSorter",
     "NaiveDRFSorter",
     "Ordering",
@@ -29,7 +31,10 @@ __all__ = [
     "RandomSorter",
     "SortedDRFSorter",
     "Sorter",
+    "SorterKind",
+    "Sorters",
     "Standing",
     "Totals",
     "parting",
+    "read_sorters",
 ]

@@ -9,8 +9,15 @@
     ordering.end_walk()
 
 Clients are known by the index of their leaf, which is good while `shape` stays the same; `leaf_of`
-finds it again. A compiled ordering derives from `Ordering` and is told rows of amounts; one in plain
-Python derives from `PlainOrdering`, which does all of this by the methods of `Sorter`.
+finds it again. A compiled ordering derives from `Ordering` and is told rows of amounts; one in
+plain Python derives from `PlainOrdering`, which does all of this by the methods of `Sorter`.
+
+That the calls go through a table of methods costs next to nothing, since Cython's calls from one
+module to another do so in any case: a cold cycle takes 0.1 % more instructions than one written for
+the compiled DRF sorter alone, one that walks many roles in each turn 0.4 % (callgrind). Times were
+the same within what the machine left uncertain, 4 % either way: minima of 30 runs of both, turn by
+turn, of cold cycles of 10 000 agents × 1000 frameworks with columns, in one role and in 1000; of
+1 % freed; and of an empty cycle, 2.4 µs.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t

@@ -253,6 +253,15 @@ class TestOptions:
             ({"sorter": "bogus"}, "bogus"),
             ({"role_sorter": "bogus"}, "bogus"),
             ({"framework_sorter": "bogus"}, "bogus"),
+            ({"role_sorter": ""}, "''"),
+            ({"sorter_options": {"depth": 2}}, "'depth' is not among the options of drf: none"),
+            (
+                {"sorter_options": {"depth": 2}, "role_sorter": "random"},
+                "'depth' is not among the options of random and drf: none",
+            ),
+            ({"sorter_options": {2: 2}}, "2 is not among the options of drf"),
+            ({"sorter_options": ["depth"]}, "depth"),
+            ({"sorter_options": "depth"}, "'depth'"),
             ({"allocation_interval": -1}, "-1"),
             ({"allocation_interval": math.nan}, "nan"),
             ({"recovery_timeout": -5}, "-5"),
@@ -263,9 +272,15 @@ class TestOptions:
             ({"clock": 17}, "17"),
         ],
     )
-    def test_a_bad_one_is_refused(self, options, names):
+    @pytest.mark.parametrize("make", [Allocator, Reference])
+    def test_a_bad_one_is_refused(self, make, options, names):
         with pytest.raises(AllocatorError, match=names):
-            Allocator(**options)
+            make(**options)
+
+    @pytest.mark.parametrize("make", [Allocator, Reference])
+    @pytest.mark.parametrize("sorter_options", [None, {}])
+    def test_sorters_without_options_take_none(self, make, sorter_options):
+        assert len(make(sorter_options=sorter_options).allocate()) == 0
 
 
 @pytest.mark.parametrize("kind", [Allocator, Reference])
