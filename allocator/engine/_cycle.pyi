@@ -7,14 +7,14 @@ from typing_extensions import disjoint_base
 from allocator.contract import Offer
 from allocator.engine._records import Agent, Subscription
 from allocator.engine._state import State
-from allocator.engine.rules import Rules
+from allocator.engine.options import Options
 from allocator.explain.rehearsal import Watcher
 
 CONSTRAINTS: str
 
 @disjoint_base
 class Cycle:
-    def __new__(cls, state: State, rules: Rules, number: int) -> Self: ...
+    def __new__(cls, state: State, options: Options, number: int) -> Self: ...
     def run(self, named: list[Agent] | None = None, end: float = ...) -> OfferColumns: ...
     def misfits(self, agent: Agent, leaf: Subscription) -> list[str]: ...
 

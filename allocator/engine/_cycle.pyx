@@ -75,7 +75,7 @@ cdef class Cycle:
     ----------
     state : State
         What there is; the cycle holds what it offers.
-    rules : Rules
+    options : Options
         What does not change from cycle to cycle.
     number : int
         The cycle's number, from 1, which the order of agents depends on.
@@ -119,15 +119,15 @@ cdef class Cycle:
     cdef uint64_t hopeless[MAX_HOPELESS]  # sets of names that no role has room for (C2)
     cdef int n_hopeless
 
-    def __cinit__(self, State state not None, rules, int64_t number):
+    def __cinit__(self, State state not None, options, int64_t number):
         self.state = state
         self.marks = state.marks
         self.bundles = state.bundles
         self.tree = state.tree
-        self.seed = rules.seed
-        self.default_minima = state.minima_of(rules.minimum)
-        self.filter_gpus = rules.filter_gpus
-        self.region = rules.region
+        self.seed = options.seed
+        self.default_minima = state.minima_of(options.min_allocatable)
+        self.filter_gpus = options.filter_gpus
+        self.region = options.region
         self.number = number
         self.fresh = []
         self.shown = {}

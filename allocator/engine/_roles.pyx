@@ -13,8 +13,8 @@ R5. The role sorter has a client for each node with a subscription, active exact
     its subscriptions is active.
 R6. `needy` is there exactly while some role has a guarantee and the role sorter can order some
     roles without the others. It is the same but for who is active: those of the active roles that
-    have, or lie below a role that has, a guarantee not met yet. So stage one of a cycle meets nobody
-    else; without it, it passes over the others.
+    have, or lie below a role that has, a guarantee not met yet. So stage one of a cycle meets
+    nobody else; without it, it passes over the others.
 R7. `guaranteed`, the sum of what top-level roles are guaranteed by themselves or by their children,
     fits in an int64, so that no sum of needs can overflow.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -39,17 +38,15 @@ from allocator.engine.inputs import (
     read_attributes,
     read_capabilities,
     read_count,
-    read_default_minimum,
     read_flag,
     read_id,
     read_minimum,
     read_name,
-    read_number,
     read_roles,
     read_suppressed,
-    read_text,
     read_used,
     read_weight,
+    read_whitelist,
     read_words,
 )
 from allocator.engine.maintenance import Maintenance
@@ -65,20 +62,18 @@ from allocator.engine.many import (
     read_used_by,
 )
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
-from allocator.engine.offers import Offers
+from allocator.engine.offers import Offers, offer_id, offer_numbers
+from allocator.engine.options import read_options
 from allocator.engine.quota import NO_QUOTA, read_quota, read_quotas, set_quotas
 from allocator.engine.recovery import Recovery
-from allocator.engine.rules import Rules
-from allocator.engine.snapshot import VERSION, minimum_to_json, restore_state, state_to_json
+from allocator.engine.snapshot import VERSION, reading, restore_state, state_to_json
 from allocator.engine.views import AgentView, FrameworkView, OpenOffers, RoleView, Views
 from allocator.errors import (
-    AllocatorError,
     DuplicateAgent,
     DuplicateFramework,
     InvalidValue,
     NotAllowed,
     ResourceError,
-    SnapshotError,
     UnknownAgent,
     UnknownFramework,
     UnknownRole,
@@ -93,7 +88,6 @@ from allocator.resources import (
 )
 from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
-from allocator.sorter import read_sorters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,43 +172,28 @@ class Allocator:
         seed: int | str | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        if seed is None:
-            seed = secrets.randbits(64)
-        if isinstance(seed, bool) or not isinstance(seed, (int, str)):
-            raise InvalidValue(f"seed is an integer, text or None, not {shown(seed)}")
         if not callable(clock):
             raise InvalidValue(f"clock is a callable that returns seconds, not {shown(clock)}")
-        self._rules = Rules(
-            seed=str(seed),
-            minimum=read_default_minimum(min_allocatable),
-            filter_gpus=bool(filter_gpus),
-            region=read_name("region", region),
+        self._options = options = read_options(
+            sorter=sorter,
+            role_sorter=role_sorter,
+            framework_sorter=framework_sorter,
+            sorter_options=sorter_options,
+            fairness_exclude=fairness_exclude,
+            min_allocatable=min_allocatable,
+            filter_gpus=filter_gpus,
+            region=region,
+            allocation_interval=allocation_interval,
+            recovery_timeout=recovery_timeout,
+            recovery_factor=recovery_factor,
+            offer_timeout=offer_timeout,
+            offer_prefix=offer_prefix,
+            seed=seed,
         )
-        self._interval = read_number("allocation_interval", allocation_interval, least=0)
-        timeout = read_number("recovery_timeout", recovery_timeout, least=0)
-        factor = read_number("recovery_factor", recovery_factor, least=0)
-        if factor > 1:
-            raise InvalidValue(
-                f"recovery_factor is a part from 0 to 1, not {shown(recovery_factor)}"
-            )
-        #: How long an offer stays open, in seconds; infinity for as long as it may.
-        self._offer_timeout = math.inf
-        if offer_timeout is not None:
-            self._offer_timeout = read_number("offer_timeout", offer_timeout, least=0)
         self._clock = clock
-        self._sorters = read_sorters(
-            sorter,
-            role_sorter,
-            framework_sorter,
-            read_words("fairness_exclude", fairness_exclude),
-            sorter_options,
-        )
-        self._state = State(
-            self._sorters.of_roles,
-            self._sorters.of_frameworks,
-            read_text("offer_prefix", offer_prefix),
-        )
-        self._recovery = Recovery(factor, timeout)
+        sorters = options.sorters
+        self._state = State(sorters.of_roles, sorters.of_frameworks, options.offer_prefix)
+        self._recovery = Recovery(options.recovery_factor, options.recovery_timeout)
         self._maintenance = Maintenance()
         self._paused = False
         self._n_cycles = 0
@@ -743,9 +722,7 @@ class Allocator:
 
     def set_whitelist(self, hostnames: Iterable[str] | None) -> None:
         """Restrict cycles to agents on these hosts; None lifts the restriction. O(agents)."""
-        self._state.set_whitelist(
-            None if hostnames is None else frozenset(read_words("whitelist", hostnames))
-        )
+        self._state.set_whitelist(read_whitelist(hostnames))
 
     # Cycles.
 
@@ -780,7 +757,9 @@ class Allocator:
         started = time.perf_counter()
         state = self._state
         rescinded = self._begin_cycle(now)
-        made = Cycle(state, self._rules, self._n_cycles).run(named, now + self._offer_timeout)
+        made = Cycle(state, self._options, self._n_cycles).run(
+            named, now + self._options.offer_timeout
+        )
         inverse = self._maintenance.due(
             None if named is None else [agent.id for agent in named], self._holders, now
         )
@@ -969,7 +948,7 @@ class Allocator:
         leaf = self._leaf(self._framework(framework), role)
         on = self._agent(agent)
         given = Resources(resources)
-        seconds = filter_seconds(refuse_seconds, self._interval)
+        seconds = filter_seconds(refuse_seconds, self._options.allocation_interval)
         life = -math.inf if seconds is None else seconds
         self._state.recover(leaf, on, given, not allocated, life, self._clock())
 
@@ -999,7 +978,7 @@ class Allocator:
         -----
         O(entries of the agent).
         """
-        id = _offer_id(offer)
+        id = offer_id(offer)
         leaf, agent, left = self._state.find_offer(id)
         converted = convert(
             left,
@@ -1240,30 +1219,14 @@ class Allocator:
         True
         """
         now = self._clock()
-        state = self._state
         return {
             "version": VERSION,
-            "options": {
-                "role_sorter": self._sorters.role_sorter,
-                "framework_sorter": self._sorters.framework_sorter,
-                "sorter_options": dict(self._sorters.options),
-                "fairness_exclude": sorted(self._sorters.exclude),
-                "min_allocatable": minimum_to_json(self._rules.minimum),
-                "filter_gpus": self._rules.filter_gpus,
-                "region": self._rules.region,
-                "allocation_interval": self._interval,
-                "recovery_timeout": self._recovery.timeout,
-                "recovery_factor": self._recovery.factor,
-                "offer_timeout": None if math.isinf(self._offer_timeout) else self._offer_timeout,
-                "offer_prefix": state.offer_prefix,
-                "seed": self._rules.seed,
-            },
+            "options": self._options.to_json(),
             "cycle": self._n_cycles,
             "paused": self._paused,
             **self._recovery.to_json(now),
-            "whitelist": None if state.whitelist is None else sorted(state.whitelist),
             "maintenance": self._maintenance.to_json(now),
-            **state_to_json(state, now),
+            **state_to_json(self._state, now),
         }
 
     @classmethod
@@ -1282,25 +1245,14 @@ class Allocator:
         SnapshotError
             Malformed, or of a version that this release does not read. O(size of the state).
         """
-        version = snapshot.get("version") if isinstance(snapshot, Mapping) else None
-        if not isinstance(version, int) or version != VERSION:
-            raise SnapshotError(
-                f"a snapshot of version {shown(version)}; this release reads {VERSION}"
-            )
-        try:
+        with reading(snapshot):
             engine = cls(**snapshot["options"], clock=clock)
             now = clock()
             restore_state(engine._state, snapshot, now)
             engine._n_cycles = read_count("cycle", snapshot["cycle"])
             engine._paused = read_flag("paused", snapshot["paused"])
             engine._recovery.restore(snapshot, now)
-            engine.set_whitelist(snapshot["whitelist"])
             engine._maintenance = Maintenance.from_json(snapshot["maintenance"], now)
-        except (
-            *(AllocatorError, LookupError, TypeError, ValueError, AttributeError),
-            ArithmeticError,
-        ) as error:
-            raise SnapshotError(f"malformed snapshot: {shown(error)}") from error
         return engine
 
     def fork(self) -> Allocator:
@@ -1370,9 +1322,9 @@ class Allocator:
     def _answer(self, offer: OffersLike, kept: EachLike | None, refuse_seconds: RefuseLike) -> None:
         """Keep a part of an offer or of several, None for all, and give the rest back."""
         if isinstance(offer, Offer | str):
-            is_one, numbers = True, self._offer_numbers([offer])
+            is_one, numbers = True, offer_numbers(self._state, [offer])
         else:
-            is_one, numbers = False, self._offer_numbers(offer)
+            is_one, numbers = False, offer_numbers(self._state, offer)
         n = len(numbers)
 
         def read_kept() -> Each | None:
@@ -1385,18 +1337,9 @@ class Allocator:
                 raise InvalidValue(
                     f"{shown(refuse_seconds)} are several refuse_seconds for one offer"
                 )
-            return filter_times(refuse_seconds, n, self._interval)
+            return filter_times(refuse_seconds, n, self._options.allocation_interval)
 
         self._state.answer(numbers, read_kept, read_lives, self._clock())
-
-    def _offer_numbers(self, offers: Iterable[Offer | str]) -> NDArray[np.int64]:
-        """Return N of the id of each of several offers."""
-        if isinstance(offers, Offers):
-            return offers._numbers(self._state)
-        if not isinstance(offers, Iterable):
-            raise InvalidValue(f"{shown(offers)} is no offer, nor the id of one, nor several")
-        number = self._state.offer_number
-        return np.array([number(_offer_id(each)) for each in offers], np.int64)
 
     def _release_offers(self, offers: list[Offer], resources: EachLike | None) -> None:
         """Give back what was accepted of these offers, all or none."""
@@ -1443,13 +1386,6 @@ class Allocator:
                 )
             more.append((agent, role, beyond))
         return more
-
-
-def _offer_id(offer: Offer | str) -> str:
-    id = offer.id if isinstance(offer, Offer) else offer
-    if not isinstance(id, str):
-        raise InvalidValue(f"{shown(offer)} is neither an offer nor the id of one")
-    return str.__str__(id)  # of a subclass, its text
 
 
 def _together(in_use: list[tuple[str, str, Resources]]) -> Resources:

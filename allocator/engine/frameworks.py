@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from allocator.resources import Quantities, Resources
 
 #: Any one of these amounts makes an offer worth making; an empty tuple accepts anything.
@@ -17,3 +20,12 @@ def suffices(resources: Resources, minimum: Minimum) -> bool:
         return True
     counts = resources.counts()
     return any(counts >= amounts for amounts in minimum)
+
+
+def minimum_to_json(minimum: Minimum | Mapping[str, Minimum] | None) -> Any:
+    """Return what `read_minimum` reads back."""
+    if minimum is None:
+        return None
+    if isinstance(minimum, tuple):
+        return [str(amounts) for amounts in minimum]
+    return {role: [str(amounts) for amounts in own] for role, own in sorted(minimum.items())}

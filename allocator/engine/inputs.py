@@ -120,6 +120,11 @@ def read_words(what: str, words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def read_whitelist(hostnames: Iterable[str] | None) -> frozenset[str] | None:
+    """Return the hosts on a whitelist, None for all; raises `InvalidValue`."""
+    return None if hostnames is None else frozenset(read_words("whitelist", hostnames))
+
+
 def read_roles(roles: Iterable[str]) -> tuple[str, ...]:
     """Return distinct role paths in the order given; raises `InvalidRole`."""
     if isinstance(roles, str) or not isinstance(roles, Iterable):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 
 from allocator.contract import InverseOffer, Offer
+from allocator.errors import InvalidValue, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -183,3 +184,28 @@ def _indexed(ids: list[str]) -> tuple[list[str], NDArray[np.int64]]:
     places: dict[str, int] = {}
     index = np.fromiter((places.setdefault(i, len(places)) for i in ids), np.int64, len(ids))
     return list(places), index
+
+
+def offer_id(offer: Offer | str) -> str:
+    """Return the id of an offer; raises `InvalidValue` for what is neither. O(1)."""
+    id = offer.id if isinstance(offer, Offer) else offer
+    if not isinstance(id, str):
+        raise InvalidValue(f"{shown(offer)} is neither an offer nor the id of one")
+    return str.__str__(id)  # of a subclass, its text
+
+
+def offer_numbers(state: State, offers: Iterable[Offer | str]) -> NDArray[np.int64]:
+    """Return N of the id of each of several offers.
+
+    Raises
+    ------
+    InvalidValue
+        One is no offer, or they are not several.
+    OfferGone
+        An id is none of the engine's. O(offers).
+    """
+    if isinstance(offers, Offers):
+        return offers._numbers(state)
+    if not isinstance(offers, Iterable):
+        raise InvalidValue(f"{shown(offers)} is no offer, nor the id of one, nor several")
+    return np.array([state.offer_number(offer_id(each)) for each in offers], np.int64)

@@ -18,8 +18,8 @@ from allocator.engine._state import State
 from allocator.engine.constraints import AttributeConstraint
 from allocator.engine.inputs import AGENT_CAPABILITIES
 from allocator.engine.offers import Offers
+from allocator.engine.options import Options
 from allocator.engine.recovery import Recovery
-from allocator.engine.rules import Rules
 from allocator.explain.rehearsal import Holding, RoleSums, RuledOut, Watcher
 from allocator.resources import Quantities, Resources
 from allocator.sorter import Standing
@@ -30,11 +30,10 @@ class Fork(Engine, Protocol):
 
     _clock: Clock
     _state: State
-    _rules: Rules
+    _options: Options
     _recovery: Recovery
     _paused: bool
     _n_cycles: int
-    _interval: float
 
     def _agent(self, id: str) -> Agent: ...
 
@@ -91,7 +90,7 @@ class Rehearsal:
     def ruled_out(self, framework: str, role: str, agent: str) -> RuledOut:
         """Return what rules an agent out. O(constraints)."""
         leaf, on = self._leaf(framework, role), self._state.agents[agent]
-        misfits = Cycle(self._state, self._fork._rules, self.cycle).misfits(on, leaf)
+        misfits = Cycle(self._state, self._fork._options, self.cycle).misfits(on, leaf)
         lacks = [misfit for misfit in misfits if misfit != CONSTRAINTS]
         unmet: tuple[tuple[str, ...], ...] = ()
         if len(lacks) < len(misfits):
@@ -105,7 +104,7 @@ class Rehearsal:
 
     def minimum(self, framework: str, role: str) -> tuple[Quantities, ...]:
         """Return the amounts any one of which an offer must contain. O(1)."""
-        return self._leaf(framework, role).minimum(self._fork._rules.minimum)
+        return self._leaf(framework, role).minimum(self._fork._options.min_allocatable)
 
     def constraints(self, framework: str) -> Mapping[str, Any]:
         """Return a framework's constraints by role. O(constraints)."""
@@ -115,7 +114,7 @@ class Rehearsal:
     @property
     def interval(self) -> float:
         """How many seconds lie between cycles, 1 where that is 0. O(1)."""
-        return self._fork._interval or 1.0
+        return self._fork._options.allocation_interval or 1.0
 
     def refusals(self) -> dict[tuple[str, str], float]:
         """Return for how long the last answers refused an offer. O(subscriptions)."""
@@ -175,7 +174,7 @@ class Rehearsal:
         leaves = fork._leaves(framework, None if role is None else [role])
         agents = state.agents.values() if agent is None else [fork._agent(agent)]
         fork._begin_cycle(self.clock())
-        cycle = WatchedCycle(state, fork._rules, fork._n_cycles)
+        cycle = WatchedCycle(state, fork._options, fork._n_cycles)
         return Offers._of(cycle.watch(watcher, frozenset(leaves), frozenset(agents)), inverse=[])
 
     def _leaf(self, framework: str, role: str) -> Subscription:

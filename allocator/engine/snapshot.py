@@ -8,7 +8,8 @@ times as time remaining, so that equal states have equal snapshots.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -16,7 +17,7 @@ from typing import Any, TypeAlias
 from allocator.engine._records import Agent, Framework
 from allocator.engine._state import State
 from allocator.engine.constraints import constraints_to_json, read_constraints
-from allocator.engine.frameworks import Minimum
+from allocator.engine.frameworks import minimum_to_json
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
@@ -31,9 +32,10 @@ from allocator.engine.inputs import (
     read_roles,
     read_suppressed,
     read_weight,
+    read_whitelist,
 )
 from allocator.engine.quota import Quota, check_quota
-from allocator.errors import SnapshotError, shown
+from allocator.errors import AllocatorError, SnapshotError, shown
 from allocator.resources import Quantities, Resources, read_limits
 from allocator.resources.fixed import write_milli
 from allocator.roles import validate_role
@@ -42,6 +44,27 @@ Json: TypeAlias = dict[str, Any]
 
 #: Grows when the format changes in a way that an older reader would misread.
 VERSION = 2
+#: What reading a snapshot raises that is not as `Allocator.snapshot` writes it.
+_MALFORMED = (
+    AllocatorError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+
+
+@contextmanager
+def reading(snapshot: object) -> Iterator[None]:
+    """Raise `SnapshotError` for a snapshot that cannot be read, or for what its reading raises."""
+    version = snapshot.get("version") if isinstance(snapshot, Mapping) else None
+    if not isinstance(version, int) or version != VERSION:
+        raise SnapshotError(f"a snapshot of version {shown(version)}; this release reads {VERSION}")
+    try:
+        yield
+    except _MALFORMED as error:
+        raise SnapshotError(f"malformed snapshot: {shown(error)}") from error
 
 
 def state_to_json(state: State, now: float) -> Json:
@@ -81,6 +104,7 @@ def state_to_json(state: State, now: float) -> Json:
         ),
         "offer_ends": _offer_ends(state, now),
         "offers_made": state.n_offers_made,
+        "whitelist": None if state.whitelist is None else sorted(state.whitelist),
     }
 
 
@@ -140,15 +164,6 @@ def _framework(framework: Framework) -> Json:
     }
 
 
-def minimum_to_json(minimum: Minimum | Mapping[str, Minimum] | None) -> Any:
-    """Return what `read_minimum` reads back."""
-    if minimum is None:
-        return None
-    if isinstance(minimum, tuple):
-        return [str(amounts) for amounts in minimum]
-    return {role: [str(amounts) for amounts in own] for role, own in sorted(minimum.items())}
-
-
 def _amounts(milli: Mapping[str, int]) -> dict[str, str]:
     return {name: write_milli(amount) for name, amount in sorted(milli.items())}
 
@@ -181,6 +196,7 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
         seconds = read_number("a filter's time", held["seconds"], least=0, open_end=True)
         agent, refused = state.agents[held["agent"]], Resources(held["resources"])
         state.add_filter(leaf, agent, refused, now + seconds)
+    state.set_whitelist(read_whitelist(body["whitelist"]))
     for path, role in body["roles"].items():
         state.tree.nodes[path].sorter.set_times_allocated(role["times_allocated"])
     state.tree.set_times_allocated(body["times_allocated"])

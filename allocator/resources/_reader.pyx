@@ -71,7 +71,8 @@ cdef enum:
 cdef tuple KINDS = (_SCALAR, _RANGES, _SET)
 cdef tuple VALUE_FIELDS = ("scalar", "ranges", "set")
 #: Fields that tell a v1 resource from a mapping of names to amounts.
-cdef tuple TELLING_FIELDS = ("type", "role", "reservation", "reservations", "scalar", "ranges", "set")
+cdef tuple TELLING_FIELDS = (
+    "type", "role", "reservation", "reservations", "scalar", "ranges", "set")
 #: Fields, beside `role`, that make it more than a name and a value.
 cdef tuple OTHER_FIELDS = (
     "reservations", "reservation", "disk", "provider_id", "revocable", "shared")
