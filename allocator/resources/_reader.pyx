@@ -30,7 +30,7 @@ from allocator.resources.identity import (
     Entry,
     identity_of,
 )
-from allocator.resources.ranges import checked, normal, read_bound
+from allocator.resources.ranges import MAX_BOUND as _MAX_BOUND, checked, normal, read_bound
 from allocator.resources.reservation import STATIC as _STATIC, Reservation
 from allocator.resources.v1 import (
     object_in,
@@ -49,7 +49,7 @@ cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
 
 #: The type of a value, as an index.
-cdef enum Type:
+cdef enum Kind:
     IS_SCALAR
     IS_RANGES
     IS_SET
@@ -111,12 +111,12 @@ cdef int keep(dict heads, str key, Head head) except -1:
     return 0
 
 
-cdef Head bare_head(str name, Type type):
+cdef Head bare_head(str name, Kind kind):
     """Return what a name alone stands for. O(1) where it recurs."""
-    cdef dict heads = <dict>BARE_HEADS[type]
+    cdef dict heads = <dict>BARE_HEADS[kind]
     cdef Head head = heads.get(name)
     if head is None:
-        head = Head.of(identity_of(name, KINDS[type]))
+        head = Head.of(identity_of(name, KINDS[kind]))
         keep(heads, name, head)
     return head
 
@@ -153,7 +153,7 @@ cdef class Sum(Entries):
     cdef dict plain
     cdef dict special
     cdef dict totals  # `plain` itself as long as no other scalar is there
-    cdef dict kinds  # name → type
+    cdef dict kinds  # name → kind
 
     def __cinit__(self):
         self.plain = self.totals = {}
@@ -277,7 +277,7 @@ cdef int read(object source, int depth, Entries into) except -1:
 
 cdef int read_object(dict given, object source, Entries into) except -1:
     """Read a v1 JSON object, or a mapping of names to amounts, with the items of `given`."""
-    if is_v1(given):
+    if tells_v1(given):
         return read_v1(given, source, into)
     return read_amounts(given, into)
 
@@ -334,22 +334,22 @@ cdef int read_parts(
     """Read a segment whose head ends at the colon."""
     cdef Py_ssize_t head_end = colon
     cdef Py_ssize_t value_begin = colon + 1
-    cdef Type type
+    cdef Kind kind
     cdef Head head
     cdef str key
     strip(text, &begin, &head_end)
     strip(text, &value_begin, &end)
-    type = type_at(text, value_begin, end)
+    kind = type_at(text, value_begin, end)
     key = PyUnicode_Substring(text, begin, head_end)
-    head = (<dict>HEADS[type]).get(key)
+    head = (<dict>HEADS[kind]).get(key)
     if head is None:
         name, role = parts_of_head(key, PyUnicode_Substring(text, begin, end))
     try:
-        value = read_value(text, value_begin, end, type)
+        value = read_value(text, value_begin, end, kind)
         if head is None:
             stack = () if role == _DEFAULT_ROLE else (Reservation(_STATIC, role),)
-            head = Head.of(identity_of(name, KINDS[type], stack))
-            keep(<dict>HEADS[type], key, head)
+            head = Head.of(identity_of(name, KINDS[kind], stack))
+            keep(<dict>HEADS[kind], key, head)
     except ResourceError as error:
         segment = PyUnicode_Substring(text, begin, end)
         raise ResourceError(f"resource {shown(segment)}: {error}") from None
@@ -372,19 +372,19 @@ cdef object not_of_the_form(str segment):
     return ResourceError(f"resource {shown(segment)}: not of the form name(role):value")
 
 
-cdef inline Type type_at(str text, Py_ssize_t begin, Py_ssize_t end):
+cdef inline Kind type_at(str text, Py_ssize_t begin, Py_ssize_t end):
     """Return the type of a value, which its first character tells."""
     if begin < end and text[begin] == u"[":
         return IS_RANGES
     return IS_SET if begin < end and text[begin] == u"{" else IS_SCALAR
 
 
-cdef object read_value(str text, Py_ssize_t begin, Py_ssize_t end, Type type):
+cdef object read_value(str text, Py_ssize_t begin, Py_ssize_t end, Kind kind):
     """Return the value that a text such as `4`, `[1-2]` or `{a,b}` stands for."""
     cdef int64_t milli
-    if type == IS_RANGES:
+    if kind == IS_RANGES:
         return read_ranges(text, begin, end)
-    if type == IS_SET:
+    if kind == IS_SET:
         return frozenset(read_set(text, begin, end))
     milli = plain_decimal(text, begin, end)
     return milli if milli >= 0 else read_milli(PyUnicode_Substring(text, begin, end))
@@ -510,25 +510,25 @@ cdef bint is_word(str text, Py_ssize_t begin, Py_ssize_t end) except -1:
 cdef int read_amounts(dict amounts, Entries into) except -1:
     """Read a mapping of names to numbers, or to texts of values."""
     cdef Py_ssize_t begin, end
-    cdef Type type
+    cdef Kind kind
     cdef str word, text
     for name, amount in amounts.items():
         if not isinstance(name, str) or not is_word(str.__str__(name), 0, len(name)):
             raise ResourceError(f"{shown(name)} is not a resource name")
         word = str.__str__(name)  # of a subclass, its text
-        type = IS_SCALAR
+        kind = IS_SCALAR
         try:
             if isinstance(amount, str):
                 text = str.__str__(amount)
                 begin, end = 0, len(text)
                 strip(text, &begin, &end)
-                type = type_at(text, begin, end)
-                value = read_value(text, begin, end, type)
+                kind = type_at(text, begin, end)
+                value = read_value(text, begin, end, kind)
             else:
                 value = read_number(amount)
         except ResourceError as error:
             raise ResourceError(f"resource {shown(name)}: {error}") from None
-        into.take(bare_head(word, type), value, None)
+        into.take(bare_head(word, kind), value, None)
     return 0
 
 
@@ -609,7 +609,12 @@ cdef int64_t milli_of_float(double number) noexcept:
 
 
 def is_v1(given):
-    """Tell a v1 resource from a mapping of names to amounts. O(1)."""
+    """Tell a v1 resource from a mapping of names to amounts. O(1) for a dict."""
+    return tells_v1(as_dict(given))
+
+
+cdef bint tells_v1(dict given) except -1:
+    """Do as `is_v1`."""
     cdef bint is_named = isinstance(given.get("name"), str)
     for field in TELLING_FIELDS:
         if field in given and (is_named or isinstance(given[field], Mapping)):
@@ -619,7 +624,7 @@ def is_v1(given):
 
 cdef int read_v1(dict given, object source, Entries into) except -1:
     """Read the v1 JSON object `source`, whose items are in `given`."""
-    cdef Type type
+    cdef Kind kind
     cdef str word
     name = given.get("name")
     if not isinstance(name, str) or not name:
@@ -627,12 +632,12 @@ cdef int read_v1(dict given, object source, Entries into) except -1:
     word = str.__str__(name)  # of a subclass, its text
     disk = None
     try:
-        type = type_of(given)
-        value = read_v1_value(given, type)
+        kind = type_of(given)
+        value = read_v1_value(given, kind)
         if is_bare(given):
-            head = bare_head(word, type)
+            head = bare_head(word, kind)
         else:
-            identity, disk = read_rest(given, word, KINDS[type])
+            identity, disk = read_rest(given, word, KINDS[kind])
             head = Head.of(identity)
     except ResourceError as error:
         raise ResourceError(f"resource {shown(name)}: {error}") from None
@@ -650,27 +655,31 @@ cdef bint is_bare(dict given) except -1:
     return True
 
 
-cdef Type type_of(dict given) except *:
+cdef Kind type_of(dict given) except *:
     """Return the type, which exactly one value must be given for and which may go unsaid."""
-    cdef Type type = IS_SCALAR
+    cdef Kind kind = IS_SCALAR
     cdef int n_given = 0
     cdef int i
     for i in range(3):
         if given.get(VALUE_FIELDS[i]) is not None:
-            type = <Type>i
+            kind = <Kind>i
             n_given += 1
     said = given.get("type")
-    if n_given != 1 or (said is not None and said != KINDS[type]):
+    if n_given != 1 or (said is not None and said != KINDS[kind]):
         refuse_type(given)
-    return type
+    return kind
 
 
-cdef object read_v1_value(dict given, Type type):
-    cdef dict body = as_dict(object_in(given, VALUE_FIELDS[type]))
-    if type == IS_SCALAR:
-        return read_number(body.get("value"))
-    if type == IS_RANGES:
-        return read_v1_ranges(body)
+cdef object read_v1_value(dict given, Kind kind):
+    """Return the value of an object of this type."""
+    field = VALUE_FIELDS[kind]
+    body = given[field]
+    if type(body) is not dict:
+        body = dict(object_in(given, field))
+    if kind == IS_SCALAR:
+        return read_number((<dict>body).get("value"))
+    if kind == IS_RANGES:
+        return read_v1_ranges(<dict>body)
     return read_words(body)
 
 
@@ -678,11 +687,17 @@ cdef object read_v1_ranges(dict body):
     """Return the ranges of a v1 value, in their one form."""
     cdef list pairs = []
     for item in objects_in(body, "range"):
-        first, last = item.get("begin"), item.get("end")
-        pairs.append(checked(
-            read_bound(first) if isinstance(first, str) else first,
-            read_bound(last) if isinstance(last, str) else last))
-    return normal(pairs)
+        pairs.append(v1_range(as_dict(item)))
+    return normal(pairs) if len(pairs) > 1 else tuple(pairs)
+
+
+cdef tuple v1_range(dict item):
+    first, last = item.get("begin"), item.get("end")
+    if type(first) is int and type(last) is int and 0 <= first <= last <= _MAX_BOUND:
+        return first, last
+    return checked(
+        read_bound(first) if isinstance(first, str) else first,
+        read_bound(last) if isinstance(last, str) else last)
 
 
 cdef dict as_dict(object mapping):

@@ -8,6 +8,7 @@ and fields not known here are ignored.
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 from allocator.errors import ResourceError, shown
@@ -196,22 +197,29 @@ def _older_stack(
             raise ResourceError("it has a 'reservation' but no role that it is reserved for")
         return ()
     if reservation is None:
-        return (Reservation(STATIC, role),)
+        return (_reservation(STATIC, role),)
     for field in ("type", "role"):
         if reservation.get(field) is not None:
             raise ResourceError(f"its 'reservation' has a {field!r}; only 'reservations' have one")
-    return (
-        Reservation(DYNAMIC, role, reservation.get("principal"), _labels(reservation, "labels")),
-    )
+    labels = _labels(reservation, "labels")
+    return (_reservation(DYNAMIC, role, reservation.get("principal"), labels),)
 
 
 def _read_reservation(item: Mapping[str, Any]) -> Reservation:
-    return Reservation(
-        item.get("type"),  # type: ignore[arg-type]  # Reservation refuses what is no type
-        item.get("role"),  # type: ignore[arg-type]  # Reservation refuses what is no role
-        item.get("principal"),
-        _labels(item, "labels"),
+    return _reservation(
+        item.get("type"), item.get("role"), item.get("principal"), _labels(item, "labels")
     )
+
+
+def _reservation(*parts: Any) -> Reservation:
+    """Return the reservation of these parts, which `Reservation` may refuse; few recur often."""
+    try:
+        return _kept_reservation(*parts)
+    except TypeError:  # a part that has no hash, which is refused
+        return Reservation(*parts)
+
+
+_kept_reservation = lru_cache(maxsize=1024)(Reservation)
 
 
 def _write_reservation(reservation: Reservation) -> Json:
