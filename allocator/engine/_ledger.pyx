@@ -116,10 +116,16 @@ cdef class Ledger:
 
     cdef int64_t number_of(self, str id) except -1:
         """Return N of the id of an offer; raises `OfferGone` if it cannot be one of here. O(1)."""
-        cdef str digits = id[len(self.prefix) + 1:]
-        if digits.isascii() and digits.isdigit() and len(digits) < 19:
-            number = int(digits)
-            if number and id == self.id_of(number):
+        cdef Py_ssize_t begin = len(self.prefix) + 1
+        cdef Py_ssize_t end = len(id)
+        cdef Py_ssize_t i
+        cdef int64_t number = 0
+        if begin < end < begin + 19 and id[begin - 1] == u"O" and id.startswith(self.prefix):
+            for i in range(begin, end):
+                if not u"0" <= id[i] <= u"9" or id[begin] == u"0":
+                    break
+                number = 10 * number + <int>id[i] - <int>u"0"
+            else:
                 return number
         raise OfferGone(f"offer {shown(id)} is not open")
 

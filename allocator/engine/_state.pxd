@@ -77,7 +77,7 @@ cdef class State:
     cdef object held(self, int32_t holding)
     cdef int32_t open_offer(self, int32_t holding, int32_t bundle, double end) except -1
     cdef int check_open(self, const int64_t[:] numbers) except -1
-    cdef int check_in_offers(self, const int64_t[:] numbers, Several kept) except -1
+    cdef int check_in_offer(self, int32_t offer, int32_t kept) except -1
     cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1
     cdef int check_held(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered

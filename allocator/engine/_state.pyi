@@ -4,6 +4,7 @@ from typing import NamedTuple, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from allocator.contract import EachLike, RefuseLike
 from allocator.engine._bundles import Bundles, Several
 from allocator.engine._filters import Filters
 from allocator.engine._records import Agent, Framework, Subscription
@@ -113,11 +114,20 @@ class State:
         resources: Resources,
         end: float,
     ) -> None: ...
+    def answer_one(
+        self,
+        id: str,
+        kept: EachLike | None,
+        refuse_seconds: RefuseLike,
+        interval: float,
+        now: float,
+    ) -> None: ...
     def answer(
         self,
         numbers: NDArray[np.int64],
-        read_kept: Callable[[], Each | None],
-        read_lives: Callable[[], float | NDArray[np.float64]],
+        kept: EachLike | None,
+        refuse_seconds: RefuseLike,
+        interval: float,
         now: float,
     ) -> None: ...
     def recover(

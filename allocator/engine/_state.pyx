@@ -48,11 +48,19 @@ from allocator.sorter._siblings cimport NONE
 
 from typing import NamedTuple
 
+from allocator.engine.filters import (
+    MAX_REFUSE_SECONDS as _MAX_REFUSE_SECONDS,
+    filter_time,
+    filter_times,
+)
 from allocator.engine.inputs import check_contained
+from allocator.engine.many import read_each
 from allocator.errors import InvalidValue, OfferGone, ResourceError, cut, shown
 from allocator.resources import EMPTY, Quantities, Resources
 from allocator.resources.fixed import over_large
 from allocator.sorter import Totals
+
+cdef double LONGEST_REFUSAL = _MAX_REFUSE_SECONDS
 
 
 class Held(NamedTuple):
@@ -162,7 +170,7 @@ cdef class State:
 
     cdef int publish_totals(self) except -1:
         """Let the sorters know the totals. O(names)."""
-        self.totals.replace(Quantities.from_milli(self.total))
+        self.totals.replace(Quantities._make(dict(self.total)))  # positive, and fit to be held
         return 0
 
     def set_weight(self, str path, double weight):
@@ -759,41 +767,83 @@ cdef class State:
 
     # Answers.
 
-    def answer(self, const int64_t[:] numbers, object read_kept, object read_lives, double now):
-        """Keep a part of each of some open offers and give the rest back, all or none.
+    def answer_one(
+        self, str id, object kept, object refuse_seconds, double interval, double now
+    ):
+        """Keep a part of an open offer and give the rest back.
+
+        Parameters
+        ----------
+        id : str
+            Of the offer.
+        kept : resources
+            What is kept, None for all; `EMPTY` declines. Read after it is known that it is open.
+        refuse_seconds : float or None
+            As `filter_time` reads it, after it is known that what is kept is there.
+        interval : float
+            The least time that a filter lives, in seconds.
+        now : float
+            In seconds of the engine's clock.
+
+        Raises
+        ------
+        OfferGone, ResourceError, InvalidValue
+            O(columns × depth + log siblings).
+        """
+        cdef int64_t number = self.ledger.number_of(id)
+        cdef int32_t offer = self.ledger.offer_at(number)
+        cdef int32_t bundle = NONE if kept is None else NOTHING
+        cdef double life
+        if kept is not None and kept is not EMPTY:
+            bundle = self.bundle_of(Resources(kept))
+        try:
+            if bundle != NONE and bundle != NOTHING:
+                offer = self.ledger.offer_at(number)  # reading may have called anything
+                self.check_in_offer(offer, bundle)
+            life = life_of(refuse_seconds, interval)
+            self.settle_offer(offer, bundle, life, now)
+        finally:
+            if bundle != NONE:
+                release(self.bundles, bundle)
+
+    def answer(
+        self, const int64_t[:] numbers, object kept, object refuse_seconds, double interval,
+        double now
+    ):
+        """Keep a part of each of several open offers and give the rest back, all or none.
 
         Parameters
         ----------
         numbers : (n,) int64
             Of the offers.
-        read_kept : callable
-            Returns what is kept of each, after it is known that they are open: as `several` takes
-            it, or None for all; `EMPTY` declines.
-        read_lives : callable
-            Returns how long the filters on what is given back live, in seconds, −inf for none, or
-            an array of one for each, after it is known that what is kept is there.
-        now : float
-            In seconds of the engine's clock.
+        kept : resources of each
+            As `read_each` reads them, after it is known that all are open; as in `answer_one`.
+        refuse_seconds : float, None, or n of them
+            As `filter_times` reads them, after it is known that what is kept is there.
+        interval, now : float
+            As in `answer_one`.
 
         Raises
         ------
         OfferGone
             One is not open, or there twice.
         ResourceError
-            More than is in an offer. O(n × (columns × depth + log siblings)).
+            More than is in an offer.
+        InvalidValue
+            O(n × (columns × depth + log siblings)).
         """
         cdef Py_ssize_t n = numbers.shape[0]
         cdef Py_ssize_t i
         cdef double life = -INFINITY
         cdef const double[:] lives = None
-        cdef Several kept = None
+        cdef Several parts = None
         self.check_open(numbers)
-        each = read_kept()
-        if each is not None:
-            kept = self.several(each, n)
-            if each is not EMPTY:
-                self.check_in_offers(numbers, kept)
-        given = read_lives()
+        if kept is not None:
+            each = read_each("offers", kept, n)
+            parts = self.several(each, n)
+            for i in range(0 if each is EMPTY else n):
+                self.check_in_offer(self.ledger.offer_at(numbers[i]), parts.numbers[i])
+        given = filter_times(refuse_seconds, n, interval)
         if isinstance(given, float):
             life = given
         else:
@@ -801,7 +851,7 @@ cdef class State:
         for i in range(n):
             self.settle_offer(
                 self.ledger.offer_at(numbers[i]),
-                NONE if kept is None else kept.numbers[i],
+                NONE if parts is None else parts.numbers[i],
                 life if lives is None else lives[i],
                 now)
 
@@ -824,16 +874,13 @@ cdef class State:
             clear(&seen)
         return 0
 
-    cdef int check_in_offers(self, const int64_t[:] numbers, Several kept) except -1:
-        """Refuse to keep what is not in the offers. O(n × columns)."""
-        cdef Py_ssize_t i
-        cdef int32_t left
-        for i in range(kept.n):
-            left = self.ledger.offers[self.ledger.offer_at(numbers[i])].bundle
-            if not self.bundles.covers(left, kept.numbers[i]):
-                id = self.ledger.id_of(numbers[i])
-                has, wanted = self.bundles.value(left), self.bundles.value(kept.numbers[i])
-                raise ResourceError(f"offer {shown(id)} holds {cut(has)}, not {cut(wanted)}")
+    cdef int check_in_offer(self, int32_t offer, int32_t kept) except -1:
+        """Refuse to keep what is not in an open offer. O(columns)."""
+        cdef int32_t left = self.ledger.offers[offer].bundle
+        if not self.bundles.covers(left, kept):
+            id = self.ledger.id_of(self.ledger.offers[offer].number)
+            has, wanted = self.bundles.value(left), self.bundles.value(kept)
+            raise ResourceError(f"offer {shown(id)} holds {cut(has)}, not {cut(wanted)}")
         return 0
 
     cdef int settle_offer(self, int32_t offer, int32_t kept, double life, double now) except -1:
@@ -1398,6 +1445,18 @@ cdef class State:
         memcpy(self.in_use_row, original.in_use_row, self.stride * sizeof(int64_t))
         memcpy(self.headroom_row, original.headroom_row, self.stride * sizeof(int64_t))
         return 0
+
+
+cdef double life_of(object refuse_seconds, double interval) except? -1.0:
+    """Return how long a filter lives, as `filter_time` does, which reads what is not common."""
+    cdef double seconds
+    if refuse_seconds is None:
+        return -INFINITY
+    if type(refuse_seconds) is float:
+        seconds = refuse_seconds
+        if 0 < seconds <= LONGEST_REFUSAL:
+            return max(seconds, interval)
+    return filter_time(refuse_seconds, interval)
 
 
 cdef int32_t take_place(list places, list free, object record) except -1:

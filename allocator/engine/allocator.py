@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-
 from allocator.clock import Clock
 from allocator.contract import (
     DEFAULT_AGENT_CAPABILITIES,
@@ -30,7 +28,7 @@ from allocator.engine._cycle import Cycle
 from allocator.engine._records import Agent, Framework, Subscription
 from allocator.engine._state import State
 from allocator.engine.constraints import read_constraints
-from allocator.engine.filters import filter_seconds, filter_times
+from allocator.engine.filters import filter_seconds
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
@@ -90,8 +88,6 @@ from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from allocator.explain import Explanation
 
 
@@ -1321,25 +1317,13 @@ class Allocator:
 
     def _answer(self, offer: OffersLike, kept: EachLike | None, refuse_seconds: RefuseLike) -> None:
         """Keep a part of an offer or of several, None for all, and give the rest back."""
+        interval = self._options.allocation_interval
         if isinstance(offer, Offer | str):
-            is_one, numbers = True, offer_numbers(self._state, [offer])
+            id = offer_id(offer)
+            self._state.answer_one(id, kept, refuse_seconds, interval, self._clock())
         else:
-            is_one, numbers = False, offer_numbers(self._state, offer)
-        n = len(numbers)
-
-        def read_kept() -> Each | None:
-            if kept is None:
-                return None
-            return Resources(kept) if is_one else read_each("offers", kept, n)
-
-        def read_lives() -> float | NDArray[np.float64]:
-            if is_one and isinstance(refuse_seconds, np.ndarray | list | tuple):
-                raise InvalidValue(
-                    f"{shown(refuse_seconds)} are several refuse_seconds for one offer"
-                )
-            return filter_times(refuse_seconds, n, self._options.allocation_interval)
-
-        self._state.answer(numbers, read_kept, read_lives, self._clock())
+            numbers = offer_numbers(self._state, offer)
+            self._state.answer(numbers, kept, refuse_seconds, interval, self._clock())
 
     def _release_offers(self, offers: list[Offer], resources: EachLike | None) -> None:
         """Give back what was accepted of these offers, all or none."""

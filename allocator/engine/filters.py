@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_REFUSE_SECONDS = 365 * 86400.0
 
 
-def filter_seconds(refuse_seconds: float | None, allocation_interval: float) -> float | None:
+def filter_seconds(refuse_seconds: Any, allocation_interval: float) -> float | None:
     """Return how long a filter lives, in seconds, or None for no filter.
 
     At least one allocation interval, so that a refusal outlives the next cycle; a negative or NaN
@@ -41,6 +41,19 @@ def filter_seconds(refuse_seconds: float | None, allocation_interval: float) -> 
     if not refuse_seconds > 0:  # negative or NaN
         refuse_seconds = DEFAULT_REFUSE_SECONDS
     return max(float(min(refuse_seconds, MAX_REFUSE_SECONDS)), allocation_interval)
+
+
+def filter_time(refuse_seconds: object, allocation_interval: float) -> float:
+    """Return how long a filter lives, in seconds, −inf for none, as `filter_seconds` reads it.
+
+    Raises
+    ------
+    InvalidValue
+        `refuse_seconds` is not a number, or there are several.
+    """
+    if isinstance(refuse_seconds, (np.ndarray, list, tuple)):
+        raise InvalidValue(f"{shown(refuse_seconds)} are several refuse_seconds for one offer")
+    return _time_of(filter_seconds(refuse_seconds, allocation_interval))
 
 
 def filter_times(

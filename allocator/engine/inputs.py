@@ -147,6 +147,10 @@ def read_suppressed(
 
 def read_capabilities(what: str, names: Iterable[str], known: frozenset[str]) -> frozenset[str]:
     """Return a set of known capability names; raises `InvalidValue` naming an unknown one."""
+    if isinstance(names, frozenset):
+        kept = _CAPABILITY_SETS.get(names)
+        if kept is not None and kept <= known:
+            return kept
     given = frozenset(read_words(f"{what} capabilities", names))
     for name in sorted(given - known):
         raise InvalidValue(
