@@ -16,14 +16,25 @@ EMPTY = Resources()
 def check(engine: Allocator) -> None:
     """Raise `AssertionError` unless A1, A2, S1, S2, R1 to R7, F1, F2 and B1 to B7 hold."""
     state = engine._state
-    bundles.check(state.bundles)
-    filters.check(state.filters, state.bundles)
+    check_stores(engine)
     holdings = [held for agent in state.agents.values() for held in state.holdings_on(agent)]
     check_agents(state, holdings)
     check_offers(state, holdings)
     check_sums(state, holdings)
     check_roles(state, holdings)
     check_orders(state)
+
+
+def check_stores(engine: Allocator) -> None:
+    """Check what each store promises by itself: B1 to B7, F1 to F4, and the compiled sorters."""
+    state = engine._state
+    bundles.check(state.bundles)
+    filters.check(state.filters, state.bundles)
+    for sorter in (state.tree.sorter, *(node.sorter for node in state.tree.nodes.values())):
+        if isinstance(sorter, DRFSorter):
+            sorter._check()
+    if state.tree.needy is not None:
+        state.tree.needy._check()
 
 
 def check_agents(state: Any, holdings: list[Any]) -> None:
@@ -109,13 +120,9 @@ def check_orders(state: Any) -> None:
         on = {id for id, leaf in node.subscriptions.items() if leaf.active}
         assert set(node.sorter.sort()) == on
         assert node.n_active == len(on)
-        if isinstance(node.sorter, DRFSorter):
-            node.sorter._check()
     guaranteeing = any(node.quota.guarantee for node in tree.nodes.values())
     assert (tree.needy is not None) == (isinstance(tree.sorter, DRFSorter) and guaranteeing)
     if tree.needy is not None:
-        tree.sorter._check()
-        tree.needy._check()
         unmet = {path for path in active if any(map(falls_short, tree.nodes[path].upward()))}
         assert tree.needy.sort() == [path for path in tree.sorter.sort() if path in unmet]
 

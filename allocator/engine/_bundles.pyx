@@ -68,9 +68,9 @@ cdef class Bundles:
         cdef Py_ssize_t n_columns = len(self.columns)
         if n_columns == self.n_columns:
             return 0
+        self.rests.adopt_columns()
         if n_columns > self.stride:
             self.widen(max(n_columns, self.stride * 3 // 2))
-        self.rests.adopt_columns()
         self.n_columns = n_columns
         return 0
 

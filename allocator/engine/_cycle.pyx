@@ -240,11 +240,13 @@ cdef class Cycle:
 
     cdef int add_look(self, Agent agent, Py_ssize_t first) except -1:
         """Note whom to look at, unless nothing is left there."""
+        cdef Py_ssize_t capacity
         if agent.bundle.available == NOTHING:
             return 0
         if self.n_looks == self.capacity:
-            self.capacity = max(64, 2 * self.capacity)
-            self.looks = <Look *>grown(self.looks, self.capacity * sizeof(Look))
+            capacity = max(64, 2 * self.capacity)
+            self.looks = <Look *>grown(self.looks, capacity * sizeof(Look))
+            self.capacity = capacity
         self.looks[self.n_looks].agent = agent.index
         self.looks[self.n_looks].first = first
         self.n_looks += 1
@@ -738,12 +740,11 @@ cdef class Cycle:
 
     cdef int note_made(self, int32_t holding, int32_t bundle) except -1:
         """Note a first offer of an agent to a subscription in this cycle."""
+        cdef Py_ssize_t capacity = max(64, 2 * self.made_capacity)
         if self.n_made == self.made_capacity:
-            self.made_capacity = max(64, 2 * self.made_capacity)
-            self.made_holdings = <int32_t *>grown(
-                self.made_holdings, self.made_capacity * sizeof(int32_t))
-            self.made_bundles = <int32_t *>grown(
-                self.made_bundles, self.made_capacity * sizeof(int32_t))
+            self.made_holdings = <int32_t *>grown(self.made_holdings, capacity * sizeof(int32_t))
+            self.made_bundles = <int32_t *>grown(self.made_bundles, capacity * sizeof(int32_t))
+            self.made_capacity = capacity
         self.made_holdings[self.n_made] = holding
         self.made_bundles[self.n_made] = retained(self.bundles, bundle)
         self.state.ledger.holdings[holding].made = <int32_t>self.n_made

@@ -50,14 +50,15 @@ cdef class Marks:
 
     cdef int mark_agent(self, Agent agent) except -1:
         """Have the next cycle look at an agent. O(1) amortised."""
+        cdef Py_ssize_t capacity = max(64, 2 * self.dirty_capacity)
         self.changed = True
         if agent.is_dirty:
             return 0
         if self.n_dirty == self.dirty_capacity:
             self.keep_dirty()
         if 2 * self.n_dirty >= self.dirty_capacity:
-            self.dirty_capacity = max(64, 2 * self.dirty_capacity)
-            self.dirty = <int32_t *>grown(self.dirty, self.dirty_capacity * sizeof(int32_t))
+            self.dirty = <int32_t *>grown(self.dirty, capacity * sizeof(int32_t))
+            self.dirty_capacity = capacity
         self.dirty[self.n_dirty] = agent.index
         self.n_dirty += 1
         agent.is_dirty = True
@@ -94,11 +95,11 @@ cdef class Marks:
 
     cdef int mark_pair(self, int32_t agent, int32_t leaf) except -1:
         """Have the next cycle try a subscription on an agent, by their indices. O(1) amortised."""
+        cdef Py_ssize_t capacity = max(64, 2 * self.reopened_capacity)
         self.changed = True
         if self.n_reopened == self.reopened_capacity:
-            self.reopened_capacity = max(64, 2 * self.reopened_capacity)
-            self.reopened = <uint64_t *>grown(
-                self.reopened, self.reopened_capacity * sizeof(uint64_t))
+            self.reopened = <uint64_t *>grown(self.reopened, capacity * sizeof(uint64_t))
+            self.reopened_capacity = capacity
         self.reopened[self.n_reopened] = <uint64_t>agent << 32 | <uint64_t>leaf
         self.n_reopened += 1
         return 0

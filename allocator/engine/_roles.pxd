@@ -72,6 +72,7 @@ cdef class RoleTree:
     cdef int32_t leaf_of(self, RoleNode node) except -1
     cdef int32_t needy_leaf_of(self, RoleNode node) except -1
     cdef RoleTree copy_for(self, Bundles bundles)
+    cdef int add_client(self, str path) except -1
     cdef int adopt(
         self, RoleNode node, str framework, object subscription, int32_t leaf
     ) except -1
@@ -94,11 +95,12 @@ cdef class RoleTree:
     cdef int enter_needy_below(self, RoleNode node) except -1
     cdef int enter_needy(self, RoleNode node) except -1
     cdef int leave_needy(self) except -1
-    cdef int remake_needy(self) except -1
+    cdef Ordering needy_for(self, int64_t n_guarantees)
+    cdef int adopt_needy(self, Ordering needy) except -1
     cdef bint remaining(self, RoleNode node, int64_t *row) noexcept
     cdef void serves(self, RoleNode node, int64_t *row, int64_t *scratch) noexcept
     cdef void required_after(self, RoleNode node, const int64_t *served, int64_t *row) noexcept
 
 
-cdef object named(Bundles bundles, const int64_t *row)
+cdef object named(Bundles bundles, Py_ssize_t stride, const int64_t *row)
 cdef int count_copies(dict copies, tuple key, int64_t change) except -2

@@ -64,37 +64,37 @@ cdef class RoleNode:
     @property
     def reserved(self):
         """What is reserved to the subtree, in use or not: a `Tally`. O(names)."""
-        return named(self.bundles, self.rows + RESERVED * self.stride)
+        return named(self.bundles, self.stride, self.rows + RESERVED * self.stride)
 
     @property
     def offered(self):
         """What is in open offers to the subtree: a `Tally`. O(names)."""
-        return named(self.bundles, self.rows + OFFERED * self.stride)
+        return named(self.bundles, self.stride, self.rows + OFFERED * self.stride)
 
     @property
     def allocated(self):
         """What the subtree uses: a `Tally`. O(names)."""
-        return named(self.bundles, self.rows + ALLOCATED * self.stride)
+        return named(self.bundles, self.stride, self.rows + ALLOCATED * self.stride)
 
     @property
     def consumed(self):
         """What counts against the quota (R3): a `Tally`. O(names)."""
-        return named(self.bundles, self.rows + CONSUMED * self.stride)
+        return named(self.bundles, self.stride, self.rows + CONSUMED * self.stride)
 
     @property
     def need(self):
         """What has to be held back for the subtree (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.rows + NEED * self.stride)
+        return named(self.bundles, self.stride, self.rows + NEED * self.stride)
 
     @property
     def children_need(self):
         """What has to be held back for the children (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.rows + CHILDREN_NEED * self.stride)
+        return named(self.bundles, self.stride, self.rows + CHILDREN_NEED * self.stride)
 
     @property
     def children_guarantee(self):
         """What the children are guaranteed, by themselves or by theirs: a `Tally`. O(names)."""
-        return named(self.bundles, self.rows + CHILDREN_GUARANTEE * self.stride)
+        return named(self.bundles, self.stride, self.rows + CHILDREN_GUARANTEE * self.stride)
 
     def upward(self):
         """Yield this node and then each ancestor, innermost first. O(depth)."""
@@ -234,7 +234,12 @@ cdef class RoleTree:
             parent_path = parent_of(path)
             if parent_path is not None:
                 parent = self.ensure(parent_path)
-            node = RoleNode(path, parent, self.framework_sorter(self.totals), self.bundles)
+            try:
+                node = RoleNode(path, parent, self.framework_sorter(self.totals), self.bundles)
+            except MemoryError:
+                if parent is not None:
+                    self.prune(parent)
+                raise
             self.nodes[path] = node
             if parent is not None:
                 parent.children[path] = node
@@ -251,7 +256,7 @@ cdef class RoleTree:
     @property
     def required(self):
         """Σ needs of the top-level roles (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.required_row)
+        return named(self.bundles, self.stride, self.required_row)
 
     def share(self, path):
         """Return the weighted dominant share of a subtree; 0.0 where nobody holds anything."""
@@ -284,6 +289,9 @@ cdef class RoleTree:
         cdef RoleNode node
         if self.stride == self.bundles.stride:
             return 0
+        # All or, as long as one is not, none: whoever fails here is asked again.
+        for node in self.nodes.values():
+            node.fit_columns()
         row = <int64_t *>PyMem_Calloc(self.bundles.stride, sizeof(int64_t))
         if row == NULL:
             raise MemoryError
@@ -292,8 +300,6 @@ cdef class RoleTree:
         PyMem_Free(self.required_row)
         self.required_row = row
         self.stride = self.bundles.stride
-        for node in self.nodes.values():
-            node.fit_columns()
         return 0
 
     # Subscriptions.
@@ -301,14 +307,27 @@ cdef class RoleTree:
     def attach(self, RoleNode node, str framework, object subscription):
         """Make a subscription a client of its role's sorter, inactive at first. O(depth)."""
         cdef int32_t leaf
-        if not node.subscriptions:
-            self.sorter.add(node.path)
-            if self.needy is not None:
-                self.needy.add(node.path)
         node.sorter.add(framework)
+        if not node.subscriptions:
+            try:
+                self.add_client(node.path)
+            except MemoryError:
+                node.sorter.remove(framework)
+                raise
         leaf = node.sorter.leaf_of(framework)
         self.adopt(node, framework, subscription, leaf)
         return leaf
+
+    cdef int add_client(self, str path) except -1:
+        """Make a role a client of both its sorters, or of neither. O(depth)."""
+        self.sorter.add(path)
+        if self.needy is not None:
+            try:
+                self.needy.add(path)
+            except MemoryError:
+                self.sorter.remove(path)
+                raise
+        return 0
 
     cdef int adopt(
         self, RoleNode node, str framework, object subscription, int32_t leaf
@@ -380,16 +399,24 @@ cdef class RoleTree:
         """Replace the quota of `path`; `NO_QUOTA` removes it. O(depth × names)."""
         cdef RoleNode node = self.ensure(path)
         cdef RoleNode ancestor
+        cdef Ordering needy
+        cdef int64_t n_guarantees = self.n_guarantees
         before = node.quota
         names = before.guarantee.keys() | quota.guarantee.keys()
         guaranteed = {name: node.guaranteed(name) for name in names}
-        for name in (*names, *quota.limit):
-            self.bundles.column(name)
-        self.fit_columns()
-        node.fit_columns()
+        n_guarantees += bool(quota.guarantee) - bool(before.guarantee)
+        try:
+            for name in (*names, *quota.limit):
+                self.bundles.column(name)
+            self.fit_columns()
+            node.fit_columns()
+            needy = self.needy_for(n_guarantees)
+        except MemoryError:
+            self.prune(node)
+            raise
         node.store_quota(quota)
         self.n_quotas += (quota is not NO_QUOTA) - (before is not NO_QUOTA)
-        self.n_guarantees += bool(quota.guarantee) - bool(before.guarantee)
+        self.n_guarantees = n_guarantees
         for name in names:
             self.pass_up(node, name, node.guaranteed(name) - guaranteed[name])
         ancestor = node
@@ -397,7 +424,7 @@ cdef class RoleTree:
             for name in names:
                 self.refresh_need(ancestor, self.bundles.column(name))
             ancestor = ancestor.parent
-        self.remake_needy()
+        self.adopt_needy(needy)
         self.refresh_unmet(node)
         self.prune(node)
 
@@ -578,15 +605,18 @@ cdef class RoleTree:
             self.enter_needy(node)
         return 0
 
-    cdef int remake_needy(self) except -1:
+    cdef Ordering needy_for(self, int64_t n_guarantees):
+        """Return `needy` as it is with so many guarantees (R6). O(1) unless it comes."""
+        if not n_guarantees:
+            return None
+        return self.sorter.copy_for_some(self.totals) if self.needy is None else self.needy
+
+    cdef int adopt_needy(self, Ordering needy) except -1:
         """Have `needy` exactly while it is needed (R6). O(1) unless it comes or goes."""
         cdef RoleNode node
-        cdef Ordering before = self.needy
-        if bool(self.n_guarantees) == (before is not None):
+        if needy is self.needy:
             return 0
-        self.needy = self.sorter.copy_for_some(self.totals) if self.n_guarantees else None
-        if self.needy is before:
-            return 0
+        self.needy = needy
         for node in self.nodes.values():
             node.needy_shape = -1  # what was looked up belongs to another sorter
         for node in self.nodes.values():
@@ -673,12 +703,12 @@ cdef class RoleTree:
             row[column] += change
 
 
-cdef object named(Bundles bundles, const int64_t *row):
-    """Return a row by name, without zeros."""
+cdef object named(Bundles bundles, Py_ssize_t stride, const int64_t *row):
+    """Return a row of so many columns by name, without zeros."""
     cdef Py_ssize_t column
     tally = Tally()
     for name, column in bundles.totals.columns.items():
-        if column < bundles.stride and row[column]:
+        if column < stride and row[column]:
             tally[name] = row[column]
     return tally
 

@@ -120,23 +120,27 @@ cdef class State:
     @property
     def total(self):
         """What all agents have: a `Tally`. O(names)."""
-        return named(self.bundles, self.total_row)
+        return named(self.bundles, self.stride, self.total_row)
 
     @property
     def in_use(self):
         """What is offered or allocated, shared entries once an agent: a `Tally`. O(names)."""
-        return named(self.bundles, self.in_use_row)
+        return named(self.bundles, self.stride, self.in_use_row)
 
     @property
     def headroom(self):
         """What of all agents' unreserved, non-revocable scalars nobody has: a `Tally`. O(names)."""
-        return named(self.bundles, self.headroom_row)
+        return named(self.bundles, self.stride, self.headroom_row)
 
     cdef int fit_columns(self) except -1:
-        """Make all rows as long as those of the bundles. O(roles × columns) if they are not."""
+        """Make all rows as long as those of the bundles. O(roles × columns) if they are not.
+
+        All or, for lack of memory, none: then whoever is about to use a row asks again.
+        """
         cdef Py_ssize_t stride = self.bundles.stride
         if stride == self.stride:
             return 0
+        self.tree.fit_columns()
         self.total_row = longer(self.total_row, self.stride, stride)
         self.in_use_row = longer(self.in_use_row, self.stride, stride)
         self.headroom_row = longer(self.headroom_row, self.stride, stride)
@@ -144,7 +148,7 @@ cdef class State:
         self.charged_row = longer(self.charged_row, self.stride, stride)
         self.change_row = longer(self.change_row, self.stride, stride)
         self.stride = stride
-        return self.tree.fit_columns()
+        return 0
 
     cdef int32_t bundle_of(self, object resources) except -1:
         """Return a new reference to the bundle of a value, with room for its columns. O(names)."""
@@ -154,14 +158,17 @@ cdef class State:
 
     cdef Minima minima_of(self, tuple amounts):
         """Return the engine's own minima, which are the same from cycle to cycle. O(1)."""
+        self.fit_columns()
         if self.default_minima is None or self.default_minima.amounts is not amounts:
             self.default_minima = Minima(self.bundles, amounts)
         return self.default_minima
 
     cdef int check_fit(self, int32_t bundle, const int64_t *sums) except -1:
         """Refuse what would take a sum over all agents beyond int64. O(columns)."""
-        cdef const int64_t *whole = self.bundles.whole(bundle, self.whole_row)
+        cdef const int64_t *whole
         cdef Py_ssize_t column
+        self.fit_columns()
+        whole = self.bundles.whole(bundle, self.whole_row)
         for column in range(self.bundles.n_columns):
             if whole[column] > INT64_MAX - sums[column]:
                 name = list(self.totals.columns)[column]
@@ -324,7 +331,9 @@ cdef class State:
         """Do as `change_total` for a reference, which is taken over, without telling anybody."""
         cdef int32_t before = agent.bundle.total
         cdef Py_ssize_t column
-        cdef const int64_t *whole = self.bundles.whole(before, self.whole_row)
+        cdef const int64_t *whole
+        self.fit_columns()
+        whole = self.bundles.whole(before, self.whole_row)
         for column in range(self.bundles.n_columns):
             self.change_row[column] = self.total_row[column] - whole[column]
         try:
@@ -344,9 +353,12 @@ cdef class State:
 
     cdef int count_total(self, int32_t bundle, int64_t sign) except -1:
         """Add an agent's total to the sums, or with sign −1 take it out. O(entries)."""
-        cdef const int64_t *whole = self.bundles.whole(bundle, self.whole_row)
-        cdef const int64_t *charged = self.bundles.charged(bundle, self.charged_row)
+        cdef const int64_t *whole
+        cdef const int64_t *charged
         cdef Py_ssize_t column
+        self.fit_columns()
+        whole = self.bundles.whole(bundle, self.whole_row)
+        charged = self.bundles.charged(bundle, self.charged_row)
         for column in range(self.bundles.n_columns):
             self.total_row[column] += sign * whole[column]
             self.headroom_row[column] += sign * charged[column]
@@ -509,7 +521,9 @@ cdef class State:
         cdef Holding *held = &self.ledger.holdings[holding]
         cdef Agent agent = self.agents_at[held.agent]
         cdef Subscription leaf = self.leaves_at[held.leaf]
-        cdef int32_t unshared = self.bundles.nonshared(bundle)
+        cdef int32_t unshared
+        self.fit_columns()
+        unshared = self.bundles.nonshared(bundle)
         # `bundle` may be good by the holding's reference only.
         retained(self.bundles, bundle)
         take_from(self.bundles, &held.offered, bundle)
@@ -535,6 +549,7 @@ cdef class State:
         cdef Py_ssize_t column
         if self.is_shared(bundle):
             return self.count_shared(leaf, agent, bundle, offered, sign)
+        self.fit_columns()
         whole = self.bundles.whole(bundle, self.whole_row)
         charged = self.bundles.charged(bundle, self.charged_row)
         self.tree.hold(leaf.node, whole, charged, offered, sign)
@@ -575,7 +590,9 @@ cdef class State:
         """
         cdef RoleNode node = leaf.node
         cdef bint is_shared = self.is_shared(lost) or self.is_shared(gained)
-        cdef const int64_t *change = self.change_of(lost, gained)
+        cdef const int64_t *change
+        self.fit_columns()
+        change = self.change_of(lost, gained)
         self.tree.account(node, change, times)
         node.sorter.add_row(leaf.leaf, change, self.bundles.n_columns, times)
         if is_shared or self.tree.sorter.by_value or node.sorter.by_value:
@@ -1059,10 +1076,14 @@ cdef class State:
             found.is_nested = "/" in role
             found.first_holding = NONE
             found.refusal = NAN
-            found.refresh()
+            try:
+                found.refresh()
+                found.leaf = self.tree.attach(found.node, framework.id, found)
+            except MemoryError:
+                self.tree.prune(found.node)
+                raise
             found.index = take_place(self.leaves_at, self.free_leaves, found)
             framework.subscriptions[role] = found
-            found.leaf = self.tree.attach(found.node, framework.id, found)
         return found
 
     cdef int settle(self, Subscription leaf) except -1:
@@ -1391,6 +1412,7 @@ cdef class State:
         O(size of the state).
         """
         cdef State twin = State.__new__(State)
+        self.fit_columns()
         cdef Agent agent
         cdef Subscription leaf
         twin.totals = self.totals.copy()
