@@ -5,6 +5,9 @@ The parameters are those of Apache Mesos' benchmark of adding and updating agent
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from allocator.resources import Resources
 
 from .engines import SORTERS, OneCallEach, build, look_at
@@ -76,3 +79,40 @@ class AddAndUpdateAgent(OneCallEach):
     def time_operation(self, operation: str, *_: object) -> None:
         getattr(self, operation)()
         look_at(self.engine.allocate())
+
+
+def each_different(n_agents: int) -> list[str]:
+    """Return the resources of so many agents as text, no two alike but for their ports."""
+    return [
+        f"cpus:{4 + index % 61 + index / 1000};mem:{8192 + index};disk:{100_000 + 3 * index}"
+        ";ports:[31000-32000]"
+        for index in range(n_agents)
+    ]
+
+
+#: In what form an agent's resources come: what makes it of text.
+FORMS: dict[str, Callable[[str], Any]] = {
+    "text": lambda text: text,
+    "json": lambda text: Resources(text).to_json(),
+    "resources": Resources,
+}
+
+
+class AddDifferentAgents(OneCallEach):
+    """Agents are added one by one, each with resources of its own."""
+
+    params = (
+        list(FORMS),
+        ["drf"],
+        sizes(smoke=[50], default=[10_000], full=[1000, 10_000, 50_000]),
+    )
+    param_names = ("form", "sorter", "agents")
+
+    def setup(self, form: str, sorter: str, n_agents: int) -> None:
+        self.engine = build(sorter, n_agents, 0)
+        self.ids = [f"agent{index}" for index in range(n_agents)]
+        self.totals = [FORMS[form](text) for text in each_different(n_agents)]
+
+    def time_operation(self, *_: object) -> None:
+        for id, total in zip(self.ids, self.totals, strict=True):
+            self.engine.add_agent(id, total)

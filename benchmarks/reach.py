@@ -18,7 +18,7 @@ from allocator.resources import Resources
 from allocator.sim import compare, single_role
 from allocator.sorter import DRFSorter
 
-from . import agents, declines, frameworks, quotas
+from . import agents, answers, declines, frameworks, quotas
 from .engines import CLUSTERS, look_at
 from .grid import sizes
 
@@ -310,6 +310,44 @@ def in_yardsticks(operation: str, cycle: bool) -> float:
         return seconds(lambda: (call(), benchmark.engine.allocate()) if cycle else call())
 
     return ratio(once, lambda: Y(n_agents, n_frameworks))
+
+
+class OneByOne:
+    """Calls for one agent or one offer each, where no two are alike."""
+
+    params = (list(agents.FORMS),)
+    param_names = ("form",)
+    unit = "ratio"
+    timeout = 600
+
+    def track_add(self, form: str) -> float:
+        """10k agents, each different, in Y(10k, 1k): reach 31 from text, 18 from `Resources`."""
+        n_agents = scaled(10_000)
+        return ratio(
+            lambda: timed(agents.AddDifferentAgents, form, "drf", n_agents),
+            lambda: Y(n_agents, scaled(1000)),
+        )
+
+
+class AnswersOneByOne:
+    """Answers to one offer each, all of them looked at before."""
+
+    params = (["decline", "accept"],)
+    param_names = ("answer",)
+    unit = "ratio"
+    timeout = 600
+
+    def track_answers(self, answer: str) -> float:
+        """10k offers, in Y(10k, 1k): reach 6.5 to decline, 9.7 to accept a part."""
+        params = answer, "each", scaled(10_000), scaled(1000)
+        return ratio(lambda: answered(*params), lambda: Y(scaled(10_000), scaled(1000)))
+
+
+def answered(*params: Any) -> float:
+    """Return the seconds of the answers that another benchmark times."""
+    benchmark = answers.Answers()
+    benchmark.setup(*params)
+    return seconds(lambda: benchmark.time_answers(*params))
 
 
 class CompiledShare:
