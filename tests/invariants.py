@@ -8,7 +8,7 @@ from typing import Any
 
 from allocator import Allocator, Resources
 from allocator.sorter import DRFSorter
-from tests.compiled import bundles, filters
+from tests.compiled import bundles, filters, sorters
 
 EMPTY = Resources()
 
@@ -32,9 +32,9 @@ def check_stores(engine: Allocator) -> None:
     filters.check(state.filters, state.bundles)
     for sorter in (state.tree.sorter, *(node.sorter for node in state.tree.nodes.values())):
         if isinstance(sorter, DRFSorter):
-            sorter._check()
+            sorters.check(sorter)
     if state.tree.needy is not None:
-        state.tree.needy._check()
+        sorters.check(state.tree.needy)
 
 
 def check_agents(state: Any, holdings: list[Any]) -> None:

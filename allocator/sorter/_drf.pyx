@@ -1,6 +1,6 @@
 """The DRF sorter that keeps its order up to date, compiled.
 
-Invariants, which `_check` verifies:
+Invariants, which `tests/compiled/sorters.pyx` verifies:
 
 D1. `rows[node]` is what the leaves at or below a node hold, by column; a shared entry of an agent
     counts once in each row.
@@ -28,15 +28,11 @@ from libc.string cimport memcpy, memset
 
 from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport (
-    LEFT,
     NONE,
-    RIGHT,
     Place,
     Siblings,
-    height_of,
     in_order,
     insert,
-    precedes,
     rearrange,
     remove,
 )
@@ -1044,29 +1040,6 @@ cdef class DRFSorter(Ordering):
         self.version = None  # whether these totals are the same is seen at the next question
         return 0
 
-    def _check(self):
-        """Raise `AssertionError` unless D1 to D6 and L1 to L3 hold, by recomputing. For tests."""
-        self.sync()
-        check_nodes(self)
-        check_sums(self)
-        for node in (ROOT, *self.index.values()):
-            check_order(self, node)
-        listing, self.listed = self.sort(), False
-        assert listing == self.sort()
-
-    def _change_by_row(self, client, agent, lost, gained, times):
-        """Change what a client holds on an agent as the engine does. For tests."""
-        cdef int32_t leaf = self.leaf_of(client)
-        self.change_held(leaf, agent, lost, gained, times)
-        memset(self.delta, 0, self.stride * sizeof(int64_t))
-        self.fill_delta(gained.nonshared().quantities().milli, 1)
-        self.fill_delta(lost.nonshared().quantities().milli, -1)
-        try:
-            self.add_row(leaf, self.delta, self.stride, times)
-        except ResourceError:
-            self.change_held(leaf, agent, gained, lost, 0)
-            raise
-
 
 @cython.final
 @cython.auto_pickle(False)
@@ -1141,136 +1114,3 @@ cdef object too_much(object totals, Py_ssize_t column, object total):
     """Return the error that says that a sum of allocations is over-large."""
     name = list(totals.columns)[column]
     return ResourceError(f"{cut(name)}: {total} thousandths allocated in all are over-large")
-
-
-# Checks by recomputation.
-
-cdef int check_nodes(DRFSorter sorter) except -1:
-    """Check the tree of paths: labels, counts, leaves, free nodes, who has a place (D2)."""
-    cdef int32_t node, parent
-    cdef dict n_children = {}
-    cdef dict n_active = {}
-    cdef set used = {ROOT, *sorter.index.values()}
-    assert len(used) == len(sorter.index) + 1 == sorter.n_nodes
-    assert not EMPTY
-    for path, node in sorter.index.items():
-        parent = sorter.nodes[node].parent
-        assert parent in used
-        label = sorter.labels[node]
-        implicit = sorter.nodes[parent].implicit == node
-        assert path == (f"{label}/{_IMPLICIT_NAME}" if implicit else label)
-        name = path if sorter.flat else path.rpartition("/")[2]
-        assert (sorter.places[node].name[:sorter.places[node].name_bytes]
-                == name.encode("utf-8", "surrogatepass"))
-        assert sorter.nodes[node].weight == (1.0 if implicit else sorter.weights.get(path, 1.0))
-        assert sorter.nodes[node].is_leaf == (sorter.find(label) == node)
-        assert not implicit or sorter.find(path) == NONE
-        assert (sorter.places[node].height > 0) == (sorter.nodes[node].n_active > 0)
-        n_children[parent] = n_children.get(parent, 0) + 1
-        n_active[parent] = n_active.get(parent, 0) + sorter.nodes[node].n_active
-    for node in used:
-        assert sorter.nodes[node].n_children == n_children.get(node, 0)
-        if sorter.nodes[node].is_leaf:
-            assert not sorter.nodes[node].n_children and 0 <= sorter.nodes[node].n_active <= 1
-        else:
-            assert sorter.nodes[node].n_active == n_active.get(node, 0)
-            assert node == ROOT or sorter.nodes[node].n_children
-            assert sorter.nodes[node].implicit == NONE or sorter.nodes[node].n_children > 1
-    node = sorter.free
-    while node != NONE:
-        assert node not in used and sorter.places[node].height == 0
-        used.add(node)
-        node = sorter.nodes[node].parent
-    assert used == set(range(sorter.n_taken)) and sorter.n_taken <= sorter.capacity
-    return 0
-
-
-cdef int check_sums(DRFSorter sorter) except -1:
-    """Check D1; what no agent has, by `add_row`, must agree between leaves and ancestors."""
-    cdef int32_t node, leaf
-    cdef list leaves = [leaf for leaf in sorter.index.values() if sorter.nodes[leaf].is_leaf]
-    cdef dict below = {ROOT: []}
-    assert len(leaves) == sorter.n_clients
-    assert sorter.held.keys() <= set(leaves)
-    for leaf in leaves:
-        check_held(sorter, leaf)
-        node = leaf
-        while node != NONE:
-            below.setdefault(node, []).append(leaf)
-            node = sorter.nodes[node].parent
-    assert sorter.shared.keys() <= below.keys()
-    for node, leaves in below.items():
-        assert sorter.shared.get(node, {}) == shared_below(sorter, leaves)
-        expected = [sum(column) for column in zip(*(unshared_row(sorter, leaf) for leaf in leaves))]
-        assert unshared_row(sorter, node) == (expected or [0] * sorter.stride)
-    return 0
-
-
-cdef int check_held(DRFSorter sorter, int32_t leaf) except -1:
-    """Check that what a leaf holds by agent is not empty, and shared entries are counted."""
-    cdef dict by_agent = sorter.held.get(leaf, EMPTY)
-    assert by_agent or leaf not in sorter.held
-    for agent, resources in by_agent.items():
-        assert resources
-        assert sorter.shared.get(leaf, EMPTY).get(agent, NOTHING) >= resources.shared()
-    return 0
-
-
-cdef dict shared_below(DRFSorter sorter, list leaves):
-    """Return by agent the shared entries of leaves, taken together."""
-    cdef dict shared = {}
-    for leaf in leaves:
-        for agent, resources in sorter.shared.get(leaf, EMPTY).items():
-            assert resources
-            shared[agent] = shared.get(agent, NOTHING) + resources
-    return shared
-
-
-cdef list unshared_row(DRFSorter sorter, int32_t node):
-    """Return by column what a node's row has beyond its shared entries."""
-    cdef Py_ssize_t column
-    cdef list row = [sorter.rows[node * sorter.stride + column] for column in range(sorter.stride)]
-    for resources in sorter.shared.get(node, EMPTY).values():
-        for name, amount in resources.quantities().milli.items():
-            row[sorter.totals.columns[name]] -= amount
-    return row
-
-
-cdef int check_order(DRFSorter sorter, int32_t node) except -1:
-    """Check D3, and L1 to L3 of the children of a node."""
-    cdef Siblings *siblings = &sorter.nodes[node].children
-    cdef Place *places = sorter.places
-    cdef int32_t before = NONE
-    cdef int32_t child
-    cdef list in_tree = []
-    check_subtree(sorter, siblings.top, NONE, in_tree)
-    for child in in_tree:
-        assert sorter.nodes[child].parent == node
-        assert places[child].share == sorter.share_of(child)
-        assert places[child].before == before
-        assert before == NONE or places[before].after == child
-        assert before == NONE or precedes(&places[before], &places[child])
-        before = child
-    assert siblings.first == (in_tree[0] if in_tree else NONE)
-    assert siblings.last == before
-    assert before == NONE or places[before].after == NONE
-    for child in sorter.index.values():
-        assert (child in in_tree) == (
-            sorter.nodes[child].parent == node and sorter.nodes[child].n_active > 0)
-    return 0
-
-
-cdef int check_subtree(DRFSorter sorter, int32_t top, int32_t up, list in_tree) except -1:
-    """Check links and heights at and below `top`; append its records in order."""
-    cdef Place *places = sorter.places
-    cdef int32_t left, right
-    if top == NONE:
-        return 0
-    assert places[top].up == up
-    check_subtree(sorter, places[top].child[LEFT], top, in_tree)
-    in_tree.append(top)
-    check_subtree(sorter, places[top].child[RIGHT], top, in_tree)
-    left = height_of(places, places[top].child[LEFT])
-    right = height_of(places, places[top].child[RIGHT])
-    assert abs(left - right) <= 1 and places[top].height == 1 + max(left, right)
-    return 0

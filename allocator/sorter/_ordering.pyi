@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Self
 
 from typing_extensions import disjoint_base
@@ -24,7 +24,6 @@ class Ordering:
     ) -> Self: ...
     def add_agent(self, agent: str, resources: ResourcesLike) -> None: ...
     def remove_agent(self, agent: str) -> None: ...
-    def _engine_walk(self, key: int = 0) -> Iterator[str]: ...
 
 @disjoint_base
 class PlainOrdering(Ordering):

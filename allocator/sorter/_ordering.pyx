@@ -131,19 +131,6 @@ cdef class Ordering:
         """
         return None
 
-    def _engine_walk(self, key=0):
-        """Iterate over the active clients as the engine does (O1). For tests."""
-        cdef int32_t leaf
-        self.sync()
-        self.start_walk(key)
-        try:
-            leaf = self.advance()
-            while leaf != NONE:
-                yield self.labels[leaf]
-                leaf = self.advance()
-        finally:
-            self.end_walk()
-
 
 @cython.auto_pickle(False)
 cdef class PlainOrdering(Ordering):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Self
 
 from allocator.errors import DuplicateClient, ResourceError, shown
 from allocator.resources import Quantities, Resources, ResourcesLike
@@ -181,9 +182,9 @@ class NaiveDRFSorter(PlainOrdering):
         """Set numbers of times allocated; raises `UnknownClient`, `InvalidValue`. O(n)."""
         self._numbers.update(checked_numbers(numbers, self._numbers))
 
-    def copy(self, totals: Totals | None = None) -> NaiveDRFSorter:
+    def copy(self, totals: Totals | None = None) -> Self:
         """Return a copy that answers the same, on these totals or a copy of its own. O(h)."""
-        twin = NaiveDRFSorter(
+        twin = type(self)(
             self.exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals
         )
         twin._held = {client: held.copy() for client, held in self._held.items()}

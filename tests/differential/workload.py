@@ -625,6 +625,6 @@ def _holdings(engine: Any, kind: str) -> list[tuple[str, str, str, Any]]:
 
 
 def _open_offer(engine: Any, id: str) -> Any:
-    """Return what is in an open offer of the reference, None if it is gone."""
-    offer = engine._state.offers.get(id)
+    """Return what is in an open offer, None if it is gone."""
+    offer = engine.open_offers.get(id)
     return None if offer is None else offer.resources

@@ -16,11 +16,13 @@ from allocator.resources import Resources
 from allocator.sorter import (
     DRFSorter,
     NaiveDRFSorter,
+    Ordering,
     RandomSorter,
     SortedDRFSorter,
     Totals,
     parting,
 )
+from tests.compiled.sorters import change_as_engine, check, walked
 
 #: Names on both sides of "." and "/" in code points, one a prefix of another, and beyond ASCII,
 #: where UTF-16 would order otherwise than code points do.
@@ -104,7 +106,7 @@ class ByRows:
         self, client: str, agent: str, lost: Resources, gained: Resources, times: int
     ) -> None:
         after = self.allocation(client).get(agent, Resources()) - lost + gained
-        self.sorter._change_by_row(client, agent, lost, gained, times)
+        change_as_engine(self.sorter, client, agent, lost, gained, times)
         by_agent = self.account.setdefault(client, {})
         by_agent[agent] = after
         if not after:
@@ -125,6 +127,11 @@ class ByRows:
 
 
 AnySorter: TypeAlias = NaiveDRFSorter | SortedDRFSorter | DRFSorter | ByRows | RandomSorter
+
+
+def inner(sorter: AnySorter) -> Ordering:
+    """Return the sorter itself."""
+    return sorter.sorter if isinstance(sorter, ByRows) else sorter
 
 
 def outcome(sorter: AnySorter | Totals, method: str, *arguments: Any) -> object:
@@ -274,7 +281,7 @@ class Lockstep(RuleBasedStateMachine):
     ) -> None:
         """Take a few clients, allocate to anybody and take the rest, as an engine may."""
         expected = self.naive.sort()
-        walks = [sorter._engine_walk() for sorter in (self.naive, *self.ordering)]
+        walks = [walked(inner(sorter)) for sorter in (self.naive, *self.ordering)]
         assert [list(islice(walk, n)) for walk in walks] == [expected[:n]] * len(walks)
         self.call("allocated", data.draw(self.clients()), agent, resources)
         assert [list(walk) for walk in walks] == [expected[n:]] * len(walks)
@@ -343,7 +350,7 @@ class Lockstep(RuleBasedStateMachine):
             self.call("quantities", client)
         self.check_standings()
         for sorter in self.ordering:
-            sorter._check()
+            check(inner(sorter))
 
     def teardown(self) -> None:
         for expected, (*deciding, random) in self.left:

@@ -21,6 +21,8 @@ from allocator.sorter import DRFSorter, NaiveDRFSorter, Totals
 from tests.compiled import bundles as bench
 from tests.compiled.faults import Faults
 from tests.compiled.filters import check as check_filters
+from tests.compiled.sorters import change_as_engine, walked
+from tests.compiled.sorters import check as check_sorter
 from tests.differential.history import Call
 from tests.differential.test_histories import THEMES
 from tests.differential.workload import Workload
@@ -220,7 +222,7 @@ class Sorters:
 
     def check(self) -> None:
         """Check that the compiled one is whole, and orders as the other does."""
-        self.compiled._check()
+        check_sorter(self.compiled)
         assert self.compiled.sort() == self.naive.sort()
 
 
@@ -249,11 +251,43 @@ def add_totals(sorters: Sorters) -> None:
 
 def copy_sorter(sorters: Sorters) -> None:
     twin = sorters.compiled.copy(sorters.compiled.totals.copy())
-    twin._check()
+    check_sorter(twin)
     assert list(twin.order()) == sorters.naive.sort()
 
 
-@pytest.mark.parametrize("work", [add_clients, allocate_new_names, add_totals, copy_sorter])
+def walk(sorters: Sorters) -> None:
+    # One walk is disturbed by the other, and by a change at a client that is yet to come.
+    expected = sorters.naive.sort()
+    others, walk = sorters.compiled.order(), walked(sorters.compiled)
+    assert next(others) == next(walk) == expected[0]
+    for sorter in (sorters.compiled, sorters.naive):
+        sorter.deactivate(expected[-1])
+        sorter.activate(expected[-1])
+    assert list(walk) == list(others) == expected[1:]
+
+
+def share(sorters: Sorters) -> None:
+    for name in ("n1", "n2"):
+        sorters.compiled.totals.column(name)  # the rows have room for four
+    volume = Resources([SHARED])
+    change_as_engine(sorters.compiled, "web", "a", Resources(), volume, 0)
+    change_as_engine(sorters.compiled, "web", "a", volume, Resources(), 0)
+
+
+#: A volume that several may use at once.
+SHARED = {
+    "name": "disk",
+    "type": "SCALAR",
+    "scalar": {"value": 9},
+    "reservations": [{"type": "DYNAMIC", "role": "web"}],
+    "disk": {"persistence": {"id": "v"}, "volume": {"container_path": "v"}},
+    "shared": {},
+}
+
+
+@pytest.mark.parametrize(
+    "work", [add_clients, allocate_new_names, add_totals, copy_sorter, walk, share]
+)
 def test_sorters(work: Callable[[Sorters], None]) -> None:
     assert at_each_point(Sorters, work, Sorters.check) > 0
 

@@ -14,6 +14,7 @@ import pytest
 
 from allocator.resources import Resources
 from allocator.sorter import DRFSorter, NaiveDRFSorter, SortedDRFSorter, Totals, _drf
+from tests.compiled.sorters import change_as_engine, check, walked
 
 Incremental: TypeAlias = DRFSorter | SortedDRFSorter
 
@@ -92,7 +93,7 @@ def test_many_siblings_over_a_long_life(make: type[Incremental], flat: bool) -> 
             for sorter in both:
                 sorter.allocated(client, "a1", amount)
         if step % 50 == 0:
-            kept._check()
+            check(kept)
             assert kept.sort() == naive.sort()
     assert len(clients) > 300
 
@@ -108,7 +109,7 @@ def test_from_first_to_last_and_back(make: type[Incremental]) -> None:
         assert next(sorter.order()) == client
         sorter.allocated(client, "a1", "cpus:5")
         if number % 30 == 0:
-            sorter._check()
+            check(sorter)
     assert sorter.sort() == clients
     for client in reversed(clients):
         sorter.unallocated(client, "a1", "cpus:5")
@@ -128,12 +129,12 @@ def test_totals_may_reverse_the_order(make: type[Incremental]) -> None:
     assert sorter.sort() == clients
     sorter.add_agent("mem", "mem:200")
     assert sorter.sort() == clients[::-1]
-    sorter._check()
+    check(sorter)
     sorter.remove_agent("cpus")
     assert sorter.sort() == clients[::-1]
     sorter.remove_agent("mem")
     assert sorter.sort() == clients
-    sorter._check()
+    check(sorter)
 
 
 def follows_the_live_order(walk: object) -> bool:
@@ -153,7 +154,7 @@ def test_a_cycle_does_not_make_a_walk_take_down_its_order() -> None:
         sorter.allocated(expected, "a1", "cpus:1")
         sorter.unallocated("a/x", "a1", "cpus:0.001")
         sorter.share("c")
-        sorter._check()
+        check(sorter)
         assert follows_the_live_order(walk)
     sorter.allocated("c", "a1", "cpus:1")
     assert not follows_the_live_order(walk)
@@ -168,7 +169,7 @@ def test_the_engine_gets_the_order_of_the_start_whatever_is_changed(
     for client in ("a/x", "a/y", "b", "c", "d"):
         sorter.add(client)
         sorter.activate(client)
-    walk = sorter._engine_walk()
+    walk = walked(sorter)
     assert [next(walk), next(walk)] == ["a/x", "a/y"]
     # What is passed may move; then the next but one gets something, and d leaves.
     sorter.allocated("a/x", "a1", "cpus:1")
@@ -180,7 +181,7 @@ def test_the_engine_gets_the_order_of_the_start_whatever_is_changed(
     assert next(other) == "b"
     assert list(walk) == ["b", "c", "d"]
     assert list(other) == ["a/y", "a/x", "c"]
-    assert list(sorter._engine_walk()) == ["b", "a/y", "a/x", "c"]
+    assert list(walked(sorter)) == ["b", "a/y", "a/x", "c"]
 
 
 def test_a_walk_of_the_engine_leaves_others_their_order(make: type[Incremental]) -> None:
@@ -190,7 +191,7 @@ def test_a_walk_of_the_engine_leaves_others_their_order(make: type[Incremental])
         sorter.activate(client)
     other = sorter.order()
     assert next(other) == "a"
-    walk = sorter._engine_walk()
+    walk = walked(sorter)
     assert next(walk) == "a"
     sorter.allocated("a", "a1", "cpus:1")
     walk.close()
@@ -260,8 +261,8 @@ def test_many_names_widen_the_rows() -> None:
         second.allocated("a/c", "a1", {f"name{49 - number}": 1})
         totals.add_agent(f"agent{number}", {f"name{number}": 100})
         assert first.share("a/b") == (number + 1) / 100
-        first._check()
-        second._check()
+        check(first)
+        check(second)
     assert second.share("a") == 1 / 100
     assert len(first.quantities()) == len(second.quantities()) == 50
 
@@ -273,24 +274,24 @@ def test_shared_entries_beside_rows_count_once_and_add_no_time() -> None:
     for client in ("a/x", "a/y"):
         sorter.add(client)
         sorter.activate(client)
-        sorter._change_by_row(client, "a1", Resources(), Resources("cpus:10") + volume, 0)
+        change_as_engine(sorter, client, "a1", Resources(), Resources("cpus:10") + volume, 0)
     # shares: a = .4 (disk; cpus = .2), a/x = a/y = .4
     assert [sorter.share(path) for path in ("a", "a/x", "a/y")] == [0.4, 0.4, 0.4]
     assert sorter.times_allocated() == {"a": 0, "a/x": 0, "a/y": 0}
     sorter.allocated("a/x", "a1", volume)
     twin = sorter.copy()
     for kept in (sorter, twin):
-        kept._check()
+        check(kept)
         kept.unallocated("a/x", "a1", volume)
         # a/x has its first copy still
         assert kept.share("a/x") == 0.4
         kept.remove("a/x")
         # shares: a = .4 (disk; cpus = .1)
         assert (kept.share("a"), kept.quantities()["cpus"]) == (0.4, 10)
-        kept._change_by_row("a/y", "a1", volume, Resources(), 0)
+        change_as_engine(kept, "a/y", "a1", volume, Resources(), 0)
         # shares: a = .1 (cpus)
         assert kept.share("a") == 0.1
-        kept._check()
+        check(kept)
 
 
 def shared_volume(size: int) -> Resources:
@@ -325,7 +326,7 @@ def test_names_beyond_ascii_last_as_long_as_their_nodes(make: type[Incremental])
         gc.collect()
         for path in paths[::2]:
             twin.remove(path)
-        twin._check()
+        check(twin)
         assert twin.sort() == naive.sort()
 
 
