@@ -267,7 +267,7 @@ def walk(sorters: Sorters) -> None:
 
 
 def share(sorters: Sorters) -> None:
-    for name in ("n1", "n2"):
+    for name in ("n1", "n2", "n3"):
         sorters.compiled.totals.column(name)  # the rows have room for four
     volume = Resources([SHARED])
     change_as_engine(sorters.compiled, "web", "a", Resources(), volume, 0)
