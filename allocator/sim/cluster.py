@@ -133,7 +133,7 @@ def scaled(cluster: Sequence[MachineGroup], factor: float) -> tuple[MachineGroup
         O(n log n) in the number of groups.
     """
     if not 0 < factor < float("inf"):
-        raise InvalidValue(f"scale {factor!r}: not a positive number")
+        raise InvalidValue(f"scale {shown(factor)}: not a positive number")
     exact = [group.count * Fraction(factor) for group in cluster]
     counts = [int(count) for count in exact]
     wanted = max(1, round(sum(exact)))
@@ -143,5 +143,5 @@ def scaled(cluster: Sequence[MachineGroup], factor: float) -> tuple[MachineGroup
     result = tuple(
         replace(group, count=count) for group, count in zip(cluster, counts, strict=True) if count
     )
-    check_size(result, f"scale {factor!r}")
+    check_size(result, f"scale {shown(factor)}")
     return result

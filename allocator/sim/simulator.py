@@ -91,15 +91,15 @@ class Options:
         bounds = f"up to {LONGEST_S:g}"
         if not 0 < self.interval_s <= LONGEST_S:
             raise InvalidValue(
-                f"interval {self.interval_s!r}: not a positive number of seconds {bounds}"
+                f"interval {shown(self.interval_s)}: not a positive number of seconds {bounds}"
             )
         if not 0 <= self.refuse_seconds <= LONGEST_S:
             raise InvalidValue(
-                f"refuse_seconds {self.refuse_seconds!r}: not a number of seconds {bounds}"
+                f"refuse_seconds {shown(self.refuse_seconds)}: not a number of seconds {bounds}"
             )
         if self.horizon_s is not None and not 0 < self.horizon_s <= LONGEST_S:
             raise InvalidValue(
-                f"horizon {self.horizon_s!r}: not a positive number of seconds {bounds}"
+                f"horizon {shown(self.horizon_s)}: not a positive number of seconds {bounds}"
             )
 
 
@@ -274,8 +274,8 @@ class _Simulation:
         interval_s = self._options.interval_s
         if instant_s > _MAX_CYCLES * interval_s:
             raise InvalidValue(
-                f"interval {interval_s!r}: something happens at {instant_s:g} s, after more cycles"
-                " than can be counted; a horizon ends the run before"
+                f"interval {shown(interval_s)}: something happens at {instant_s:g} s, after more"
+                " cycles than can be counted; a horizon ends the run before"
             )
         grid = math.ceil(instant_s / interval_s)
         while grid * interval_s < instant_s:
