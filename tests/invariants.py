@@ -14,7 +14,7 @@ EMPTY = Resources()
 
 
 def check(engine: Allocator) -> None:
-    """Raise `AssertionError` unless A1, A2, S1, S2, R1 to R7, F1, F2 and B1 to B7 hold."""
+    """Raise `AssertionError` unless A1, A2, S1, S2, R1 to R7, F1 to F5 and B1 to B7 hold."""
     state = engine._state
     check_stores(engine)
     holdings = [held for agent in state.agents.values() for held in state.holdings_on(agent)]
@@ -30,6 +30,9 @@ def check_stores(engine: Allocator) -> None:
     state = engine._state
     bundles.check(state.bundles)
     filters.check(state.filters, state.bundles)
+    leaves = [leaf for each in state.frameworks.values() for leaf in each.subscriptions.values()]
+    active = sorted(leaf.index for leaf in leaves if leaf.active)
+    assert filters.asked(state.filters) == active
     for sorter in (state.tree.sorter, *(node.sorter for node in state.tree.nodes.values())):
         if isinstance(sorter, DRFSorter):
             sorters.check(sorter)

@@ -483,7 +483,7 @@ cdef class Cycle:
         try:
             if first != ALL:
                 self.fair_turn_of_some(agent, key, first)
-            elif not self.first_takes_all(agent, FAIR_SHARE):
+            elif not (self.all_refuse(agent) or self.first_takes_all(agent, FAIR_SHARE)):
                 self.fair_turn_of_all(agent, key, names)
         finally:
             self.end_walks()
@@ -615,6 +615,11 @@ cdef class Cycle:
             if not names & ~self.hopeless[i]:
                 return True
         return False
+
+    cdef bint all_refuse(self, Agent agent) except -1:
+        """Tell whether everybody is known to refuse what is left on an agent (F4, F5)."""
+        return not agent.has_shared and self.state.filters.all_refuse(
+            self.bundles, agent.index, agent.bundle.available)
 
     # Both stages.
 

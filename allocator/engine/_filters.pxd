@@ -13,6 +13,7 @@ F3. A filter has one reference to its bundle.
 F4. A bit in `common[agent]` is set only while its leaf has a filter there that refuses exactly
     the common bundle. A clear bit tells nothing. The common bundle has no reference: as long as
     a bit is set, a filter has one, and without a bit nobody looks at it.
+F5. `asked` has a bit for each leaf that cycles ask, those that are active, and no other.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -23,6 +24,7 @@ cdef enum:
     ANY = 0x7FFFFFFF  # whatever batch
     MANY = 32  # filters on an agent from which leaves with the common bundle are kept as bits
     BITS_PER_FILTER = 16  # no more of them for each filter on the agent
+    LEAVES_PER_FILTER = 4  # a look at each leaf for older filters, once there are not more of them
     PATIENCE = 8  # filters in succession with another bundle that make theirs the common one
 
 
@@ -42,6 +44,7 @@ cdef struct Common:
     int32_t bundle    # what filters on an agent commonly refuse
     int32_t n_others  # how many in succession, up to the latest, refuse something else
     int32_t n_words   # words of leaves
+    bint is_gathered  # whether filters older than the choice of the bundle have their bits too
     uint64_t leaves[1]  # (n_words,) bits of leaves known to refuse it; leaves beyond have none
 
 
@@ -61,6 +64,8 @@ cdef class Filters:
     cdef int32_t *on_agent         # (agent_capacity,) number of filters
     cdef Common **common           # (agent_capacity,) NULL where filters are few; NULL if none yet
     cdef int32_t agent_capacity    # agents there is room for
+    cdef uint64_t *asked           # (n_asked_words,) bits of leaves (F5)
+    cdef int32_t n_asked_words     # words in it
 
     # Batches.
     cdef Batch *batches            # (batch_capacity,) free ones included
@@ -81,6 +86,8 @@ cdef class Filters:
     cpdef bint rejects(
         self, Bundles bundles, int32_t leaf, int32_t agent, int32_t bundle
     ) except -1
+    cpdef int ask(self, int32_t leaf, bint asked) except -1
+    cpdef bint all_refuse(self, Bundles bundles, int32_t agent, int32_t bundle) except -1
     cpdef list held_on(self, int32_t leaf, int32_t agent)
     cpdef int expire(self, Bundles bundles, double now) except -1
     cpdef double next_end(self) noexcept
@@ -96,6 +103,7 @@ cdef class Filters:
     cdef int reserve_batch(self) except -1
     cdef Common *common_on(self, int32_t agent) noexcept
     cdef void note(self, int32_t leaf, int32_t agent, int32_t bundle) noexcept
+    cdef void gather(self, int32_t agent, Common *common) noexcept
     cdef Common *reserve_common(self, int32_t agent) noexcept
     cdef void forget(self, int32_t leaf, int32_t agent) noexcept
     cdef void forget_common(self, int32_t agent) noexcept

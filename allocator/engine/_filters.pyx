@@ -1,6 +1,6 @@
 """Filters: who refused what, where and until when.
 
-See `_filters.pxd` for the data and its invariants (F1 to F4). In the costs given below, a search in
+See `_filters.pxd` for the data and its invariants (F1 to F5). In the costs given below, a search in
 a leaf's table is O(1) expected, and linear in the number of filters of that leaf on that agent.
 
 A filter is found in two ways: by leaf and agent, in the table of the leaf, and by its end, in a
@@ -51,6 +51,7 @@ cdef class Filters:
         PyMem_Free(self.by_leaf)
         PyMem_Free(self.on_agent)
         PyMem_Free(self.common)
+        PyMem_Free(self.asked)
         PyMem_Free(self.batches)
         PyMem_Free(self.heap)
         PyMem_Free(self.ended)
@@ -106,6 +107,40 @@ cdef class Filters:
                 return True
             i = following(table, i)
         return False
+
+    cpdef int ask(self, int32_t leaf, bint asked) except -1:
+        """Have cycles ask a leaf, or not (F5). O(1) amortised."""
+        cdef int32_t word = leaf >> 6
+        cdef Py_ssize_t n_words = max(word + 1, 2 * <Py_ssize_t>self.n_asked_words)
+        if word >= self.n_asked_words:
+            self.asked = <uint64_t *>grown(self.asked, n_words * sizeof(uint64_t))
+            memset(self.asked + self.n_asked_words, 0,
+                   (n_words - self.n_asked_words) * sizeof(uint64_t))
+            self.n_asked_words = <int32_t>n_words
+        if asked:
+            self.asked[word] |= <uint64_t>1 << (leaf & 63)
+        else:
+            self.asked[word] &= ~(<uint64_t>1 << (leaf & 63))
+        return 0
+
+    cpdef bint all_refuse(self, Bundles bundles, int32_t agent, int32_t bundle) except -1:
+        """Tell whether all leaves that cycles ask are known to refuse whatever is in `bundle`.
+
+        What is offered of a bundle is covered by whatever covers that, so a leaf whose filter
+        refuses the common bundle refuses it too (F4). False tells nothing. O(leaves / 64).
+        """
+        cdef const Common *common
+        cdef int32_t i
+        if agent >= self.agent_capacity or self.on_agent[agent] < MANY:
+            return False
+        common = self.common_on(agent)
+        if common == NULL or not (
+                common.bundle == bundle or bundles.covers(common.bundle, bundle)):
+            return False
+        for i in range(self.n_asked_words):
+            if self.asked[i] & ~(common.leaves[i] if i < common.n_words else 0):
+                return False
+        return True
 
     cpdef list held_on(self, int32_t leaf, int32_t agent):
         """Return (bundle, end) of each filter of a leaf on an agent. O(1)."""
@@ -227,6 +262,8 @@ cdef class Filters:
         twin.on_agent = <int32_t *>duplicate(
             self.on_agent, self.agent_capacity * sizeof(int32_t))
         twin.agent_capacity = self.agent_capacity
+        twin.asked = <uint64_t *>duplicate(self.asked, self.n_asked_words * sizeof(uint64_t))
+        twin.n_asked_words = self.n_asked_words
         if self.common != NULL:
             twin.common = <Common **>PyMem_Calloc(self.agent_capacity, sizeof(Common *))
             if twin.common == NULL:
@@ -255,7 +292,7 @@ cdef class Filters:
         cdef int64_t n = sizeof(Table) * self.leaf_capacity + sizeof(int32_t) * self.agent_capacity
         cdef int32_t i
         n += (sizeof(Batch) + sizeof(int32_t)) * self.batch_capacity
-        n += sizeof(int64_t) * self.ended_capacity
+        n += sizeof(int64_t) * self.ended_capacity + sizeof(uint64_t) * self.n_asked_words
         for i in range(self.leaf_capacity):
             n += sizeof(Filter) * self.by_leaf[i].capacity
         for i in range(self.batch_capacity):
@@ -423,9 +460,29 @@ cdef class Filters:
         if common.n_others == PATIENCE:
             common.bundle = bundle
             common.n_others = 0
+            common.is_gathered = False
             memset(common.leaves, 0, common.n_words * sizeof(uint64_t))
         if common.bundle == bundle:
             set_bit(common, leaf)
+        if not common.is_gathered and (
+                self.leaf_capacity <= LEAVES_PER_FILTER * <int64_t>self.on_agent[agent]):
+            self.gather(agent, common)
+
+    cdef void gather(self, int32_t agent, Common *common) noexcept:
+        """Set the bits of leaves whose filters are older than the common bundle. O(leaves)."""
+        cdef const Table *table
+        cdef int32_t leaf, i
+        common.is_gathered = True
+        for leaf in range(self.leaf_capacity):
+            table = &self.by_leaf[leaf]
+            if table.n_held == 0 or has_bit(common, leaf):
+                continue
+            i = home_of(table, agent)
+            while table.slots[i].agent != NONE:
+                if table.slots[i].agent == agent and table.slots[i].bundle == common.bundle:
+                    set_bit(common, leaf)
+                    break
+                i = following(table, i)
 
     cdef Common *reserve_common(self, int32_t agent) noexcept:
         """Make room for all leaves, if there are filters enough; return what there is then."""
@@ -443,6 +500,7 @@ cdef class Filters:
             return self.common[agent]
         if n_before == 0:
             common.bundle = NONE
+            common.is_gathered = False
             common.n_others = PATIENCE - 1  # the next is the common one
         memset(&common.leaves[n_before], 0, (n_words - n_before) * sizeof(uint64_t))
         common.n_words = n_words

@@ -1090,6 +1090,7 @@ cdef class State:
         """Bring a leaf's activity in line, and drop it if nothing keeps it any more. O(depth)."""
         cdef bint wanted = leaf.should_be_active()
         if wanted != leaf.active:
+            self.filters.ask(leaf.index, wanted)
             leaf.active = wanted
             if wanted:
                 self.tree.activate(leaf.node, leaf.framework.id)

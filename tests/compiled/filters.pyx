@@ -26,6 +26,16 @@ def ended_pairs(Filters filters):
     return [(filters.ended[i] >> 32, <int32_t>filters.ended[i]) for i in range(filters.n_ended)]
 
 
+def asked(Filters filters):
+    """Return the leaves that cycles ask (F5)."""
+    cdef int32_t leaf
+    return [
+        leaf
+        for leaf in range(64 * filters.n_asked_words)
+        if filters.asked[leaf >> 6] >> (leaf & 63) & 1
+    ]
+
+
 def known(Filters filters):
     """Return (leaf, agent) of what is known to be refused without a look."""
     cdef int32_t leaf, agent

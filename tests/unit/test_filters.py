@@ -14,7 +14,7 @@ from allocator.engine._filters import Filters
 from allocator.resources import Resources
 from allocator.sorter import Totals
 from tests.compiled.bundles import Held, copied, forget_all, held, n_in_use
-from tests.compiled.filters import check, ended_pairs, known
+from tests.compiled.filters import asked, check, ended_pairs, known
 
 #: What is refused or asked for; some contain others, some have a special part.
 VALUES = tuple(
@@ -57,14 +57,31 @@ class Store:
 class Twins:
     """Filters, and the plain list of what they should be."""
 
-    def __init__(self, store: Store, filters: Filters, rows: list[Row]) -> None:
+    def __init__(
+        self, store: Store, filters: Filters, rows: list[Row], asked: frozenset[int] = frozenset()
+    ) -> None:
         self.store = store
         self.filters = filters
         self.rows = rows
+        self.asked = asked
 
     def copy(self) -> Twins:
         """Return a copy of both."""
-        return Twins(self.store.copy(), self.filters.copy(), self.rows[:])
+        return Twins(self.store.copy(), self.filters.copy(), self.rows[:], self.asked)
+
+    def ask(self, leaf: int, asked: bool) -> None:
+        """Have a leaf be asked, or not."""
+        self.filters.ask(leaf, asked)
+        self.asked = self.asked | {leaf} if asked else self.asked - {leaf}
+
+    def all_refuse(self, agent: int, value: int) -> bool:
+        """Tell whether all that are asked are known to refuse, which is then so."""
+        answer = self.filters.all_refuse(self.store.bundles, agent, self.store.numbers[value])
+        for leaf in self.asked if answer else ():
+            assert any(
+                row[:2] == (leaf, agent) and VALUES[row[2]] >= VALUES[value] for row in self.rows
+            )
+        return answer
 
     def add(self, leaf: int, agent: int, value: int, end: float) -> None:
         """Add a filter."""
@@ -104,6 +121,7 @@ class Twins:
         assert sorted(self.filters.held()) == sorted(expected)
         assert self.filters.n_held == len(expected)
         assert self.filters.next_end() == min((row[3] for row in self.rows), default=math.inf)
+        assert asked(self.filters) == sorted(self.asked)
         check(self.filters, self.store.bundles)
 
     def close(self) -> None:
@@ -191,6 +209,21 @@ class History(RuleBasedStateMachine):
         for agent in range(200):
             if agent % 5:
                 self.twins.drop_agent(agent)
+
+    @rule(leaf=indices, asked=st.booleans())
+    def ask(self, leaf: int, asked: bool) -> None:
+        """Have a leaf be asked, or not."""
+        self.twins.ask(leaf, asked)
+
+    @rule(data=st.data(), value=values)
+    def all_refuse(self, data: st.DataObject, value: int) -> None:
+        """Ask about all, perhaps all of those that have a bit."""
+        pairs = known(self.twins.filters)
+        agent = data.draw(st.sampled_from(pairs))[1] if pairs else 0
+        if data.draw(st.booleans()):
+            for leaf in self.twins.asked - {leaf for leaf, on in pairs if on == agent}:
+                self.twins.ask(leaf, False)
+        self.twins.all_refuse(agent, value)
 
     @rule(leaf=indices, agent=indices, value=values)
     def rejects(self, leaf: int, agent: int, value: int) -> None:
@@ -300,9 +333,7 @@ def test_leaves_with_the_common_bundle_are_known_where_filters_are_many(twins: T
     for leaf in range(31):
         twins.add(leaf, 7, 1, 1.0 + leaf)
     assert known(twins.filters) == []
-    twins.add(31, 7, 1, 50.0)
-    assert known(twins.filters) == [(31, 7)]
-    assert all(twins.rejects(leaf, 7, 1) for leaf in range(32))  # found once, known from now on
+    twins.add(31, 7, 1, 50.0)  # from here on, those that came before are known as well
     assert known(twins.filters) == [(leaf, 7) for leaf in range(32)]
     twins.add(100, 7, 1, 50.0)  # the others stay known when there are more leaves
     assert len(known(twins.filters)) == 33
@@ -315,6 +346,37 @@ def test_leaves_with_the_common_bundle_are_known_where_filters_are_many(twins: T
     twins.check()
     twins.expire(19.0)
     assert known(twins.filters) == []  # half as many as at first are few
+    twins.close()
+
+
+def test_all_refuse_what_they_are_known_to_refuse(twins: Twins) -> None:
+    for leaf in range(40):
+        twins.ask(leaf, True)
+        twins.add(leaf, 0, 1, 2.0 + leaf)
+    assert twins.all_refuse(0, 1)
+    assert twins.all_refuse(0, 0)  # less than what they refuse
+    assert not twins.all_refuse(0, 2)  # more than that
+    assert not twins.all_refuse(1, 1)
+    twins.ask(70, True)  # one more is asked, and refuses nothing
+    assert not twins.all_refuse(0, 1)
+    twins.ask(70, False)
+    twins.expire(2.0)
+    assert not twins.all_refuse(0, 1)
+    twins.ask(0, False)
+    assert twins.all_refuse(0, 1)
+    assert twins.copy().all_refuse(0, 1)
+    twins.close()
+
+
+def test_older_filters_are_looked_for_when_leaves_are_not_too_many(twins: Twins) -> None:
+    for leaf in range(0, 1000, 10):
+        twins.add(leaf, 0, 1, 2.0)
+    # Room for so many leaves comes late, and a look at each when there are a quarter as many.
+    first = len(known(twins.filters))
+    assert first < 100
+    for leaf in range(1, 1000, 5):
+        twins.add(leaf, 0, 1, 2.0)
+    assert len(known(twins.filters)) == 300
     twins.close()
 
 
@@ -343,14 +405,10 @@ def test_the_common_bundle_follows_what_is_refused(twins: Twins) -> None:
     for leaf in range(7):
         twins.add(leaf, 0, 2, 1.0)
     assert all(twins.rejects(leaf, 0, 2) for leaf in range(7))
-    assert len(known(twins.filters)) == 9  # of those who refuse value 1
-    twins.add(7, 0, 1, 1.0)
-    assert len(known(twins.filters)) == 10
+    assert len(known(twins.filters)) == 40  # who refuse value 1
     for leaf in range(20, 28):
         twins.add(leaf, 0, 2, 1.0)
-    assert known(twins.filters) == [(27, 0)]
-    assert all(twins.rejects(leaf, 0, 2) for leaf in range(20, 28))
-    assert len(known(twins.filters)) == 8
+    assert [leaf for leaf, _ in known(twins.filters)] == [*range(7), *range(20, 28)]
     twins.close()
 
 
