@@ -14,10 +14,11 @@ plain Python derives from `PlainOrdering`, which does all of this by the methods
 
 That the calls go through a table of methods costs next to nothing, since Cython's calls from one
 module to another do so in any case: a cold cycle takes 0.1 % more instructions than one written for
-the compiled DRF sorter alone, one that walks many roles in each turn 0.4 % (callgrind). Times were
-the same within what the machine left uncertain, 4 % either way: minima of 30 runs of both, turn by
-turn, of cold cycles of 10 000 agents × 1000 frameworks with columns, in one role and in 1000; of
-1 % freed; and of an empty cycle, 2.4 µs.
+the compiled DRF sorter alone, one in many roles, or that walks them all in each turn, 0.4 %
+(callgrind). Times differ by no more than what a busy machine leaves uncertain, 4 % either way:
+minima over 8 to 20 processes of each, turn by turn, of cold cycles of 1000 agents × 100 frameworks
+and of 10 000 × 1000 with columns, in one role and in as many as frameworks; of turns that walk 20
+and 100 roles; of stage one; of 1 % freed; and of an empty cycle, 2.4 µs.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
