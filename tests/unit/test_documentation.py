@@ -72,3 +72,12 @@ def test_readme_leads_with_ten_lines_of_python() -> None:
     assert "import allocator" in code.splitlines()[0]
     assert len(code.splitlines()) == 10
     assert output, "what it prints stands below it"
+
+
+def test_recipes_name_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "change.md").read_text("utf-8")
+    named = set(re.findall(r"`(\w+/[\w/]+\.(?:py|pyx|pxd))`", text))
+    assert len(named) > 15
+    folders = [ROOT, ROOT / "allocator"]
+    missing = {name for name in named if not any((folder / name).exists() for folder in folders)}
+    assert missing == {"allocator/cli/NAME.py", "allocator/sim/readers/NAME.py"}  # to be written
