@@ -466,8 +466,10 @@ cdef class DRFSorter(Ordering):
         memset(self.delta, 0, self.stride * sizeof(int64_t))
         memcpy(self.delta, self.totals_row.amounts, self.totals_row.n_columns * sizeof(int64_t))
         for name in self.exclude:
-            if name in self.totals.columns:
-                self.delta[<Py_ssize_t>self.totals.columns[name]] = 0
+            # A name may have got its column since the row of totals was made.
+            column = self.totals.columns.get(name, self.stride)
+            if column < self.stride:
+                self.delta[column] = 0
         for column in range(self.stride):
             if self.delta[column] != self.amounts[column] and self.rows[column]:
                 stale = True

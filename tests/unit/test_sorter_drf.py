@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import subprocess
 import sys
@@ -335,3 +336,25 @@ def test_the_compiled_sorter_is_final_and_not_pickled() -> None:
         type("Sub", (DRFSorter,), {})
     with pytest.raises(TypeError):
         DRFSorter().__reduce__()
+
+
+def test_an_excluded_name_that_comes_after_the_totals_were_read() -> None:
+    # With "cpus", "mem", "disk" and "ports" a row is full; "gpus" gets its column from a client.
+    script = """
+from allocator.sorter import DRFSorter, Totals
+
+totals = Totals()
+totals.add_agent("a", "cpus:10;mem:7;disk:1;ports:1")
+first, second = (DRFSorter(exclude=("gpus",), totals=totals) for _ in range(2))
+first.sort()
+first.add("f")
+first.activate("f")
+first.allocated("f", "a", "gpus:1")
+second.sort()
+for _ in range(3):
+    second = second.copy(totals.copy())
+    second.sort()
+"""
+    # This allocator of memory ends the process when a block was written to beyond its end.
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
