@@ -22,6 +22,7 @@ cdef class Marks:
     # Marking.
     cdef void note(self) noexcept
     cdef int mark_agent(self, Agent agent) except -1
+    cdef int put_dirty(self, Agent agent) except -1
     cdef void unmark_agent(self, Agent agent) noexcept
     cdef void mark_all(self) noexcept
     cdef void mark_all_for_quotas(self) noexcept
@@ -37,7 +38,7 @@ cdef class Marks:
     cdef int end_sweep(self) except -1
     cdef list wanted(self)
     cdef bint is_due(self, Agent agent) noexcept
-    cdef void set_looked(self, Agent agent) noexcept
+    cdef int set_looked(self, Agent agent, bint has_quotas) except -1
     cdef Agent dirty_agent(self, Py_ssize_t i)
     cdef int keep_dirty(self) except -1
     cdef uint64_t *take_pairs(self, Py_ssize_t *n) noexcept

@@ -19,6 +19,7 @@ cdef struct AgentBundles:
     int32_t available    # what is neither offered nor allocated
     int32_t offered      # what is in open offers
     int32_t allocated    # what frameworks use, also ones not yet added
+    int32_t excess       # what is in use beyond the total (A3)
 
 
 cdef class Agent:
@@ -41,6 +42,8 @@ cdef class Agent:
     cdef bint is_dirty               # whether the next cycle looks at it whatever else happens (S3)
     cdef bint has_gpus               # whether the total has GPUs
     cdef bint has_shared             # whether the total has shared entries
+    cdef bint is_intricate           # whether unreserved scalars of the total have more than a name
+    cdef bint overdrawn              # overcommitted, or with shared entries
     cdef bint multi_role             # whether it can be offered to MULTI_ROLE frameworks
     cdef bint hierarchical           # whether it can be offered in roles below others
     cdef readonly bint overcommitted  # whether the total shrank below what is in use (A1)

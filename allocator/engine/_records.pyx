@@ -7,6 +7,8 @@ A1. available + offered + allocated = total of an agent by identity, unless the 
     zero. Shared entries stay available while they are in use.
 A2. `offered` and `allocated` of an agent are the sums over its holdings; `allocated` also contains
     `pending`: what frameworks that were not added yet use.
+A3. `excess` is what is offered or allocated of an agent beyond its total, by identity; a shared entry
+    that the total has no more counts once. It is empty unless the total shrank.
 """
 
 cimport cython
@@ -39,6 +41,11 @@ cdef class Agent:
     def allocated(self):
         """What frameworks use, also ones that were not added yet."""
         return self.bundles.value(self.bundle.allocated)
+
+    @property
+    def excess(self):
+        """What is in use beyond the total."""
+        return self.bundles.value(self.bundle.excess)
 
     cdef int set_capabilities(self, object capabilities) except -1:
         """Take over what it can do. O(1)."""
@@ -147,7 +154,8 @@ cdef Agent copied_agent(Agent agent, Bundles bundles):
     twin.first_holding = agent.first_holding
     twin.active, twin.admitted, twin.is_dirty = agent.active, agent.admitted, agent.is_dirty
     twin.has_gpus, twin.has_shared = agent.has_gpus, agent.has_shared
-    twin.overcommitted = agent.overcommitted
+    twin.is_intricate = agent.is_intricate
+    twin.overcommitted, twin.overdrawn = agent.overcommitted, agent.overdrawn
     return twin
 
 

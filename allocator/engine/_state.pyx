@@ -9,7 +9,12 @@ The invariants of agents (A1, A2) stand in `_records.pyx`, that of holdings and 
 `_ledger.pyx`, those of what the next cycle has to look at (S3, S4) in `_marks.pyx`.
 
 S2. `total`, `in_use` are sums over agents and holdings of scalars by name; `headroom` is what of
-    the agents' unreserved, non-revocable scalars is in no known framework's hands.
+    the candidates' (active and whitelisted agents') unreserved, non-revocable scalars nobody holds
+    or is expected to use; an agent that shrank below its use counts with its sign. `excess` is what
+    is in use of agents beyond their totals (A3). Of each name `total` and `excess` together fit in
+    an int64, and so does what will ever be in use of these agents: what more is given away is within
+    their totals. So no sum of what is held, consumed or allocated can overflow, in a cycle or out of
+    it, and what checks that is `check_reach`, before anything changes.
 """
 
 cimport cython
@@ -53,7 +58,7 @@ from allocator.engine.filters import (
     filter_time,
     filter_times,
 )
-from allocator.engine.inputs import check_contained
+from allocator.engine.inputs import beyond, check_contained
 from allocator.engine.many import read_each
 from allocator.errors import InvalidValue, OfferGone, ResourceError, cut, shown
 from allocator.resources import EMPTY, Quantities, Resources
@@ -72,6 +77,13 @@ class Held(NamedTuple):
     allocated: Resources
     #: id → what of that open offer is still in it, oldest first; sums up to `offered`.
     offers: dict
+
+
+class Expected(NamedTuple):
+    """A framework that was not added yet, in a role in which it uses something."""
+
+    framework: str
+    role: str
 
 
 @cython.final
@@ -111,6 +123,7 @@ cdef class State:
         PyMem_Free(self.total_row)
         PyMem_Free(self.in_use_row)
         PyMem_Free(self.headroom_row)
+        PyMem_Free(self.excess_row)
         PyMem_Free(self.whole_row)
         PyMem_Free(self.charged_row)
         PyMem_Free(self.change_row)
@@ -129,8 +142,13 @@ cdef class State:
 
     @property
     def headroom(self):
-        """What of all agents' unreserved, non-revocable scalars nobody has: a `Tally`. O(names)."""
+        """What of the candidates' unreserved, non-revocable scalars is free (S2). O(names)."""
         return named(self.bundles, self.stride, self.headroom_row)
+
+    @property
+    def excess(self):
+        """What is in use of agents beyond their totals: a `Tally`. O(names)."""
+        return named(self.bundles, self.stride, self.excess_row)
 
     cdef int fit_columns(self) except -1:
         """Make all rows as long as those of the bundles. O(roles × columns) if they are not.
@@ -144,6 +162,7 @@ cdef class State:
         self.total_row = longer(self.total_row, self.stride, stride)
         self.in_use_row = longer(self.in_use_row, self.stride, stride)
         self.headroom_row = longer(self.headroom_row, self.stride, stride)
+        self.excess_row = longer(self.excess_row, self.stride, stride)
         self.whole_row = longer(self.whole_row, self.stride, stride)
         self.charged_row = longer(self.charged_row, self.stride, stride)
         self.change_row = longer(self.change_row, self.stride, stride)
@@ -163,17 +182,76 @@ cdef class State:
             self.default_minima = Minima(self.bundles, amounts)
         return self.default_minima
 
-    cdef int check_fit(self, int32_t bundle, const int64_t *sums) except -1:
-        """Refuse what would take a sum over all agents beyond int64. O(columns)."""
+    cdef int check_reach(self, list agents, Several totals, Several in_use) except -1:
+        """Refuse what, together with all else that agents have or have in use, exceeds int64 (S2).
+
+        Parameters
+        ----------
+        agents : list of Agent
+            Those whose totals and use are replaced; of none for agents that are new.
+        totals : Several
+            What they have then.
+        in_use : Several or None
+            What of each is in use then, None if nothing is.
+
+        Raises
+        ------
+        ResourceError
+            Also where a total and what is in use cannot go together. O(agents × columns).
+        """
+        cdef int64_t *sums
+        cdef int32_t excess
+        cdef Py_ssize_t i, column
+        cdef Agent agent
+        self.fit_columns()
+        sums = <int64_t *>grown(NULL, self.stride * sizeof(int64_t))
+        try:
+            memcpy(sums, self.total_row, self.stride * sizeof(int64_t))
+            for column in range(self.bundles.n_columns):
+                sums[column] += self.excess_row[column]
+            for agent in agents:
+                self.add_whole(sums, agent.bundle.total, -1)
+                self.add_whole(sums, agent.bundle.excess, -1)
+            for i in range(totals.n):
+                self.add_whole(sums, totals.numbers[i], 1)
+                if in_use is not None and in_use.numbers[i] != NOTHING:
+                    excess = self.excess_of(totals.numbers[i], in_use.numbers[i])
+                    try:
+                        self.add_whole(sums, excess, 1)
+                    finally:
+                        release(self.bundles, excess)
+        finally:
+            PyMem_Free(sums)
+        return 0
+
+    cdef int add_whole(self, int64_t *sums, int32_t bundle, int64_t sign) except -1:
+        """Add what is in a bundle to sums, or with sign −1 take it out; refuses overflow."""
         cdef const int64_t *whole
         cdef Py_ssize_t column
         self.fit_columns()
         whole = self.bundles.whole(bundle, self.whole_row)
         for column in range(self.bundles.n_columns):
-            if whole[column] > INT64_MAX - sums[column]:
+            if sign > 0 and whole[column] > INT64_MAX - sums[column]:
                 name = list(self.totals.columns)[column]
                 raise over_large(name, <object>whole[column] + <object>sums[column])
+            sums[column] += sign * whole[column]
         return 0
+
+    cdef int32_t excess_of(self, int32_t total, int32_t in_use) except -1:
+        """Return what is in use beyond a total (A3), as a new reference. O(entries)."""
+        if self.bundles.covers(total, in_use):
+            return NOTHING
+        return self.bundle_of(beyond(self.bundles.value(total), self.bundles.value(in_use)))
+
+    cdef Several in_use_of(self, list agents):
+        """Return what is in use of each of some agents. O(agents × columns)."""
+        cdef Several found = Several(self.bundles, len(agents))
+        cdef Py_ssize_t i
+        cdef Agent agent
+        for i in range(found.n):
+            agent = agents[i]
+            found.numbers[i] = self.bundles.plus(agent.bundle.offered, agent.bundle.allocated)
+        return found
 
     cdef int publish_totals(self) except -1:
         """Let the sorters know the totals. O(names)."""
@@ -248,25 +326,20 @@ cdef class State:
 
     # Agents.
 
-    def add_agent(
-        self, str id, object total, *, hostname, attributes, capabilities, region, zone, active=True
+    def restore_agent(
+        self, str id, object total, *, hostname, attributes, capabilities, region, zone, active
     ):
-        """Take in an agent on which nothing is held yet, and return it.
+        """Take in an agent as a snapshot has it; `publish_agents` comes in the end.
 
-        The caller has seen that there is none of this id, and calls `publish_agents` in the end.
         O(entries); raises `ResourceError` if the totals are over-large.
         """
-        cdef int32_t bundle = self.bundle_of(total)
+        cdef Several totals = self.several([total], 1)
         cdef Agent agent
-        try:
-            self.check_fit(bundle, self.total_row)
-            agent = self.new_agent(
-                id, hostname, attributes, capabilities, region, zone, bundle)
-        finally:
-            release(self.bundles, bundle)
+        self.check_reach([], totals, None)
+        agent = self.new_agent(
+            id, hostname, attributes, capabilities, region, zone, totals.numbers[0])
         agent.active = active
         self.admit(agent)
-        return agent
 
     cdef Agent new_agent(
         self, str id, object hostname, object attributes, object capabilities, object region,
@@ -287,10 +360,10 @@ cdef class State:
         agent.bundle.available = retained(self.bundles, bundle)
         agent.active = True
         self.note_total(agent)
-        self.admit(agent)
+        agent.admitted = self.is_candidate(agent)
         agent.index = take_place(self.agents_at, self.free_agents, agent)
         self.agents[id] = agent
-        self.count_total(bundle, 1)
+        self.count_total(agent, bundle, 1)
         self.marks.mark_agent(agent)
         return agent
 
@@ -307,6 +380,14 @@ cdef class State:
         cdef const int64_t *whole = self.bundles.whole(agent.bundle.total, self.whole_row)
         agent.has_gpus = gpus != NONE and gpus < self.bundles.n_columns and whole[gpus] > 0
         agent.has_shared = self.is_shared(agent.bundle.total)
+        agent.is_intricate = rest_of(self.bundles, agent.bundle.total).charged != NULL
+        return self.note_overdrawn(agent)
+
+    cdef int note_overdrawn(self, Agent agent) except -1:
+        """Count agents of which more may be offered than headroom has of them (S4). O(1)."""
+        cdef bint overdrawn = agent.overcommitted or agent.has_shared
+        self.n_overdrawn += overdrawn - agent.overdrawn
+        agent.overdrawn = overdrawn
         return 0
 
     def describe_agent(self, Agent agent, object attributes, object capabilities):
@@ -321,38 +402,49 @@ cdef class State:
         self.touch_agent(agent)
 
     def change_total(self, Agent agent, object total):
-        """Replace an agent's total, which may be less than what is in use there. O(entries)."""
-        cdef int32_t bundle = self.bundle_of(total)
-        self.replace_total(agent, bundle)
-        self.publish_totals()
-        self.touch_agent(agent)
+        """Replace an agent's total, as `update_agents` does. O(entries)."""
+        self.update_agents([agent], self.several([total], 1))
+
+    def add_resources(self, Agent agent, object added, list used):
+        """Add to an agent's total, with what frameworks use of it and of what is available.
+
+        `used` has (framework, role, resources). O(entries); raises `ResourceError`.
+        """
+        cdef Several in_use = self.in_use_of([agent])
+        cdef Several totals = self.several([agent.total + added], 1)
+        cdef int32_t more
+        together = sum((resources for _, _, resources in used), EMPTY)
+        check_contained(
+            f"agent {shown(agent.id)} uses more than is added and available",
+            agent.available + added, together)
+        more = self.bundle_of(together)
+        try:
+            add_to(self.bundles, &in_use.numbers[0], more)
+        finally:
+            release(self.bundles, more)
+        self.check_reach([agent], totals, in_use)
+        self.replace_total(agent, retained(self.bundles, totals.numbers[0]))
+        # What is added covers use also where the agent stays below its use.
+        for framework, role, resources in used:
+            self.restore_use(framework, role, agent, resources)
+        self.refresh(agent)
+        self.publish_agents([agent])
 
     cdef int replace_total(self, Agent agent, int32_t bundle) except -1:
-        """Do as `change_total` for a reference, which is taken over, without telling anybody."""
+        """Take over a reference to a total that was checked. O(entries)."""
         cdef int32_t before = agent.bundle.total
-        cdef Py_ssize_t column
-        cdef const int64_t *whole
-        self.fit_columns()
-        whole = self.bundles.whole(before, self.whole_row)
-        for column in range(self.bundles.n_columns):
-            self.change_row[column] = self.total_row[column] - whole[column]
-        try:
-            self.check_fit(bundle, self.change_row)
-        except ResourceError:
-            release(self.bundles, bundle)
-            raise
         agent.bundle.total = bundle
         self.note_total(agent)
         self.refresh(agent)
         # The new before the old, so that no role ceases to exist in between.
-        self.count_total(bundle, 1)
-        self.count_total(before, -1)
+        self.count_total(agent, bundle, 1)
+        self.count_total(agent, before, -1)
         release(self.bundles, before)
         self.marks.mark_agent(agent)
         return 0
 
-    cdef int count_total(self, int32_t bundle, int64_t sign) except -1:
-        """Add an agent's total to the sums, or with sign −1 take it out. O(entries)."""
+    cdef int count_total(self, Agent agent, int32_t bundle, int64_t sign) except -1:
+        """Add an agent's total to the sums, or with sign −1 take it out (S2). O(entries)."""
         cdef const int64_t *whole
         cdef const int64_t *charged
         cdef Py_ssize_t column
@@ -361,7 +453,8 @@ cdef class State:
         charged = self.bundles.charged(bundle, self.charged_row)
         for column in range(self.bundles.n_columns):
             self.total_row[column] += sign * whole[column]
-            self.headroom_row[column] += sign * charged[column]
+            if agent.admitted:
+                self.headroom_row[column] += sign * charged[column]
         if self.bundles.bundles[bundle].rest != NOTHING:
             for role, amounts in self.bundles.reservations(bundle):
                 self.tree.reserve(role, amounts, sign)
@@ -378,9 +471,12 @@ cdef class State:
             self.free_all(holding)
             holding = next
         for framework in list(agent.pending or ()):
-            self.unexpect(framework, agent)
+            for role, resources in self.unexpect(framework, agent).items():
+                self.disclaim(agent, role, resources)
         self.filters.drop_agent(self.bundles, agent.index)
-        self.count_total(agent.bundle.total, -1)
+        self.count_total(agent, agent.bundle.total, -1)
+        self.n_overdrawn -= agent.overdrawn
+        self.set_excess(agent, NOTHING)
         for bundle in (has.total, has.available, has.offered, has.allocated):
             release(self.bundles, bundle)
         has.total = has.available = has.offered = has.allocated = NOTHING
@@ -392,24 +488,42 @@ cdef class State:
         self.marks.note()
 
     def set_active(self, Agent agent, bint active):
-        """Let cycles consider an agent, or not. O(1)."""
+        """Let cycles consider an agent, or not. O(columns)."""
         agent.active = active
         self.admit(agent)
         if active:
             self.touch_agent(agent)
 
     def set_whitelist(self, object hostnames):
-        """Admit the agents on these hosts only, None admits all. O(agents)."""
+        """Admit the agents on these hosts only, None admits all. O(agents × columns)."""
         self.whitelist = hostnames
         for agent in self.agents.values():
             self.admit(agent)
         self.touch_all()
 
+    cdef bint is_candidate(self, Agent agent) except -1:
+        """Tell whether cycles consider an agent. O(1)."""
+        return agent.active and (self.whitelist is None or agent.hostname in self.whitelist)
+
     cdef int admit(self, Agent agent) except -1:
-        """Take over whether the agent is a candidate. O(1)."""
-        agent.admitted = agent.active and (
-            self.whitelist is None or agent.hostname in self.whitelist)
-        return 0
+        """Take over whether an agent is a candidate, which headroom counts (S2). O(columns)."""
+        cdef bint admitted = self.is_candidate(agent)
+        cdef int64_t sign = 1 if admitted else -1
+        cdef int32_t in_use
+        cdef const int64_t *has
+        cdef const int64_t *used
+        cdef Py_ssize_t column
+        if admitted == agent.admitted:
+            return 0
+        self.fit_columns()
+        agent.admitted = admitted
+        in_use = self.bundles.plus(agent.bundle.offered, agent.bundle.allocated)
+        has = self.bundles.charged(agent.bundle.total, self.charged_row)
+        used = self.bundles.charged(in_use, self.change_row)
+        for column in range(self.bundles.n_columns):
+            self.headroom_row[column] += sign * (has[column] - used[column])
+        release(self.bundles, in_use)
+        return self.touch_quotas()
 
     # What is available on an agent (A1).
 
@@ -436,7 +550,7 @@ cdef class State:
         """Undo `take`. O(entries)."""
         cdef int32_t given
         self.take_from_use(agent, bundle, offered)
-        if agent.overcommitted:
+        if agent.overcommitted or agent.bundle.excess != NOTHING:
             return self.refresh(agent)
         given = self.bundles.nonshared(bundle)
         add_to(self.bundles, &agent.bundle.available, given)
@@ -444,10 +558,9 @@ cdef class State:
         return 0
 
     cdef int refresh(self, Agent agent) except -1:
-        """Restore A1 after the total or, being overcommitted, its use changed. O(entries)."""
+        """Restore A1 and A3 after the total or use beyond it changed. O(entries)."""
         cdef int32_t together = self.bundles.plus(agent.bundle.offered, agent.bundle.allocated)
         cdef int32_t in_use = self.bundles.nonshared(together)
-        release(self.bundles, together)
         release(self.bundles, agent.bundle.available)
         agent.bundle.available = NOTHING
         agent.overcommitted = not self.bundles.covers(agent.bundle.total, in_use)
@@ -457,29 +570,44 @@ cdef class State:
             agent.bundle.available = self.bundle_of(
                 self.bundles.value(agent.bundle.total).minus_floor(self.bundles.value(in_use)))
         release(self.bundles, in_use)
+        self.set_excess(agent, self.excess_of(agent.bundle.total, together))
+        release(self.bundles, together)
+        return self.note_overdrawn(agent)
+
+    cdef int set_excess(self, Agent agent, int32_t excess) except -1:
+        """Replace what is in use beyond an agent's total, taking a reference over. O(columns)."""
+        self.add_whole(self.excess_row, agent.bundle.excess, -1)
+        self.add_whole(self.excess_row, excess, 1)
+        release(self.bundles, agent.bundle.excess)
+        agent.bundle.excess = excess
         return 0
 
     # Holdings (S1, S2).
 
     cdef int32_t hold(
-        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, bint taken
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
     ) except -1:
-        """Give resources of `agent` to `leaf`; return the holding. O(columns × depth + log).
+        """Give available resources of `agent` to `leaf`; return the holding.
 
-        `taken` is false where the agent accounts for them already, as for an expected framework.
+        O(columns × depth + log siblings).
         """
+        self.take(agent, bundle, offered)
+        self.charge(leaf.node, agent, bundle, 1)
+        return self.book(leaf, agent, bundle, offered)
+
+    cdef int32_t book(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
+    ) except -1:
+        """Do as `hold` for what the agent has in use, and the role consumes, already."""
         cdef int32_t holding
         cdef Holding *held
-        self.check_fit(bundle, self.in_use_row)
         self.marks.note()
         holding = self.ledger.find(agent, leaf)
         if holding == NONE:
             holding = self.ledger.new_holding(agent, leaf)
-        if taken:
-            self.take(agent, bundle, offered)
         held = &self.ledger.holdings[holding]
         add_to(self.bundles, &held.offered if offered else &held.allocated, bundle)
-        self.count(leaf, agent, bundle, offered, 1)
+        self.count(leaf.node, agent, bundle, offered, 1)
         self.account(leaf, agent, NOTHING, bundle, 1)
         return holding
 
@@ -501,7 +629,8 @@ cdef class State:
         retained(self.bundles, bundle)
         take_from(self.bundles, &held.offered if offered else &held.allocated, bundle)
         self.give_back(agent, bundle, offered)
-        self.count(leaf, agent, bundle, offered, -1)
+        self.charge(leaf.node, agent, bundle, -1)
+        self.count(leaf.node, agent, bundle, offered, -1)
         self.account(leaf, agent, bundle, NOTHING, 0)
         release(self.bundles, bundle)
         if held.offered == NOTHING and held.allocated == NOTHING:
@@ -541,44 +670,58 @@ cdef class State:
         return 0
 
     cdef int count(
-        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, int64_t sign
+        self, RoleNode node, Agent agent, int32_t bundle, bint offered, int64_t sign
     ) except -1:
-        """Add to all sums what is held of `agent`, or with sign −1 take it out (S2)."""
+        """Add to the sums what is held of `agent`, or with sign −1 take it out (S2, R2)."""
+        cdef int sum = OFFERED if offered else ALLOCATED
+        cdef int32_t unshared
         cdef const int64_t *whole
-        cdef const int64_t *charged
         cdef Py_ssize_t column
-        if self.is_shared(bundle):
-            return self.count_shared(leaf, agent, bundle, offered, sign)
+        cdef int64_t milli
         self.fit_columns()
-        whole = self.bundles.whole(bundle, self.whole_row)
-        charged = self.bundles.charged(bundle, self.charged_row)
-        self.tree.hold(leaf.node, whole, charged, offered, sign)
+        unshared = self.bundles.nonshared(bundle)
+        whole = self.bundles.whole(unshared, self.whole_row)
+        self.tree.hold(node, whole, sum, sign)
         for column in range(self.bundles.n_columns):
             self.in_use_row[column] += sign * whole[column]
-            self.headroom_row[column] -= sign * charged[column]
-        return self.touch_quotas()
-
-    cdef int count_shared(
-        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, int64_t sign
-    ) except -1:
-        """Do as `count` where there are shared entries, each of which counts once an agent."""
-        cdef int32_t unshared = self.bundles.nonshared(bundle)
-        cdef int64_t milli
-        cdef Py_ssize_t column
-        self.count(leaf, agent, unshared, offered, sign)
         release(self.bundles, unshared)
+        if unshared == bundle:
+            return 0
+        # A shared entry counts once an agent.
         for entry in self.bundles.value(bundle).shared():
             milli = entry.value
             column = self.bundles.column(entry.name)
-            self.tree.hold_shared(
-                leaf.node, agent.id, entry, column, OFFERED if offered else ALLOCATED, sign)
+            self.tree.hold_shared(node, agent.id, entry, column, sum, sign)
             self.in_use_row[column] += milli * count_copies(
                 self.copies, (ALLOCATED, agent.id, entry.identity), sign * entry.copies)
-            if not (entry.reservations or entry.revocable):
-                self.tree.hold_shared(leaf.node, agent.id, entry, column, CONSUMED, sign)
-                self.headroom_row[column] -= milli * count_copies(
-                    self.copies, (CONSUMED, agent.id, entry.identity), sign * entry.copies)
         return 0
+
+    cdef int charge(
+        self, RoleNode node, Agent agent, int32_t bundle, int64_t sign
+    ) except -1:
+        """Count what is in use of `agent` as consumed and no headroom, or with sign −1 undo it."""
+        cdef int32_t unshared
+        cdef const int64_t *charged
+        cdef Py_ssize_t column
+        cdef int64_t milli
+        self.fit_columns()
+        unshared = self.bundles.nonshared(bundle)
+        charged = self.bundles.charged(unshared, self.charged_row)
+        self.tree.charge(node, charged, sign)
+        if agent.admitted:
+            for column in range(self.bundles.n_columns):
+                self.headroom_row[column] -= sign * charged[column]
+        release(self.bundles, unshared)
+        for entry in self.bundles.value(bundle).shared() if unshared != bundle else ():
+            if not (entry.reservations or entry.revocable):
+                column = self.bundles.column(entry.name)
+                self.tree.hold_shared(node, agent.id, entry, column, CONSUMED, sign)
+                self.tree.note_uneven()
+                milli = entry.value * count_copies(
+                    self.copies, (CONSUMED, agent.id, entry.identity), sign * entry.copies)
+                if agent.admitted:
+                    self.headroom_row[column] -= milli
+        return self.touch_quotas()
 
     cdef int account(
         self, Subscription leaf, Agent agent, int32_t lost, int32_t gained, int64_t times
@@ -758,8 +901,9 @@ cdef class State:
             release(self.bundles, bundle)
             raise InvalidValue(
                 f"offer {shown(id)} is there twice, or empty, or ends before one made before it")
-        holding = self.hold(leaf, agent, bundle, True, False)
         self.add_in_use(agent, bundle, True)
+        self.charge(leaf.node, agent, bundle, 1)
+        holding = self.book(leaf, agent, bundle, True)
         self.ledger.open_offer(holding, bundle, number, end)
         release(self.bundles, bundle)
 
@@ -985,7 +1129,7 @@ cdef class State:
     def convert_offered(self, str id, object converted):
         """Replace what is left in an open offer by resources of the same quantities.
 
-        O(entries + columns × depth + log siblings).
+        O(entries + columns × depth + log siblings); raises `ResourceError`.
         """
         cdef int32_t offer = self.ledger.offer_at(self.ledger.number_of(id))
         cdef int32_t holding = self.ledger.offers[offer].holding
@@ -994,20 +1138,25 @@ cdef class State:
         cdef Subscription leaf = self.leaves_at[parts.leaf]
         cdef int32_t before = self.ledger.offers[offer].bundle
         cdef int32_t after
+        cdef Several totals
         left = self.bundles.value(before)
-        total = self.bundles.value(agent.bundle.total) - left + converted
-        offered = self.bundles.value(agent.bundle.offered) - left + converted
+        total = agent.total - left + converted
+        offered = agent.offered - left + converted
         held = self.bundles.value(parts.offered) - left + converted
+        totals = self.several([total], 1)
+        self.check_reach([agent], totals, self.several([offered + agent.allocated], 1))
         after = self.bundle_of(converted)
         self.account(leaf, agent, before, after, 0)
-        # The new before the old, so that nothing is counted as gone in between.
-        self.count(leaf, agent, after, True, 1)
-        self.count(leaf, agent, before, True, -1)
+        self.charge(leaf.node, agent, before, -1)
+        self.count(leaf.node, agent, before, True, -1)
+        self.charge(leaf.node, agent, after, 1)
+        self.count(leaf.node, agent, after, True, 1)
         self.ledger.offers[offer].bundle = after
         parts.offered = self.exchanged(parts.offered, held)
         agent.bundle.offered = self.exchanged(agent.bundle.offered, offered)
         release(self.bundles, before)
-        self.change_total(agent, total)
+        self.replace_total(agent, retained(self.bundles, totals.numbers[0]))
+        self.publish_agents([agent])
 
     cdef int32_t exchanged(self, int32_t before, object resources) except -1:
         """Return the bundle of `resources` and give back the reference to another."""
@@ -1080,7 +1229,7 @@ cdef class State:
                 found.refresh()
                 found.leaf = self.tree.attach(found.node, framework.id, found)
             except MemoryError:
-                self.tree.prune(found.node)
+                self.tree.settle(found.node)
                 raise
             found.index = take_place(self.leaves_at, self.free_leaves, found)
             framework.subscriptions[role] = found
@@ -1176,63 +1325,114 @@ cdef class State:
     # Frameworks that use something before they are added.
 
     def use(self, str framework, str role, Agent agent, object resources):
-        """Enter what a framework, added or not, uses on an agent. O(entries)."""
+        """Enter what a framework, added or not, uses of what is available. O(entries)."""
         cdef int32_t bundle = self.bundle_of(resources)
         self.use_bundle(framework, role, agent, bundle)
         release(self.bundles, bundle)
 
-    cdef int use_bundle(self, str id, str role, Agent agent, int32_t bundle) except -1:
+    cdef int use_bundle(self, str framework, str role, Agent agent, int32_t bundle) except -1:
         """Do as `use` for a bundle."""
-        framework = self.frameworks.get(id)
-        if framework is None:
-            self.expect(id, agent, role, self.bundles.value(bundle))
-        else:
-            self.hold(self.subscription(framework, role), agent, bundle, False, True)
-        return 0
+        self.take(agent, bundle, False)
+        return self.claim(framework, role, agent, bundle)
 
-    def restore_use(self, Framework framework, str role, Agent agent, object resources):
-        """Do as `use` where it may be more than the agent has; `refresh_agent` comes after."""
+    def restore_use(self, str framework, str role, Agent agent, object resources):
+        """Do as `use` where it may be more than is available; `refresh_agent` comes after."""
         cdef int32_t bundle = self.bundle_of(resources)
-        self.hold(self.subscription(framework, role), agent, bundle, False, False)
         self.add_in_use(agent, bundle, False)
+        self.claim(framework, role, agent, bundle)
         release(self.bundles, bundle)
 
     def refresh_agent(self, Agent agent):
-        """Restore A1 after `restore_use` and the like. O(entries)."""
+        """Restore A1 after `restore_use` and `restore_offer`; raises `ResourceError`. O(entries)."""
+        self.check_reach(
+            [agent], self.several([agent.total], 1), self.in_use_of([agent]))
         self.refresh(agent)
 
-    def expect(self, str framework, Agent agent, str role, object resources, bint taken=True):
-        """Set aside on `agent` what a framework that was not added yet uses there. O(entries).
+    cdef int claim(self, str id, str role, Agent agent, int32_t bundle) except -1:
+        """Say whose use it is that an agent has; of one that is not there, it is kept for it."""
+        cdef Subscription leaf
+        framework = self.frameworks.get(id)
+        if framework is not None:
+            leaf = self.subscription(framework, role)
+            self.charge(leaf.node, agent, bundle, 1)
+            self.book(leaf, agent, bundle, False)
+        else:
+            self.charge(self.tree.ensure(role), agent, bundle, 1)
+            self.expect(id, agent, role, self.bundles.value(bundle))
+        return 0
 
-        `taken` is false where it may be more than the agent has, as in `restore_use`.
-        """
-        cdef int32_t bundle = self.bundle_of(resources)
+    cdef int expect(self, str framework, Agent agent, str role, object resources) except -1:
+        """Add to what a framework that was not added yet uses on an agent."""
         if agent.pending is None:
             agent.pending = {}
         by_role = agent.pending.setdefault(framework, {})
+        if role not in by_role:
+            self.tree.expect(self.tree.nodes[role], 1)
         by_role[role] = by_role.get(role, EMPTY) + resources
-        if taken:
-            self.take(agent, bundle, False)
-        else:
-            self.add_in_use(agent, bundle, False)
-        release(self.bundles, bundle)
         self.expected.setdefault(framework, {})[agent.id] = agent
+        return 0
 
     cdef dict unexpect(self, str framework, Agent agent):
+        """Expect a framework on an agent no more; return what it uses there in each role."""
         del self.expected[framework][agent.id]
         if not self.expected[framework]:
             del self.expected[framework]
         return agent.pending.pop(framework)
 
+    cdef int disclaim(self, Agent agent, str role, object resources) except -1:
+        """Let go of all that was expected to be in use in a role. O(entries)."""
+        cdef RoleNode node = self.tree.nodes[role]
+        cdef int32_t bundle = self.bundle_of(resources)
+        self.charge(node, agent, bundle, -1)
+        self.tree.expect(node, -1)
+        release(self.bundles, bundle)
+        return 0
+
     cdef int welcome(self, Framework framework) except -1:
         """Enter what a framework that is added now used already. O(its holdings)."""
         cdef int32_t bundle
         cdef Agent agent
+        cdef Subscription leaf
         for agent in list(self.expected.get(framework.id, {}).values()):
             for role, resources in self.unexpect(framework.id, agent).items():
                 bundle = self.bundle_of(resources)
-                self.hold(self.subscription(framework, role), agent, bundle, False, False)
+                leaf = self.subscription(framework, role)
+                self.book(leaf, agent, bundle, False)
+                self.tree.expect(leaf.node, -1)
                 release(self.bundles, bundle)
+        return 0
+
+    def expects_in(self, str framework, str role):
+        """Tell whether a framework that was not added yet uses anything in a role. O(its agents)."""
+        return any(role in agent.pending[framework]
+                   for agent in self.expected.get(framework, {}).values())
+
+    cdef int check_expected(self, object user, Agent agent, int32_t bundle) except -1:
+        """Refuse to take back more than an `Expected` uses on an agent. O(entries)."""
+        used = (agent.pending or {}).get(user.framework, {}).get(user.role, EMPTY)
+        given = self.bundles.value(bundle)
+        if not used >= given:
+            raise ResourceError(
+                f"framework {shown(user.framework)} uses {cut(used) or 'nothing'} of agent "
+                f"{shown(agent.id)} in role {shown(user.role)}, not {cut(given)}")
+        return 0
+
+    cdef int release_expected(self, object user, Agent agent, int32_t bundle) except -1:
+        """Take back what an `Expected` uses on an agent, as was checked. O(entries)."""
+        cdef RoleNode node
+        if bundle == NOTHING:
+            return 0
+        node = self.tree.nodes[user.role]
+        self.give_back(agent, bundle, False)
+        self.charge(node, agent, bundle, -1)
+        by_role = agent.pending[user.framework]
+        by_role[user.role] -= self.bundles.value(bundle)
+        if not by_role[user.role]:
+            del by_role[user.role]
+            self.tree.expect(node, -1)
+        if not by_role:
+            self.unexpect(user.framework, agent)
+        self.touch_agent(agent)
         return 0
 
     # Many at once.
@@ -1295,8 +1495,8 @@ cdef class State:
             Of each of them.
         totals : Several
         users : tuple or None
-            Frameworks and roles, a list each, and the `Several` that they use; None if nobody
-            uses anything.
+            Who uses what: positions in `ids`, frameworks and roles, a list each, and a `Several`;
+            None if nobody uses anything.
 
         Raises
         ------
@@ -1305,20 +1505,22 @@ cdef class State:
             O(n × (columns × depth + log siblings)).
         """
         cdef Several used
-        cdef list frameworks, roles
+        cdef list owners, frameworks, roles
         cdef list agents = []
         cdef Py_ssize_t i
         if users is not None:
-            frameworks, roles, used = users
-            self.check_used(ids, totals, used)
-            self.check_fit_together(used, None, self.in_use_row)
-        self.check_fit_together(totals, None, self.total_row)
+            owners, frameworks, roles, used = users
+            self.check_used(ids, totals, owners, used)
+        self.check_reach([], totals, None)
         for i in range(totals.n):
             agents.append(self.new_agent(
                 ids[i], hostnames[i], attributes[i], capabilities, region, zone,
                 totals.numbers[i]))
-            if users is not None and used.numbers[i] != NOTHING:
-                self.use_bundle(frameworks[i], roles[i], agents[i], used.numbers[i])
+        if users is not None:
+            for i in range(used.n):
+                if used.numbers[i] != NOTHING:
+                    self.use_bundle(
+                        frameworks[i], roles[i], agents[<Py_ssize_t>owners[i]], used.numbers[i])
         self.publish_agents(agents)
 
     def update_agents(self, list agents, Several totals):
@@ -1328,7 +1530,7 @@ cdef class State:
         """
         cdef Py_ssize_t i
         cdef Agent agent
-        self.check_fit_together(totals, agents, self.total_row)
+        self.check_reach(agents, totals, self.in_use_of(agents))
         for i in range(totals.n):
             agent = agents[i]
             if totals.numbers[i] != agent.bundle.total:
@@ -1336,72 +1538,71 @@ cdef class State:
             self.marks.mark_agent(agent)
         self.publish_agents(agents)
 
-    def release(self, list leaves, list agents, Several given):
-        """Give back what subscriptions use on agents, all or none.
+    def release(self, list users, list agents, Several given):
+        """Give back what subscriptions, or frameworks that were not added yet, use on agents.
 
-        The same pair may be there more than once. O(n × (columns × depth + log siblings)); raises
-        `ResourceError` if one uses less.
+        All or none; the same pair may be there more than once.
+
+        Parameters
+        ----------
+        users : list of Subscription or Expected
+        agents : list of Agent
+        given : Several
+
+        Raises
+        ------
+        ResourceError
+            One uses less. O(n × (columns × depth + log siblings)).
         """
         cdef Several together = Several(self.bundles, given.n)
         cdef IntMap first  # agent << 32 | leaf -> where in `together` all that it gives back is
+        cdef dict first_expected = {}  # (agent, Expected) -> the same
         cdef uint64_t pair
         cdef int32_t place
         cdef Py_ssize_t i
-        cdef Agent agent
-        cdef Subscription leaf
         memset(&first, 0, sizeof(IntMap))
         try:
             for i in range(given.n):
-                agent, leaf = agents[i], leaves[i]
-                pair = <uint64_t>agent.index << 32 | <uint64_t>leaf.index
-                place = get(&first, pair)
-                if place == NONE:
-                    reserve_one(&first)
-                    place = <int32_t>i
-                    put(&first, pair, place)
+                if isinstance(users[i], Subscription):
+                    pair = (<uint64_t>(<Agent>agents[i]).index << 32
+                            | <uint64_t>(<Subscription>users[i]).index)
+                    place = get(&first, pair)
+                    if place == NONE:
+                        reserve_one(&first)
+                        place = <int32_t>i
+                        put(&first, pair, place)
+                else:
+                    place = first_expected.setdefault((agents[i], users[i]), i)
                 add_to(self.bundles, &together.numbers[place], given.numbers[i])
-                self.check_held(leaf, agent, together.numbers[place], False)
+                self.check_used_by(users[i], agents[i], together.numbers[place])
         finally:
             clear(&first)
         for i in range(given.n):
-            self.give_back_and_refuse(leaves[i], agents[i], given.numbers[i], False, -INFINITY)
+            if isinstance(users[i], Subscription):
+                self.give_back_and_refuse(
+                    users[i], agents[i], given.numbers[i], False, -INFINITY)
+            else:
+                self.release_expected(users[i], agents[i], given.numbers[i])
 
-    cdef int check_used(self, list ids, Several totals, Several used) except -1:
+    cdef int check_used_by(self, object user, Agent agent, int32_t bundle) except -1:
+        """Refuse to take back more than a `Subscription` or an `Expected` uses."""
+        if isinstance(user, Subscription):
+            return self.check_held(user, agent, bundle, False)
+        return self.check_expected(user, agent, bundle)
+
+    cdef int check_used(self, list ids, Several totals, list owners, Several used) except -1:
         """Refuse use of more than an agent has; several may use one copy of a shared entry."""
-        cdef Py_ssize_t i
+        cdef Several together = Several(self.bundles, totals.n)
+        cdef Py_ssize_t i, owner
+        for i in range(used.n):
+            owner = owners[i]
+            add_to(self.bundles, &together.numbers[owner], used.numbers[i])
         for i in range(totals.n):
-            if self.is_shared(used.numbers[i]) or not self.bundles.covers(
-                    totals.numbers[i], used.numbers[i]):
+            if self.is_shared(together.numbers[i]) or not self.bundles.covers(
+                    totals.numbers[i], together.numbers[i]):
                 check_contained(
                     f"agent {shown(ids[i])} uses more than it has",
-                    self.bundles.value(totals.numbers[i]), self.bundles.value(used.numbers[i]))
-        return 0
-
-    cdef int check_fit_together(
-        self, Several gained, list lost, const int64_t *sums
-    ) except -1:
-        """Refuse what would take a sum over all agents beyond int64, one after the other.
-
-        `lost` has the agents whose totals are replaced, None if none are. O(n × columns).
-        """
-        cdef const int64_t *whole
-        cdef Py_ssize_t i, column
-        cdef int64_t *together = <int64_t *>grown(NULL, self.stride * sizeof(int64_t))
-        cdef Agent agent
-        try:
-            memcpy(together, sums, self.stride * sizeof(int64_t))
-            for i in range(gained.n):
-                if lost is not None:
-                    agent = lost[i]
-                    whole = self.bundles.whole(agent.bundle.total, self.whole_row)
-                    for column in range(self.bundles.n_columns):
-                        together[column] -= whole[column]
-                self.check_fit(gained.numbers[i], together)
-                whole = self.bundles.whole(gained.numbers[i], self.whole_row)
-                for column in range(self.bundles.n_columns):
-                    together[column] += whole[column]
-        finally:
-            PyMem_Free(together)
+                    self.bundles.value(totals.numbers[i]), self.bundles.value(together.numbers[i]))
         return 0
 
     # Copying.
@@ -1466,7 +1667,9 @@ cdef class State:
         self.n_offers_made = original.n_offers_made
         memcpy(self.total_row, original.total_row, self.stride * sizeof(int64_t))
         memcpy(self.in_use_row, original.in_use_row, self.stride * sizeof(int64_t))
+        memcpy(self.excess_row, original.excess_row, self.stride * sizeof(int64_t))
         memcpy(self.headroom_row, original.headroom_row, self.stride * sizeof(int64_t))
+        self.n_overdrawn = original.n_overdrawn
         return 0
 
 

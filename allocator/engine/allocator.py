@@ -26,13 +26,12 @@ from allocator.contract import (
 )
 from allocator.engine._cycle import Cycle
 from allocator.engine._records import Agent, Framework, Subscription
-from allocator.engine._state import State
+from allocator.engine._state import Expected, State
 from allocator.engine.constraints import read_constraints
 from allocator.engine.filters import filter_seconds
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
-    check_contained,
     read_attributes,
     read_capabilities,
     read_count,
@@ -88,6 +87,7 @@ from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
 
 if TYPE_CHECKING:
+    from allocator.engine._bundles import Several
     from allocator.explain import Explanation
 
 
@@ -224,8 +224,8 @@ class Allocator:
         region, zone : str, optional
             Its fault domain.
         used : mapping of framework to role to resources, optional
-            What is in use there already. What a framework that was not added yet uses is set
-            aside, and enters shares when it is added.
+            What is in use there already. What a framework that was not added yet uses counts as
+            consumed by its role at once, and enters shares when it is added.
 
         Raises
         ------
@@ -242,19 +242,18 @@ class Allocator:
             raise DuplicateAgent(f"there is an agent {shown(id)} already")
         total = Resources(resources)
         in_use = read_used("framework", used)
-        check_contained(f"agent {shown(id)} uses more than it has", total, _together(in_use))
-        agent = self._state.add_agent(
-            id,
-            total,
-            hostname=id if hostname is None else read_id("host", hostname),
-            attributes=read_attributes(attributes),
-            capabilities=read_capabilities("agent", capabilities, AGENT_CAPABILITIES),
-            region=read_name("region", region),
-            zone=read_name("zone", zone),
+        state = self._state
+        state.add_agents(
+            [id],
+            [id if hostname is None else read_id("host", hostname)],
+            [read_attributes(attributes)],
+            read_capabilities("agent", capabilities, AGENT_CAPABILITIES),
+            read_name("region", region),
+            read_name("zone", zone),
+            state.several([total], 1),
+            self._users(in_use) if in_use else None,
         )
-        self._state.publish_agents([agent])
-        self._use(agent, in_use)
-        self._recovery.agent_added(len(self._state.agents))
+        self._recovery.agent_added(len(state.agents))
 
     def update_agent(
         self,
@@ -350,7 +349,8 @@ class Allocator:
             can,
             *at,
             state.several(totals, n),
-            users and (users.frameworks, users.roles, state.several(users.resources, n)),
+            users
+            and (list(range(n)), users.frameworks, users.roles, state.several(users.resources, n)),
         )
         self._recovery.agent_added(len(state.agents))
 
@@ -394,14 +394,11 @@ class Allocator:
         ------
         UnknownAgent, InvalidValue, InvalidRole
         ResourceError
-            Malformed, or more of it is used than it brings.
+            Malformed, or more is used than it brings and the agent has available.
         """
         agent = self._agent(id)
         added = Resources(resources)
-        in_use = read_used("framework", used)
-        check_contained(f"agent {shown(id)} uses more than was added", added, _together(in_use))
-        self._state.change_total(agent, agent.total + added)
-        self._use(agent, in_use)
+        self._state.add_resources(agent, added, read_used("framework", used))
 
     def remove_agent(self, id: str) -> None:
         """Remove an agent; its offers are gone, and so is what was held there. O(held there).
@@ -699,7 +696,7 @@ class Allocator:
 
         Notes
         -----
-        O(n × depth × names), and the subtree of each limit.
+        O(n × depth × names).
 
         Examples
         --------
@@ -930,6 +927,8 @@ class Allocator:
     ) -> None:
         """Give back resources that are offered or, with `allocated`, in use.
 
+        What a framework that was not added yet uses is given back without a filter.
+
         Offered ones are taken out of the oldest open offers of that framework, agent and role; an
         offer that is emptied is gone.
 
@@ -941,12 +940,15 @@ class Allocator:
         ResourceError
             More than it holds there.
         """
-        leaf = self._leaf(self._framework(framework), role)
+        user = self._user(framework, role) if allocated else self._subscribed(framework, role)
         on = self._agent(agent)
         given = Resources(resources)
         seconds = filter_seconds(refuse_seconds, self._options.allocation_interval)
+        if isinstance(user, Expected):
+            self._state.release([user], [on], self._state.several(given, 1))
+            return
         life = -math.inf if seconds is None else seconds
-        self._state.recover(leaf, on, given, not allocated, life, self._clock())
+        self._state.recover(user, on, given, not allocated, life, self._clock())
 
     # Conversions.
 
@@ -1095,7 +1097,7 @@ class Allocator:
     @property
     def roles(self) -> Mapping[str, RoleView]:
         """All roles that exist by path, as they are whenever one looks, in the order of paths."""
-        return Views("roles", self._state.tree.nodes, self.role, in_order=sorted)
+        return Views("roles", self._state.tree.roles, self.role, in_order=sorted)
 
     @property
     def open_offers(self) -> Mapping[str, Offer]:
@@ -1292,13 +1294,22 @@ class Allocator:
         except (KeyError, TypeError):
             raise UnknownFramework(f"there is no framework {shown(id)}") from None
 
-    def _leaf(self, framework: Framework, role: str) -> Subscription:
-        leaf = framework.subscriptions.get(validate_role(role))
+    def _subscribed(self, framework: str, role: str) -> Subscription:
+        """Return the leaf of a framework in a role in which it is subscribed or holds something."""
+        leaf = self._framework(framework).subscriptions.get(validate_role(role))
         if leaf is None:
             raise UnknownRole(
-                f"framework {shown(framework.id)} is not subscribed to role {shown(role)}"
+                f"framework {shown(framework)} is not subscribed to role {shown(role)}"
             )
         return leaf
+
+    def _user(self, framework: str, role: str) -> Subscription | Expected:
+        """Return whose use is meant, perhaps a framework's that was not added yet."""
+        if not (isinstance(framework, str) and framework in self._state.expected):
+            return self._subscribed(framework, role)
+        if not self._state.expects_in(framework, validate_role(role)):
+            raise UnknownRole(f"framework {shown(framework)} uses nothing in role {shown(role)}")
+        return Expected(framework, role)
 
     def _begin_cycle(self, now: float) -> list[str]:
         """Count a cycle, drop what ends before it, and return the offers rescinded. O(ended)."""
@@ -1330,12 +1341,12 @@ class Allocator:
         for offer in offers:
             if not isinstance(offer, Offer):
                 raise InvalidValue(f"{shown(offer)} is no offer")
-        leaves = [self._leaf(self._framework(offer.framework), offer.role) for offer in offers]
+        users = [self._user(offer.framework, offer.role) for offer in offers]
         agents = [self._agent(offer.agent) for offer in offers]
         given: Each = [offer.resources for offer in offers]
         if resources is not None:
             given = read_each("offers", resources, len(offers))
-        self._state.release(leaves, agents, self._state.several(given, len(offers)))
+        self._state.release(users, agents, self._state.several(given, len(offers)))
 
     def _holders(self, agent: str) -> set[str]:
         """Return the active frameworks that hold something on an agent."""
@@ -1343,10 +1354,13 @@ class Allocator:
         leaves = (holding.subscription for holding in held)
         return {leaf.framework.id for leaf in leaves if leaf.framework.active}
 
-    def _use(self, agent: Agent, in_use: list[tuple[str, str, Resources]]) -> None:
-        """Enter what frameworks use on an agent that was just added."""
-        for id, role, resources in in_use:
-            self._state.use(id, role, agent, resources)
+    def _users(
+        self, in_use: list[tuple[str, str, Resources]]
+    ) -> tuple[list[int], list[str], list[str], Several]:
+        """Return who uses what of one agent that is to be added."""
+        frameworks, roles, resources = map(list, zip(*in_use, strict=True))
+        used = self._state.several(resources, len(in_use))
+        return [0] * len(in_use), frameworks, roles, used
 
     def _not_yet_known(
         self, id: str, used: list[tuple[str, str, Resources]]
@@ -1370,11 +1384,6 @@ class Allocator:
                 )
             more.append((agent, role, beyond))
         return more
-
-
-def _together(in_use: list[tuple[str, str, Resources]]) -> Resources:
-    """Return all that is in use."""
-    return sum((resources for _, _, resources in in_use), EMPTY)
 
 
 if TYPE_CHECKING:
