@@ -63,8 +63,17 @@ cdef struct Look:
 
 cdef enum:
     ALL = -1              # look at an agent for everybody's sake
-    N_ROWS = 6            # scratch rows of a cycle
     MAX_HOPELESS = 16     # how many sets of names C2 is noted for
+
+cdef enum:
+    # The scratch rows of a cycle, amounts by column that one attempt works with.
+    LIMITED     # what limits leave
+    BESIDE      # what they leave beside needs
+    SERVING     # what serves a guarantee
+    REQUIRED    # what guarantees need, of all roles in the end
+    AVAILABLE   # the plain scalars that could be offered
+    CHOSEN      # those of them that are
+    N_SCRATCH
 
 
 @cython.auto_pickle(False)
@@ -116,7 +125,7 @@ cdef class Cycle:
     cdef RoleNode role             # whose subscriptions are walked
 
     # Scratch.
-    cdef int64_t *rows             # (N_ROWS, stride)
+    cdef int64_t *rows             # (N_SCRATCH, stride)
     cdef uint64_t hopeless[MAX_HOPELESS]  # sets of names that no role has room for (C2)
     cdef int n_hopeless
 
@@ -132,7 +141,7 @@ cdef class Cycle:
         self.number = number
         self.fresh = []
         self.shown = {}
-        self.rows = <int64_t *>PyMem_Calloc(N_ROWS * self.bundles.stride, sizeof(int64_t))
+        self.rows = <int64_t *>PyMem_Calloc(N_SCRATCH * self.bundles.stride, sizeof(int64_t))
         if self.rows == NULL:
             raise MemoryError
 
@@ -396,12 +405,12 @@ cdef class Cycle:
     cdef int32_t guaranteed(self, Agent agent, Subscription leaf) except -1:
         """Return what serves a guarantee, and what can come along, as a new reference."""
         cdef Py_ssize_t stride = self.bundles.stride
-        cdef int64_t *remaining = self.rows
-        cdef int64_t *serves = self.rows + stride
-        cdef int64_t *offered = self.rows + 2 * stride
-        cdef int64_t *required = self.rows + 3 * stride
-        cdef int64_t *whole = self.rows + 4 * stride
-        cdef int64_t *beside = self.rows + 5 * stride
+        cdef int64_t *remaining = self.scratch(LIMITED)
+        cdef int64_t *serves = self.scratch(SERVING)
+        cdef int64_t *offered = self.scratch(CHOSEN)
+        cdef int64_t *required = self.scratch(REQUIRED)
+        cdef int64_t *whole = self.scratch(AVAILABLE)
+        cdef int64_t *beside = self.scratch(BESIDE)
         cdef Py_ssize_t column
         cdef int64_t bound
         cdef bint any_serves = False
@@ -442,9 +451,9 @@ cdef class Cycle:
         self, Subscription leaf, int32_t seen, const int64_t *remaining, const int64_t *serves
     ) except -1:
         """Do as `guaranteed` where unreserved scalars have more than a name; takes `seen` over."""
-        cdef int64_t *required = self.rows + 3 * self.bundles.stride
-        cdef int64_t *row = self.rows + 4 * self.bundles.stride
-        cdef int64_t *beside = self.rows + 5 * self.bundles.stride
+        cdef int64_t *required = self.scratch(REQUIRED)
+        cdef int64_t *row = self.scratch(CHOSEN)
+        cdef int64_t *beside = self.scratch(BESIDE)
         cdef int32_t along
         visible = self.bundles.value(seen)
         unreserved = unreserved_scalars(visible)
@@ -566,11 +575,16 @@ cdef class Cycle:
         return self.number << 32 | agent.index
 
     @cython.final
+    cdef inline int64_t *scratch(self, Py_ssize_t row) noexcept:
+        """Return one of the scratch rows."""
+        return self.rows + row * self.bundles.stride
+
+    @cython.final
     cdef int32_t fair(self, Agent agent, Subscription leaf) except -1:
         """Return all that is visible within limits and headroom, as a new reference."""
         cdef Py_ssize_t stride = self.bundles.stride
-        cdef int64_t *bounds = self.rows
-        cdef int64_t *chopped = self.rows + stride
+        cdef int64_t *bounds = self.scratch(BESIDE)
+        cdef int64_t *chopped = self.scratch(CHOSEN)
         cdef const int64_t *plain
         cdef Py_ssize_t column
         cdef bint is_whole = True
