@@ -7,8 +7,8 @@ A1. available + offered + allocated = total of an agent by identity, unless the 
     zero. Shared entries stay available while they are in use.
 A2. `offered` and `allocated` of an agent are the sums over its holdings; `allocated` also contains
     `pending`: what frameworks that were not added yet use.
-A3. `excess` is what is offered or allocated of an agent beyond its total, by identity; a shared entry
-    that the total has no more counts once. It is empty unless the total shrank.
+A3. `excess` is what is offered or allocated of an agent beyond its total, by identity; a shared
+    entry that the total has no more counts once. It is empty unless the total shrank.
 """
 
 cimport cython

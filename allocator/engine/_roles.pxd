@@ -111,5 +111,4 @@ cdef class RoleTree:
 
 
 cdef bint is_closed(RoleNode node, uint64_t names) noexcept
-cdef object named(Bundles bundles, Py_ssize_t stride, const int64_t *row)
 cdef int count_copies(dict copies, tuple key, int64_t change) except -2

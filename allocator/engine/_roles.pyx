@@ -2,17 +2,17 @@
 
 Invariants, cited by number where code relies on them:
 
-R1. A role exists while it has a subscription, a reservation, a quota, a weight of its own, or a role
-    below it that exists; `roles` has these. A node is there for each of them, and for each role in
-    which a framework that was not added yet uses something, and those above. `RoleTree.settle`
-    restores this after anything that may have begun or ended.
+R1. A role exists while it has a subscription, a reservation, a quota, a weight of its own, or a
+    role below it that exists; `roles` has these. A node is there for each of them, and for each
+    role in which a framework that was not added yet uses something, and those above.
+    `RoleTree.settle` restores this after anything that may have begun or ended.
 R2. The rows RESERVED, OFFERED, ALLOCATED and CONSUMED of a node cover its whole subtree. A shared
     entry of an agent counts once in each, however many copies are held; `copies` has the numbers.
 R3. consumed = reserved + unreserved, non-revocable scalars offered or allocated, also by frameworks
     that were not added yet, which OFFERED and ALLOCATED do not have.
-R4. need[name] = min(max(guarantee − consumed, Σ needs of the children, 0), max(limit − consumed, 0)),
-    and CHILDREN_NEED is that sum: what a limit makes impossible holds nothing back. `required` is
-    the sum over the top-level roles: the required headroom.
+R4. need[name] = min(max(guarantee − consumed, Σ needs of the children, 0),
+    max(limit − consumed, 0)), and CHILDREN_NEED is that sum: what a limit makes impossible holds
+    nothing back. `required` is the sum over the top-level roles: the required headroom.
 R5. The role sorter has a client for each node with a subscription, active exactly while one of
     its subscriptions is active.
 R6. `needy` is there exactly while some role has a guarantee and the role sorter can order some
@@ -69,37 +69,37 @@ cdef class RoleNode:
     @property
     def reserved(self):
         """What is reserved to the subtree, in use or not: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + RESERVED * self.stride)
+        return self.bundles.tally(self.rows + RESERVED * self.stride, self.stride)
 
     @property
     def offered(self):
         """What is in open offers to the subtree: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + OFFERED * self.stride)
+        return self.bundles.tally(self.rows + OFFERED * self.stride, self.stride)
 
     @property
     def allocated(self):
         """What the subtree uses: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + ALLOCATED * self.stride)
+        return self.bundles.tally(self.rows + ALLOCATED * self.stride, self.stride)
 
     @property
     def consumed(self):
         """What counts against the quota (R3): a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + CONSUMED * self.stride)
+        return self.bundles.tally(self.rows + CONSUMED * self.stride, self.stride)
 
     @property
     def need(self):
         """What has to be held back for the subtree (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + NEED * self.stride)
+        return self.bundles.tally(self.rows + NEED * self.stride, self.stride)
 
     @property
     def children_need(self):
         """What has to be held back for the children (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + CHILDREN_NEED * self.stride)
+        return self.bundles.tally(self.rows + CHILDREN_NEED * self.stride, self.stride)
 
     @property
     def children_guarantee(self):
         """What the children are guaranteed, by themselves or by theirs: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + CHILDREN_GUARANTEE * self.stride)
+        return self.bundles.tally(self.rows + CHILDREN_GUARANTEE * self.stride, self.stride)
 
     def upward(self):
         """Yield this node and then each ancestor, innermost first. O(depth)."""
@@ -281,7 +281,7 @@ cdef class RoleTree:
     @property
     def required(self):
         """Σ needs of the top-level roles (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.required_row)
+        return self.bundles.tally(self.required_row, self.stride)
 
     def share(self, path):
         """Return the weighted dominant share of a subtree; 0.0 where nobody holds anything."""
@@ -483,7 +483,7 @@ cdef class RoleTree:
         self.settle(node)
 
     cdef int expect(self, RoleNode node, int64_t change) except -1:
-        """Count use by a framework that was not added yet as a reason to be there (R1). O(depth)."""
+        """Count use by a framework not added yet as a reason to be there (R1). O(depth)."""
         node.n_expected += change
         self.settle(node)
         return 0
@@ -818,16 +818,6 @@ cdef bint is_closed(RoleNode node, uint64_t names) noexcept:
         below = node
         node = node.parent
     return names == 0
-
-
-cdef object named(Bundles bundles, Py_ssize_t stride, const int64_t *row):
-    """Return a row of so many columns by name, without zeros."""
-    cdef Py_ssize_t column
-    tally = Tally()
-    for name, column in bundles.totals.columns.items():
-        if column < stride and row[column]:
-            tally[name] = row[column]
-    return tally
 
 
 cdef int count_copies(dict copies, tuple key, int64_t change) except -2:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t
 
-from allocator.engine._bundles cimport Bundles, Several
+from allocator.engine._bundles cimport Bundles, EachBundle
 from allocator.engine._filters cimport Filters
 from allocator.engine._ledger cimport Ledger
 from allocator.engine._marks cimport Marks
@@ -69,11 +69,11 @@ cdef class State:
     cdef const int64_t *change_of(self, int32_t lost, int32_t gained) except NULL
     cdef bint is_shared(self, int32_t bundle) noexcept
     cdef int count_total(self, Agent agent, int32_t bundle, int64_t sign) except -1
-    cdef int check_reach(self, list agents, Several totals, Several in_use) except -1
+    cdef int check_reach(self, list agents, EachBundle totals, EachBundle in_use) except -1
     cdef int add_whole(self, int64_t *sums, int32_t bundle, int64_t sign) except -1
     cdef int32_t excess_of(self, int32_t total, int32_t in_use) except -1
     cdef int set_excess(self, Agent agent, int32_t excess) except -1
-    cdef Several in_use_of(self, list agents)
+    cdef EachBundle in_use_of(self, list agents)
     cdef int publish_totals(self) except -1
     cdef int note_total(self, Agent agent) except -1
     cdef int note_overdrawn(self, Agent agent) except -1
@@ -113,9 +113,9 @@ cdef class State:
     )
     cdef int use_bundle(self, str framework, str role, Agent agent, int32_t bundle) except -1
     cdef int fill(
-        self, Several found, int32_t common, const int64_t[:, :] amounts, list names
+        self, EachBundle found, int32_t common, const int64_t[:, :] amounts, list names
     ) except -1
-    cdef int check_used(self, list ids, Several totals, list owners, Several used) except -1
+    cdef int check_used(self, list ids, EachBundle totals, list owners, EachBundle used) except -1
 
     cdef Framework adopt_framework(self, Framework framework)
     cdef Subscription subscription(self, Framework framework, str role)

@@ -12,9 +12,9 @@ S2. `total`, `in_use` are sums over agents and holdings of scalars by name; `hea
     the candidates' (active and whitelisted agents') unreserved, non-revocable scalars nobody holds
     or is expected to use; an agent that shrank below its use counts with its sign. `excess` is what
     is in use of agents beyond their totals (A3). Of each name `total` and `excess` together fit in
-    an int64, and so does what will ever be in use of these agents: what more is given away is within
-    their totals. So no sum of what is held, consumed or allocated can overflow, in a cycle or out of
-    it, and what checks that is `check_reach`, before anything changes.
+    an int64, and so does what will ever be in use of these agents: what more is given away is
+    within their totals. So no sum of what is held, consumed or allocated can overflow, in a cycle
+    or out of it, and what checks that is `check_reach`, before anything changes.
 """
 
 cimport cython
@@ -47,7 +47,6 @@ from allocator.engine._roles cimport (
     RoleNode,
     RoleTree,
     count_copies,
-    named,
 )
 from allocator.sorter._siblings cimport NONE
 
@@ -68,7 +67,7 @@ from allocator.sorter import Totals
 cdef double LONGEST_REFUSAL = _MAX_REFUSE_SECONDS
 
 
-class Held(NamedTuple):
+class HoldingView(NamedTuple):
     """What one framework holds in one role on one agent."""
 
     agent: Agent
@@ -133,22 +132,22 @@ cdef class State:
     @property
     def total(self):
         """What all agents have: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.total_row)
+        return self.bundles.tally(self.total_row, self.stride)
 
     @property
     def in_use(self):
         """What is offered or allocated, shared entries once an agent: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.in_use_row)
+        return self.bundles.tally(self.in_use_row, self.stride)
 
     @property
     def headroom(self):
         """What of the candidates' unreserved, non-revocable scalars is free (S2). O(names)."""
-        return named(self.bundles, self.stride, self.headroom_row)
+        return self.bundles.tally(self.headroom_row, self.stride)
 
     @property
     def excess(self):
         """What is in use of agents beyond their totals: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.excess_row)
+        return self.bundles.tally(self.excess_row, self.stride)
 
     cdef int fit_columns(self) except -1:
         """Make all rows as long as those of the bundles. O(roles × columns) if they are not.
@@ -182,16 +181,16 @@ cdef class State:
             self.default_minima = Minima(self.bundles, amounts)
         return self.default_minima
 
-    cdef int check_reach(self, list agents, Several totals, Several in_use) except -1:
+    cdef int check_reach(self, list agents, EachBundle totals, EachBundle in_use) except -1:
         """Refuse what, together with all else that agents have or have in use, exceeds int64 (S2).
 
         Parameters
         ----------
         agents : list of Agent
             Those whose totals and use are replaced; of none for agents that are new.
-        totals : Several
+        totals : EachBundle
             What they have then.
-        in_use : Several or None
+        in_use : EachBundle or None
             What of each is in use then, None if nothing is.
 
         Raises
@@ -243,9 +242,9 @@ cdef class State:
             return NOTHING
         return self.bundle_of(beyond(self.bundles.value(total), self.bundles.value(in_use)))
 
-    cdef Several in_use_of(self, list agents):
+    cdef EachBundle in_use_of(self, list agents):
         """Return what is in use of each of some agents. O(agents × columns)."""
-        cdef Several found = Several(self.bundles, len(agents))
+        cdef EachBundle found = EachBundle(self.bundles, len(agents))
         cdef Py_ssize_t i
         cdef Agent agent
         for i in range(found.n):
@@ -333,7 +332,7 @@ cdef class State:
 
         O(entries); raises `ResourceError` if the totals are over-large.
         """
-        cdef Several totals = self.several([total], 1)
+        cdef EachBundle totals = self.each_bundle([total], 1)
         cdef Agent agent
         self.check_reach([], totals, None)
         agent = self.new_agent(
@@ -403,15 +402,15 @@ cdef class State:
 
     def change_total(self, Agent agent, object total):
         """Replace an agent's total, as `update_agents` does. O(entries)."""
-        self.update_agents([agent], self.several([total], 1))
+        self.update_agents([agent], self.each_bundle([total], 1))
 
     def add_resources(self, Agent agent, object added, list used):
         """Add to an agent's total, with what frameworks use of it and of what is available.
 
         `used` has (framework, role, resources). O(entries); raises `ResourceError`.
         """
-        cdef Several in_use = self.in_use_of([agent])
-        cdef Several totals = self.several([agent.total + added], 1)
+        cdef EachBundle in_use = self.in_use_of([agent])
+        cdef EachBundle totals = self.each_bundle([agent.total + added], 1)
         cdef int32_t more
         together = sum((resources for _, _, resources in used), EMPTY)
         check_contained(
@@ -775,7 +774,7 @@ cdef class State:
         return 0
 
     def holdings_on(self, Agent agent):
-        """Return what is held on an agent: a list of `Held`. O(holdings there)."""
+        """Return what is held on an agent: a list of `HoldingView`. O(holdings there)."""
         cdef list found = []
         cdef int32_t holding = agent.first_holding
         while holding != NONE:
@@ -784,7 +783,7 @@ cdef class State:
         return found
 
     def holdings_of_leaf(self, Subscription leaf):
-        """Return what a subscription holds: a list of `Held`. O(its holdings)."""
+        """Return what a subscription holds: a list of `HoldingView`. O(its holdings)."""
         cdef list found = []
         cdef int32_t holding = leaf.first_holding
         while holding != NONE:
@@ -793,13 +792,13 @@ cdef class State:
         return found
 
     def holding(self, Agent agent, Subscription leaf):
-        """Return what `leaf` holds on `agent`: a `Held`, or None. O(its offers)."""
+        """Return what `leaf` holds on `agent`: a `HoldingView`, or None. O(its offers)."""
         cdef int32_t holding = self.ledger.find(agent, leaf)
         return None if holding == NONE else self.held(holding)
 
     cdef object held(self, int32_t holding):
         cdef Holding *held = &self.ledger.holdings[holding]
-        return Held(
+        return HoldingView(
             self.agents_at[held.agent],
             self.leaves_at[held.leaf],
             self.bundles.value(held.offered),
@@ -997,11 +996,11 @@ cdef class State:
         cdef Py_ssize_t i
         cdef double life = -INFINITY
         cdef const double[:] lives = None
-        cdef Several parts = None
+        cdef EachBundle parts = None
         self.check_open(numbers)
         if kept is not None:
             each = read_each("offers", kept, n)
-            parts = self.several(each, n)
+            parts = self.each_bundle(each, n)
             for i in range(0 if each is EMPTY else n):
                 self.check_in_offer(self.ledger.offer_at(numbers[i]), parts.numbers[i])
         given = filter_times(refuse_seconds, n, interval)
@@ -1138,13 +1137,13 @@ cdef class State:
         cdef Subscription leaf = self.leaves_at[parts.leaf]
         cdef int32_t before = self.ledger.offers[offer].bundle
         cdef int32_t after
-        cdef Several totals
+        cdef EachBundle totals
         left = self.bundles.value(before)
         total = agent.total - left + converted
         offered = agent.offered - left + converted
         held = self.bundles.value(parts.offered) - left + converted
-        totals = self.several([total], 1)
-        self.check_reach([agent], totals, self.several([offered + agent.allocated], 1))
+        totals = self.each_bundle([total], 1)
+        self.check_reach([agent], totals, self.each_bundle([offered + agent.allocated], 1))
         after = self.bundle_of(converted)
         self.account(leaf, agent, before, after, 0)
         self.charge(leaf.node, agent, before, -1)
@@ -1343,9 +1342,9 @@ cdef class State:
         release(self.bundles, bundle)
 
     def refresh_agent(self, Agent agent):
-        """Restore A1 after `restore_use` and `restore_offer`; raises `ResourceError`. O(entries)."""
+        """Restore A1 after `restore_use` and `restore_offer`, else `ResourceError`. O(entries)."""
         self.check_reach(
-            [agent], self.several([agent.total], 1), self.in_use_of([agent]))
+            [agent], self.each_bundle([agent.total], 1), self.in_use_of([agent]))
         self.refresh(agent)
 
     cdef int claim(self, str id, str role, Agent agent, int32_t bundle) except -1:
@@ -1403,7 +1402,7 @@ cdef class State:
         return 0
 
     def expects_in(self, str framework, str role):
-        """Tell whether a framework that was not added yet uses anything in a role. O(its agents)."""
+        """Tell whether a framework not added yet uses anything in a role. O(its agents)."""
         return any(role in agent.pending[framework]
                    for agent in self.expected.get(framework, {}).values())
 
@@ -1437,12 +1436,12 @@ cdef class State:
 
     # Many at once.
 
-    def several(self, object each, Py_ssize_t n):
-        """Return the bundles of n values: of `Resources`, of a list of n, or of `Columns`.
+    def each_bundle(self, object each, Py_ssize_t n):
+        """Return the bundles of n values: of `Resources`, of a list of n, or of `EachColumns`.
 
         O(n × columns); raises `ResourceError` where amounts do not go together.
         """
-        cdef Several found = Several(self.bundles, n)
+        cdef EachBundle found = EachBundle(self.bundles, n)
         cdef int32_t bundle
         cdef Py_ssize_t i
         if each is EMPTY:
@@ -1465,7 +1464,7 @@ cdef class State:
         return found
 
     cdef int fill(
-        self, Several found, int32_t common, const int64_t[:, :] amounts, list names
+        self, EachBundle found, int32_t common, const int64_t[:, :] amounts, list names
     ) except -1:
         """Put in what is `common` to all with amounts of their own of some more names."""
         cdef Bundles bundles = self.bundles
@@ -1483,7 +1482,7 @@ cdef class State:
 
     def add_agents(
         self, list ids, list hostnames, list attributes, object capabilities, object region,
-        object zone, Several totals, object users
+        object zone, EachBundle totals, object users
     ):
         """Take in agents with what is in use of each, all or none.
 
@@ -1493,10 +1492,10 @@ cdef class State:
             Of n agents that are not there yet.
         capabilities, region, zone
             Of each of them.
-        totals : Several
+        totals : EachBundle
         users : tuple or None
-            Who uses what: positions in `ids`, frameworks and roles, a list each, and a `Several`;
-            None if nobody uses anything.
+            Who uses what: positions in `ids`, frameworks and roles, a list each, and an
+            `EachBundle`; None if nobody uses anything.
 
         Raises
         ------
@@ -1504,7 +1503,7 @@ cdef class State:
             More is in use than there is, or the totals are over-large.
             O(n × (columns × depth + log siblings)).
         """
-        cdef Several used
+        cdef EachBundle used
         cdef list owners, frameworks, roles
         cdef list agents = []
         cdef Py_ssize_t i
@@ -1523,7 +1522,7 @@ cdef class State:
                         frameworks[i], roles[i], agents[<Py_ssize_t>owners[i]], used.numbers[i])
         self.publish_agents(agents)
 
-    def update_agents(self, list agents, Several totals):
+    def update_agents(self, list agents, EachBundle totals):
         """Replace the totals of agents, all or none.
 
         O(n × columns); raises `ResourceError` if they are over-large.
@@ -1538,7 +1537,7 @@ cdef class State:
             self.marks.mark_agent(agent)
         self.publish_agents(agents)
 
-    def release(self, list users, list agents, Several given):
+    def release(self, list users, list agents, EachBundle given):
         """Give back what subscriptions, or frameworks that were not added yet, use on agents.
 
         All or none; the same pair may be there more than once.
@@ -1547,14 +1546,14 @@ cdef class State:
         ----------
         users : list of Subscription or Expected
         agents : list of Agent
-        given : Several
+        given : EachBundle
 
         Raises
         ------
         ResourceError
             One uses less. O(n × (columns × depth + log siblings)).
         """
-        cdef Several together = Several(self.bundles, given.n)
+        cdef EachBundle together = EachBundle(self.bundles, given.n)
         cdef IntMap first  # agent << 32 | leaf -> where in `together` all that it gives back is
         cdef dict first_expected = {}  # (agent, Expected) -> the same
         cdef uint64_t pair
@@ -1590,9 +1589,9 @@ cdef class State:
             return self.check_held(user, agent, bundle, False)
         return self.check_expected(user, agent, bundle)
 
-    cdef int check_used(self, list ids, Several totals, list owners, Several used) except -1:
+    cdef int check_used(self, list ids, EachBundle totals, list owners, EachBundle used) except -1:
         """Refuse use of more than an agent has; several may use one copy of a shared entry."""
-        cdef Several together = Several(self.bundles, totals.n)
+        cdef EachBundle together = EachBundle(self.bundles, totals.n)
         cdef Py_ssize_t i, owner
         for i in range(used.n):
             owner = owners[i]

@@ -87,7 +87,7 @@ from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
 
 if TYPE_CHECKING:
-    from allocator.engine._bundles import Several
+    from allocator.engine._bundles import EachBundle
     from allocator.explain import Explanation
 
 
@@ -250,7 +250,7 @@ class Allocator:
             read_capabilities("agent", capabilities, AGENT_CAPABILITIES),
             read_name("region", region),
             read_name("zone", zone),
-            state.several([total], 1),
+            state.each_bundle([total], 1),
             self._users(in_use) if in_use else None,
         )
         self._recovery.agent_added(len(state.agents))
@@ -348,9 +348,14 @@ class Allocator:
             known,
             can,
             *at,
-            state.several(totals, n),
+            state.each_bundle(totals, n),
             users
-            and (list(range(n)), users.frameworks, users.roles, state.several(users.resources, n)),
+            and (
+                list(range(n)),
+                users.frameworks,
+                users.roles,
+                state.each_bundle(users.resources, n),
+            ),
         )
         self._recovery.agent_added(len(state.agents))
 
@@ -385,7 +390,7 @@ class Allocator:
         agents = [self._agent(id) for id in named]
         check_distinct("agent", named, InvalidValue)
         totals = read_each("agents", resources, len(named))
-        self._state.update_agents(agents, self._state.several(totals, len(named)))
+        self._state.update_agents(agents, self._state.each_bundle(totals, len(named)))
 
     def add_resources(self, id: str, resources: ResourcesLike, used: Used | None = None) -> None:
         """Add what a resource provider brings to an agent. O(entries + used).
@@ -945,7 +950,7 @@ class Allocator:
         given = Resources(resources)
         seconds = filter_seconds(refuse_seconds, self._options.allocation_interval)
         if isinstance(user, Expected):
-            self._state.release([user], [on], self._state.several(given, 1))
+            self._state.release([user], [on], self._state.each_bundle(given, 1))
             return
         life = -math.inf if seconds is None else seconds
         self._state.recover(user, on, given, not allocated, life, self._clock())
@@ -1346,7 +1351,7 @@ class Allocator:
         given: Each = [offer.resources for offer in offers]
         if resources is not None:
             given = read_each("offers", resources, len(offers))
-        self._state.release(users, agents, self._state.several(given, len(offers)))
+        self._state.release(users, agents, self._state.each_bundle(given, len(offers)))
 
     def _holders(self, agent: str) -> set[str]:
         """Return the active frameworks that hold something on an agent."""
@@ -1356,10 +1361,10 @@ class Allocator:
 
     def _users(
         self, in_use: list[tuple[str, str, Resources]]
-    ) -> tuple[list[int], list[str], list[str], Several]:
+    ) -> tuple[list[int], list[str], list[str], EachBundle]:
         """Return who uses what of one agent that is to be added."""
         frameworks, roles, resources = map(list, zip(*in_use, strict=True))
-        used = self._state.several(resources, len(in_use))
+        used = self._state.each_bundle(resources, len(in_use))
         return [0] * len(in_use), frameworks, roles, used
 
     def _not_yet_known(

@@ -23,7 +23,7 @@ EMPTY = Resources()
 Amounts: TypeAlias = Mapping[str, int]
 
 #: Agent id → what is held there.
-Held: TypeAlias = dict[str, Resources]
+ByAgent: TypeAlias = dict[str, Resources]
 
 #: Any one of these amounts makes an offer worth making; none at all accepts anything.
 Minimum: TypeAlias = tuple[Quantities, ...]
