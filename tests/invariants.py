@@ -14,7 +14,7 @@ EMPTY = Resources()
 
 
 def check(engine: Allocator) -> None:
-    """Raise `AssertionError` unless A1, A2, S1, S2, R1 to R7, F1 to F5 and B1 to B7 hold."""
+    """Raise `AssertionError` unless A1 to A3, S1, S2, R1 to R7, F1 to F5 and B1 to B7 hold."""
     state = engine._state
     check_stores(engine)
     holdings = [held for agent in state.agents.values() for held in state.holdings_on(agent)]
@@ -41,7 +41,7 @@ def check_stores(engine: Allocator) -> None:
 
 
 def check_agents(state: Any, holdings: list[Any]) -> None:
-    """Check A1, A2, and that holdings are chained to both their ends (S1)."""
+    """Check A1 to A3, and that holdings are chained to both their ends (S1)."""
     by_leaf = [
         (held.agent.id, held.subscription)
         for framework in state.frameworks.values()
@@ -59,6 +59,10 @@ def check_agents(state: Any, holdings: list[Any]) -> None:
         in_use = (agent.offered + agent.allocated).nonshared()
         assert agent.available == agent.total.minus_floor(in_use)
         assert agent.overcommitted == (not agent.total >= in_use)
+        in_use = agent.offered + agent.allocated
+        single = Resources([entry.replace(copies=1) for entry in in_use.shared()])
+        gone = single.minus_floor(agent.total.shared())
+        assert agent.excess == in_use.nonshared().minus_floor(agent.total.nonshared()) + gone
         assert all(held.offered or held.allocated for held in here)
 
 
@@ -77,14 +81,32 @@ def check_sums(state: Any, holdings: list[Any]) -> None:
     assert state.total == counted((agent.id, agent.total) for agent in state.agents.values())
     in_use = [(held.agent.id, held.offered + held.allocated) for held in holdings]
     assert state.in_use == counted(in_use)
-    free = counted((agent.id, charged(agent.total)) for agent in state.agents.values())
-    free.subtract(counted((id, charged(held)) for id, held in in_use))
+    candidates = {
+        agent.id
+        for agent in state.agents.values()
+        if agent.active and (state.whitelist is None or agent.hostname in state.whitelist)
+    }
+    free = counted((id, charged(state.agents[id].total)) for id in candidates)
+    in_use += [(agent.id, resources) for agent, _, resources in expected(state)]
+    free.subtract(counted((id, charged(held)) for id, held in in_use if id in candidates))
     assert state.headroom == without_zeros(free)
+    assert state.excess == counted((agent.id, agent.excess) for agent in state.agents.values())
+    for name in state.total.keys() | state.excess.keys():
+        assert state.total[name] + state.excess[name] < 2**63
     assert dict(state.totals.quantities.milli) == state.total
 
 
 def check_roles(state: Any, holdings: list[Any]) -> None:
     """Check R1 to R4 and R7."""
+    existing = {
+        above.path
+        for node in state.tree.nodes.values()
+        if node.subscriptions or node.quota.guarantee or node.quota.limit or node.weight != 1
+        for above in node.upward()
+    }
+    reserving = {e.role for a in state.agents.values() for e in a.total if e.role is not None}
+    existing |= {above.path for path in reserving for above in state.tree.nodes[path].upward()}
+    assert set(state.tree.roles) == existing
     required: Counter[str] = Counter()
     guaranteed: Counter[str] = Counter()
     for path, node in state.tree.nodes.items():
@@ -93,7 +115,13 @@ def check_roles(state: Any, holdings: list[Any]) -> None:
             (a.id, Resources([e for e in a.total if e.role and is_below(e.role, path)]))
             for a in state.agents.values()
         )
-        consumed = counted((h.agent.id, charged(h.offered + h.allocated)) for h in here)
+        used = [(h.agent.id, charged(h.offered + h.allocated)) for h in here]
+        used += [
+            (agent.id, charged(resources))
+            for agent, role, resources in expected(state)
+            if is_below(role, path)
+        ]
+        consumed = counted(used)
         consumed.update(reserved)
         assert node.reserved == reserved
         assert node.offered == counted((held.agent.id, held.offered) for held in here)
@@ -105,8 +133,11 @@ def check_roles(state: Any, holdings: list[Any]) -> None:
         assert node.children_need == without_zeros(below)
         names = node.quota.guarantee.keys() | below.keys()
         own = {n: node.quota.guarantee.get(n, 0) - node.consumed[n] for n in names}
-        assert node.need == without_zeros({n: max(own[n], below[n], 0) for n in names})
+        left = {n: max(most - node.consumed[n], 0) for n, most in node.quota.limit.items()}
+        needed = {n: max(own[n], below[n], 0) for n in names}
+        assert node.need == without_zeros({n: min(v, left.get(n, v)) for n, v in needed.items()})
         assert node.is_needed
+        assert node.exists == (path in existing)
         if node.parent is None:
             required.update(node.need)
             guaranteed.update({n: node.guaranteed(n) for n in names_guaranteed(node)})
@@ -128,6 +159,16 @@ def check_orders(state: Any) -> None:
     if tree.needy is not None:
         unmet = {path for path in active if any(map(falls_short, tree.nodes[path].upward()))}
         assert tree.needy.sort() == [path for path in tree.sorter.sort() if path in unmet]
+
+
+def expected(state: Any) -> list[tuple[Any, str, Resources]]:
+    """Return (agent, role, resources) of what frameworks that were not added yet use."""
+    return [
+        (agent, role, resources)
+        for agent in state.agents.values()
+        for by_role in (agent.pending or {}).values()
+        for role, resources in by_role.items()
+    ]
 
 
 def falls_short(node: Any) -> bool:

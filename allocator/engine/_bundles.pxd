@@ -15,7 +15,6 @@ B3. Columns are those of `totals.columns`, the first `n_columns` of them; rows a
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from allocator.engine._items cimport NONE
 from allocator.engine._rests cimport NOTHING, Rest, Rests
 
 
@@ -54,6 +53,7 @@ cdef class Bundles:
 
     # Values in and out.
     cdef int32_t of(self, object resources) except -1
+    cdef object tally(self, const int64_t *row, Py_ssize_t stride)
     cdef object value(self, int32_t bundle)
     cdef int32_t of_row(self, const int64_t *plain, int32_t rest) except -1
 
@@ -133,7 +133,7 @@ cdef inline int take_from(Bundles bundles, int32_t *place, int32_t bundle) excep
     return release(bundles, before)
 
 
-cdef class Several:
+cdef class EachBundle:
     cdef Bundles bundles         # where they are
     cdef int32_t *numbers        # (n,) bundles; one reference each
     cdef readonly Py_ssize_t n

@@ -18,7 +18,9 @@ from allocator.engine._items cimport Items, role_alone, without_role
 from allocator.engine._memory cimport grown, owned, zeroed
 from allocator.engine._order cimport mixed
 from allocator.engine._rests cimport bit, retained_rest, wrapping_sum
+from allocator.sorter._siblings cimport NONE
 
+from allocator.engine.tally import Tally
 from allocator.resources import Resources
 
 #: What the number of a rest counts in a hash: the golden ratio of 2**64.
@@ -110,6 +112,10 @@ cdef class Bundles:
         self.last = resources
         self.last_bundle = retained(self, bundle)
         return bundle
+
+    cdef object tally(self, const int64_t *row, Py_ssize_t stride):
+        """Return a row of so many columns by name: a `Tally`. O(k)."""
+        return Tally(self.rests.named(row, min(stride, self.n_columns)))
 
     cdef object value(self, int32_t bundle):
         """Return the `Resources` of a bundle. O(entries) at first, then O(1)."""
@@ -478,7 +484,7 @@ cdef class Bundles:
 @cython.final
 @cython.auto_pickle(False)
 @cython.no_gc_clear  # `__dealloc__` needs the bundles
-cdef class Several:
+cdef class EachBundle:
     """Bundles, one for each of several agents or offers, with references of its own.
 
     Parameters

@@ -33,7 +33,7 @@ from allocator.engine._records cimport (
     Agent,
     Subscription,
 )
-from allocator.engine._roles cimport CONSUMED, RoleNode, RoleTree
+from allocator.engine._roles cimport RoleNode, RoleTree, is_closed
 from allocator.engine._state cimport State
 from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport NONE
@@ -63,8 +63,17 @@ cdef struct Look:
 
 cdef enum:
     ALL = -1              # look at an agent for everybody's sake
-    N_ROWS = 5            # scratch rows of a cycle
     MAX_HOPELESS = 16     # how many sets of names C2 is noted for
+
+cdef enum:
+    # The scratch rows of a cycle, amounts by column that one attempt works with.
+    LIMITED     # what limits leave
+    BESIDE      # what they leave beside needs
+    SERVING     # what serves a guarantee
+    REQUIRED    # what guarantees need, of all roles in the end
+    AVAILABLE   # the plain scalars that could be offered
+    CHOSEN      # those of them that are
+    N_SCRATCH
 
 
 @cython.auto_pickle(False)
@@ -101,7 +110,8 @@ cdef class Cycle:
     cdef list fresh                # Subscription: active ones to be tried on every agent
     cdef uint64_t *keys            # (2 n_looks + 1,) what the turns of a stage go by, in order
     cdef int32_t *order            # (2 n_looks + 1,) their places in `looks`
-    cdef int64_t n_met             # `RoleTree.n_met` when this was last taken care of
+    cdef bint is_wide              # whether all of them are looked at for everybody's sake
+    cdef int64_t n_loosened        # `loosened` when this was last taken care of
 
     # What was made, in the order first made.
     cdef int32_t *made_holdings    # (n_made,) holding
@@ -115,7 +125,7 @@ cdef class Cycle:
     cdef RoleNode role             # whose subscriptions are walked
 
     # Scratch.
-    cdef int64_t *rows             # (N_ROWS, stride)
+    cdef int64_t *rows             # (N_SCRATCH, stride)
     cdef uint64_t hopeless[MAX_HOPELESS]  # sets of names that no role has room for (C2)
     cdef int n_hopeless
 
@@ -131,7 +141,7 @@ cdef class Cycle:
         self.number = number
         self.fresh = []
         self.shown = {}
-        self.rows = <int64_t *>PyMem_Calloc(N_ROWS * self.bundles.stride, sizeof(int64_t))
+        self.rows = <int64_t *>PyMem_Calloc(N_SCRATCH * self.bundles.stride, sizeof(int64_t))
         if self.rows == NULL:
             raise MemoryError
 
@@ -161,12 +171,16 @@ cdef class Cycle:
         """
         self.marks.begin_cycle()
         self.named = named
-        self.n_met = self.tree.n_met
+        cdef int64_t n_settled = self.tree.n_settled
         try:
             self.gather()
             self.sync_roles()
-            self.serve_guarantees()
+            if self.tree.n_guarantees and self.tree.required:
+                self.walk(GUARANTEES)
             self.walk(FAIR_SHARE)
+            if n_settled != self.tree.n_settled and self.state.n_overdrawn and self.tree.required:
+                # What could not come along with another guarantee may do so next time (S4).
+                self.marks.mark_rest()
             return self.opened(end)
         finally:
             self.marks.end_cycle()
@@ -190,7 +204,8 @@ cdef class Cycle:
         self.marks.begin_sweep()
         self.take_pairs()
         self.look_at_dirty()
-        if self.fresh or self.marks.swept < self.marks.epoch:
+        self.is_wide = self.marks.swept < self.marks.epoch
+        if self.fresh or self.is_wide:
             for agent in self.state.agents.values():
                 self.look(agent)
         else:
@@ -230,7 +245,7 @@ cdef class Cycle:
         if not agent.admitted or agent.cycle == self.number:
             return 0
         if self.marks.is_due(agent):
-            self.marks.set_looked(agent)
+            self.marks.set_looked(agent, self.tree.n_quotas != 0)
         else:
             first = self.first_pair(agent.index)
             if first == self.n_pairs and not self.fresh:
@@ -276,6 +291,7 @@ cdef class Cycle:
         cdef Py_ssize_t i = 0
         cdef uint64_t key
         cdef Agent agent
+        self.n_loosened = self.loosened(stage)
         while i < n:
             key = self.keys[i]
             agent = self.state.agents_at[self.looks[self.order[i]].agent]
@@ -285,9 +301,15 @@ cdef class Cycle:
                 else:
                     self.fair_turn(agent, key, self.looks[self.order[i]].first)
             i += 1
-            if self.n_met != self.tree.n_met:
-                n = self.go_on_widely(stage, key, agent, &i)
+            if self.n_loosened != self.loosened(stage):
+                self.n_loosened = self.loosened(stage)
+                if self.state.n_overdrawn:
+                    n = self.go_on_widely(stage, key, agent, n, &i)
         return 0
+
+    cdef int64_t loosened(self, int stage) noexcept:
+        """Return what grows when headroom may leave a stage more than before (S4)."""
+        return self.tree.n_settled if stage == GUARANTEES else self.tree.n_met
 
     cdef Py_ssize_t arrange(self, int stage) except -1:
         """Fill in the order of a stage: places in `looks`, and the keys that they go by.
@@ -322,21 +344,23 @@ cdef class Cycle:
         return (<Agent>self.state.agents_at[self.looks[self.order[i]].agent]).id
 
     cdef Py_ssize_t go_on_widely(
-        self, int stage, uint64_t key, Agent agent, Py_ssize_t *i
+        self, int stage, uint64_t key, Agent agent, Py_ssize_t n, Py_ssize_t *i
     ) except -1:
-        """Go on after an agent's turn in which a name ceased to be required (S4).
+        """Go on after an agent's turn, of `n`, that may have left more for others (S4).
 
-        What headroom held back elsewhere may be offered now: on the agents whose turn is yet to
-        come, all of which are looked at from here on, and in the next cycle on the others. Returns
-        how many turns there are, and sets the place of the next.
+        What was held back elsewhere may be offered now: on the agents whose turn is yet to come,
+        all of which are looked at from here on, and in the next cycle on the others. Returns how
+        many turns there are, and sets the place of the next.
         """
-        cdef Py_ssize_t n
-        self.n_met = self.tree.n_met
+        self.n_hopeless = 0
+        if stage == FAIR_SHARE:
+            self.marks.mark_rest()
+        if self.is_wide:
+            return n
+        self.is_wide = True
         self.n_looks = 0
         for agent_there in self.named if self.named is not None else self.state.agents.values():
             self.look_widely(agent_there)
-        if stage == FAIR_SHARE:
-            self.marks.mark_rest()
         n = self.arrange(stage)
         i[0] = 0
         while i[0] < n and (self.keys[i[0]] < key or (
@@ -347,21 +371,11 @@ cdef class Cycle:
     cdef int look_widely(self, Agent agent) except -1:
         """Have a candidate's turn come for everybody's sake."""
         if agent.admitted:
-            self.marks.set_looked(agent)
+            self.marks.set_looked(agent, self.tree.n_quotas != 0)
             self.add_look(agent, ALL)
         return 0
 
     # Stage one.
-
-    cdef int serve_guarantees(self) except -1:
-        """Offer what serves guarantees that are not met."""
-        cdef int64_t n_met = self.tree.n_met
-        if self.tree.n_guarantees and self.tree.required:
-            self.walk(GUARANTEES)
-            if n_met != self.tree.n_met and self.tree.required:
-                # What could not come along with another guarantee may do so next time (S4).
-                self.marks.mark_rest()
-        return 0
 
     cdef int guarantees_turn(self, Agent agent, uint64_t key) except -1:
         """Offer an agent to the roles whose guarantees it serves."""
@@ -391,13 +405,14 @@ cdef class Cycle:
     cdef int32_t guaranteed(self, Agent agent, Subscription leaf) except -1:
         """Return what serves a guarantee, and what can come along, as a new reference."""
         cdef Py_ssize_t stride = self.bundles.stride
-        cdef int64_t *remaining = self.rows
-        cdef int64_t *serves = self.rows + stride
-        cdef int64_t *offered = self.rows + 2 * stride
-        cdef int64_t *required = self.rows + 3 * stride
-        cdef int64_t *whole = self.rows + 4 * stride
+        cdef int64_t *remaining = self.scratch(LIMITED)
+        cdef int64_t *serves = self.scratch(SERVING)
+        cdef int64_t *offered = self.scratch(CHOSEN)
+        cdef int64_t *required = self.scratch(REQUIRED)
+        cdef int64_t *whole = self.scratch(AVAILABLE)
+        cdef int64_t *beside = self.scratch(BESIDE)
         cdef Py_ssize_t column
-        cdef int64_t bound, surplus
+        cdef int64_t bound
         cdef bint any_serves = False
         cdef int32_t seen = self.seen(agent, leaf)
         cdef int32_t along
@@ -415,14 +430,14 @@ cdef class Cycle:
         if not any_serves:
             release(self.bundles, seen)
             return NOTHING
+        self.tree.beside_needs(leaf.node, beside, required)
         self.tree.required_after(leaf.node, offered, required)
         for column in range(self.bundles.n_columns):
-            bound = remaining[column]
+            bound = beside[column]
             if bound != INT64_MAX:
                 bound -= offered[column]
             if required[column] > 0:
-                surplus = self.state.headroom_row[column] - offered[column] - required[column]
-                bound = min(bound, surplus)
+                bound = min(bound, self.surplus(column, offered[column], required[column]))
             bound = min(bound, whole[column] - offered[column])
             if bound > 0:
                 offered[column] += bound
@@ -436,8 +451,9 @@ cdef class Cycle:
         self, Subscription leaf, int32_t seen, const int64_t *remaining, const int64_t *serves
     ) except -1:
         """Do as `guaranteed` where unreserved scalars have more than a name; takes `seen` over."""
-        cdef int64_t *row = self.rows + 4 * self.bundles.stride
-        cdef int64_t *required = self.rows + 3 * self.bundles.stride
+        cdef int64_t *required = self.scratch(REQUIRED)
+        cdef int64_t *row = self.scratch(CHOSEN)
+        cdef int64_t *beside = self.scratch(BESIDE)
         cdef int32_t along
         visible = self.bundles.value(seen)
         unreserved = unreserved_scalars(visible)
@@ -454,6 +470,7 @@ cdef class Cycle:
         memset(row, 0, self.bundles.stride * sizeof(int64_t))
         for name, milli in served.items():
             row[<Py_ssize_t>self.bundles.column(name)] = milli
+        self.tree.beside_needs(leaf.node, beside, required)
         self.tree.required_after(leaf.node, row, required)
         headroom = self.state.headroom
         surplus = {
@@ -461,7 +478,9 @@ cdef class Cycle:
             for name, milli in self.amounts(required).items()
             if milli > 0
         }
-        left = {name: milli - served.get(name, 0) for name, milli in left.items()}
+        left = {
+            name: milli - served.get(name, 0) for name, milli in self.bounds(beside).items()
+        }
         further = fit(unreserved - serving, least(left, surplus))
         along = self.bundles.along(seen, leaf.viewer)
         offered = self.bundles.value(along) + serving + further
@@ -556,11 +575,16 @@ cdef class Cycle:
         return self.number << 32 | agent.index
 
     @cython.final
+    cdef inline int64_t *scratch(self, Py_ssize_t row) noexcept:
+        """Return one of the scratch rows."""
+        return self.rows + row * self.bundles.stride
+
+    @cython.final
     cdef int32_t fair(self, Agent agent, Subscription leaf) except -1:
         """Return all that is visible within limits and headroom, as a new reference."""
         cdef Py_ssize_t stride = self.bundles.stride
-        cdef int64_t *bounds = self.rows
-        cdef int64_t *chopped = self.rows + stride
+        cdef int64_t *bounds = self.scratch(BESIDE)
+        cdef int64_t *chopped = self.scratch(CHOSEN)
         cdef const int64_t *plain
         cdef Py_ssize_t column
         cdef bint is_whole = True
@@ -568,12 +592,11 @@ cdef class Cycle:
         cdef int32_t seen = self.seen(agent, leaf)
         if seen == NOTHING or not self.tree.n_quotas:
             return seen
-        self.tree.remaining(leaf.node, bounds)
+        self.tree.beside_needs(leaf.node, bounds, chopped)
         for column in range(self.bundles.n_columns):
             if self.tree.required_row[column] > 0:
                 bounds[column] = min(
-                    bounds[column],
-                    self.state.headroom_row[column] - self.tree.required_row[column])
+                    bounds[column], self.surplus(column, 0, self.tree.required_row[column]))
         if self.is_intricate(seen):
             return self.fair_by_value(seen, bounds)
         plain = self.bundles.plain + seen * stride
@@ -587,6 +610,12 @@ cdef class Cycle:
         chosen = self.bundles.of_row(chopped, self.bundles.bundles[seen].rest)
         release(self.bundles, seen)
         return chosen
+
+    cdef int64_t surplus(self, Py_ssize_t column, int64_t taken, int64_t required) noexcept:
+        """Return what headroom leaves beside what is required, below zero if nothing."""
+        cdef int64_t available = self.state.headroom_row[column] - taken
+        # Agents in use beyond their totals may have made it as negative as an int64 can be.
+        return available - required if available > 0 else -1
 
     cdef int32_t fair_by_value(self, int32_t seen, const int64_t *bounds) except -1:
         """Do as `fair` where unreserved scalars have more than a name; takes `seen` over."""
@@ -732,7 +761,7 @@ cdef class Cycle:
 
     cdef int give(self, Agent agent, Subscription leaf, int32_t bundle) except -1:
         """Offer resources, which leave the agent at once."""
-        cdef int32_t holding = self.state.hold(leaf, agent, bundle, True, True)
+        cdef int32_t holding = self.state.hold(leaf, agent, bundle, True)
         cdef int32_t made = self.state.ledger.holdings[holding].made
         if 0 <= made < self.n_made and self.made_holdings[made] == holding:
             add_to(self.bundles, &self.made_bundles[made], bundle)
@@ -762,15 +791,14 @@ cdef class Cycle:
         cdef OfferColumns columns = OfferColumns.__new__(OfferColumns)
         cdef Py_ssize_t i
         cdef int32_t holding
-        cdef int64_t told = state.journal.tell_offers(state.n_offers_made + 1, self.n_made)
         columns.bundles = self.bundles
         columns.first_number = state.n_offers_made + 1
-        columns.prefix = state.journal.offer_prefix
+        columns.prefix = state.ledger.prefix
         columns.agents = [None] * self.n_made
         columns.leaves = [None] * self.n_made
         for i in range(self.n_made):
             holding = self.made_holdings[i]
-            state.open_offer(holding, self.made_bundles[i], end, told)
+            state.open_offer(holding, self.made_bundles[i], end)
             columns.agents[i] = state.agents_at[state.ledger.holdings[holding].agent]
             columns.leaves[i] = state.leaves_at[state.ledger.holdings[holding].leaf]
         columns.offered = self.made_bundles
@@ -1024,19 +1052,6 @@ cdef class Distinct:
             self.found.append(record)
             put(&self.places, address, place)
         return place
-
-
-cdef bint is_closed(RoleNode node, uint64_t names) noexcept:
-    """Tell whether a limit on the path leaves no room for each of these names. O(depth × names)."""
-    cdef Py_ssize_t column
-    while node is not None and names:
-        if node.limit != NULL:
-            for column in range(min(63, node.bundles.n_columns)):
-                if node.limit[column] != INT64_MAX and (
-                        node.rows[CONSUMED * node.stride + column] >= node.limit[column]):
-                    names &= ~(<uint64_t>1 << column)
-        node = node.parent
-    return names == 0
 
 
 cdef int compare_pairs(const void *a, const void *b) noexcept nogil:

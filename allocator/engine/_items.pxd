@@ -4,8 +4,6 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t
 
 cdef enum:
-    NONE = -1  # no bundle, rest, item, column, or name
-
     # A viewer: what it is shown in the lowest bits, above them the number of its role.
     REVOCABLE = 1
     SHARED = 2

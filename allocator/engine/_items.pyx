@@ -7,6 +7,7 @@ from cpython.ref cimport Py_XDECREF, Py_XINCREF
 from libc.string cimport memset
 
 from allocator.engine._memory cimport grown, owned
+from allocator.sorter._siblings cimport NONE
 
 from allocator.resources import Resources
 from allocator.resources.identity import SCALAR as _SCALAR, SET as _SET

@@ -1,8 +1,9 @@
 from typing import Self, final
 
 from allocator.engine._bundles import Bundles
-from allocator.engine._changes import Journal
 
 @final
 class Ledger:
-    def __new__(cls, bundles: Bundles, journal: Journal) -> Self: ...
+    @property
+    def prefix(self) -> str: ...
+    def __new__(cls, bundles: Bundles, prefix: str) -> Self: ...

@@ -10,7 +10,6 @@ cdef class Marks:
     cdef dict fresh                  # Subscription -> None: to be tried on every agent
     cdef int64_t epoch               # grows when all agents are to be looked at
     cdef int64_t swept               # the epoch up to which a full cycle did
-    cdef int64_t widened             # the epoch that `mark_all` made last
     cdef int32_t *dirty              # (n_dirty,) indices of agents; some may be dirty no more
     cdef Py_ssize_t n_dirty
     cdef Py_ssize_t dirty_capacity
@@ -23,6 +22,7 @@ cdef class Marks:
     # Marking.
     cdef void note(self) noexcept
     cdef int mark_agent(self, Agent agent) except -1
+    cdef int put_dirty(self, Agent agent) except -1
     cdef void unmark_agent(self, Agent agent) noexcept
     cdef void mark_all(self) noexcept
     cdef void mark_all_for_quotas(self) noexcept
@@ -38,7 +38,7 @@ cdef class Marks:
     cdef int end_sweep(self) except -1
     cdef list wanted(self)
     cdef bint is_due(self, Agent agent) noexcept
-    cdef void set_looked(self, Agent agent) noexcept
+    cdef int set_looked(self, Agent agent, bint has_quotas) except -1
     cdef Agent dirty_agent(self, Py_ssize_t i)
     cdef int keep_dirty(self) except -1
     cdef uint64_t *take_pairs(self, Py_ssize_t *n) noexcept
@@ -46,5 +46,4 @@ cdef class Marks:
 
     # Looking.
     cdef bint any_due(self, object agents) except -1
-    cdef object touched(self)
     cdef Marks copy_for(self, list agents_at, list leaves_at)

@@ -6,10 +6,30 @@ S3. An agent is dirty if a cycle could make an offer to anybody on it for which 
     the last look ended with nothing that anyone would take, and until one of these marks is set
     there is nothing that could be taken then and could not now.
 S4. Within a cycle resources are only given away, so that whatever a quota refused it goes on to
-    refuse: limits leave less room, guarantees serve less, and available less required headroom
-    shrinks. The one exception is a name that is required no longer, which headroom then no longer
-    binds: from there on `Cycle` looks at all agents (`go_on_widely`). Between cycles, any change of
-    what quotas are about marks all agents (`mark_all_for_quotas`).
+    refuse. Say that a role is given x of a name: it and all above it consume x more, and headroom
+    has x less.
+    a. The need of a role on the path falls by 0 to x, and no other changes: from the bottom up,
+       guarantee − consumed falls by x, the sum of the children's needs by 0 to x, so the larger of
+       both falls by 0 to x, and so does the smaller of that and what the limit leaves, which falls
+       by 0 to x itself. So required headroom falls by 0 to x, and available less required shrinks.
+    b. What a limit leaves a role beside needs never grows. A limit above the one that is given
+       something falls by x in limit − consumed, and by no more in the needs that branch off: only
+       one of those subtrees can contain that role, and its need falls by 0 to x. Other limits, and
+       the needs below them, stay as they are. Guarantees serve less by the same argument.
+    c. What stage one proposes of a name is the larger of what serves and the least of three: what
+       is available, what limits leave beside needs, and available less required, both after what
+       serves. All of these shrink; what is required after more was served elsewhere is, by a, less
+       by no more than that.
+    Two things may let a quota allow more. A name that is required no longer (in stage one, after
+    what serves: so whenever a role ceases to need it) is no longer bound by headroom. And a shared
+    entry that somebody has already is charged to a role, but not to headroom and to the roles above
+    that were charged already. The first matters only where headroom has less than is available on
+    the agent itself: x was at least what was required, so that before as much as is left now could
+    be had. Both thus need agents that are overdrawn: in use beyond their totals, or with shared
+    entries. Where there are such, `Cycle` looks at all agents from there on (`go_on_widely`).
+    Entries that cannot be split are a third: of two that a name has, a smaller bound may let
+    through the other. Agents that have such, and quotas, are looked at in each cycle.
+    Between cycles, any change of what quotas are about marks all agents (`mark_all_for_quotas`).
 
 `State` sets marks as things change, `Cycle` takes them back as it looks; nobody else has them.
 """
@@ -50,11 +70,12 @@ cdef class Marks:
 
     cdef int mark_agent(self, Agent agent) except -1:
         """Have the next cycle look at an agent. O(1) amortised."""
-        cdef Py_ssize_t capacity = max(64, 2 * self.dirty_capacity)
         self.changed = True
-        agent.is_touched = True
-        if agent.is_dirty:
-            return 0
+        return 0 if agent.is_dirty else self.put_dirty(agent)
+
+    cdef int put_dirty(self, Agent agent) except -1:
+        """List an agent that is not dirty as dirty. O(1) amortised."""
+        cdef Py_ssize_t capacity = max(64, 2 * self.dirty_capacity)
         if self.n_dirty == self.dirty_capacity:
             self.keep_dirty()
         if 2 * self.n_dirty >= self.dirty_capacity:
@@ -67,13 +88,12 @@ cdef class Marks:
 
     cdef void unmark_agent(self, Agent agent) noexcept:
         """Forget an agent that is gone. O(1)."""
-        agent.is_dirty = agent.is_touched = False
+        agent.is_dirty = False
 
     cdef void mark_all(self) noexcept:
         """Have the next cycle look at every agent. O(1)."""
         self.changed = True
         self.epoch += 1
-        self.widened = self.epoch
 
     cdef void mark_all_for_quotas(self) noexcept:
         """Do as `mark_all` where a quota may now allow what it did not, but for a cycle (S4)."""
@@ -138,12 +158,16 @@ cdef class Marks:
         """Tell whether an agent is to be looked at for everybody's sake. O(1)."""
         return agent.is_dirty or agent.looked < self.epoch
 
-    cdef void set_looked(self, Agent agent) noexcept:
-        """Take back an agent's mark as it is looked at. O(1)."""
-        # A shared entry can be offered again in the next cycle.
-        agent.is_dirty = agent.has_shared
-        agent.is_touched = False
+    cdef int set_looked(self, Agent agent, bint has_quotas) except -1:
+        """Take back an agent's mark as it is looked at. O(1) amortised."""
         agent.looked = self.epoch
+        # A shared entry can be offered again in the next cycle; of entries that cannot be split,
+        # a quota that leaves less room may let through others than before.
+        if not (agent.has_shared or (has_quotas and agent.is_intricate)):
+            agent.is_dirty = False
+        elif not agent.is_dirty:
+            self.put_dirty(agent)
+        return 0
 
     cdef Agent dirty_agent(self, Py_ssize_t i):
         """Return the i-th of the agents marked, None if it is dirty no more. O(1)."""
@@ -208,30 +232,11 @@ cdef class Marks:
                 return True
         return False
 
-    cdef object touched(self):
-        """Return the agents to which something happened, None if it was to all. O(marks).
-
-        Not those that are dirty for nothing but shared entries, nor those looked at for the sake of
-        quotas: they are due in the next full cycle.
-        """
-        cdef list found = []
-        cdef Py_ssize_t i
-        cdef Agent agent
-        if self.fresh or self.swept < self.widened:
-            return None
-        self.keep_dirty()
-        for i in range(self.n_dirty):
-            agent = self.dirty_agent(i)
-            if agent.is_touched and agent.admitted:
-                found.append(agent)
-        return found
-
     cdef Marks copy_for(self, list agents_at, list leaves_at):
         """Return the same marks on a fork's records, which are at the same places. O(marks)."""
         cdef Marks twin = Marks(agents_at)
         twin.fresh = {leaves_at[(<Subscription>leaf).index]: None for leaf in self.fresh}
-        twin.epoch, twin.swept, twin.widened = self.epoch, self.swept, self.widened
-        twin.changed = self.changed
+        twin.epoch, twin.swept, twin.changed = self.epoch, self.swept, self.changed
         twin.dirty = <int32_t *>duplicate(self.dirty, self.dirty_capacity * sizeof(int32_t))
         twin.n_dirty, twin.dirty_capacity = self.n_dirty, self.dirty_capacity
         twin.reopened = <uint64_t *>duplicate(

@@ -9,9 +9,10 @@ N1. A need's `column` and `counted` are what `Bundles` had for its name when it 
 cimport cython
 from cpython.mem cimport PyMem_Free
 
-from allocator.engine._bundles cimport NONE, Bundles
+from allocator.engine._bundles cimport Bundles
 from allocator.engine._items cimport Items
 from allocator.engine._memory cimport grown
+from allocator.sorter._siblings cimport NONE
 
 
 @cython.final

@@ -3,7 +3,6 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
-from allocator.engine._changes cimport Record
 from allocator.engine._minima cimport Minima
 from allocator.engine._roles cimport RoleNode
 
@@ -20,9 +19,10 @@ cdef struct AgentBundles:
     int32_t available    # what is neither offered nor allocated
     int32_t offered      # what is in open offers
     int32_t allocated    # what frameworks use, also ones not yet added
+    int32_t excess       # what is in use beyond the total (A3)
 
 
-cdef class Agent(Record):
+cdef class Agent:
     cdef readonly str id
     cdef readonly str hostname
     cdef readonly object region      # str or None
@@ -40,9 +40,10 @@ cdef class Agent(Record):
     cdef readonly bint active
     cdef bint admitted               # active, and admitted by the whitelist
     cdef bint is_dirty               # whether the next cycle looks at it whatever else happens (S3)
-    cdef bint is_touched             # whether that is since something happened to it
     cdef bint has_gpus               # whether the total has GPUs
     cdef bint has_shared             # whether the total has shared entries
+    cdef bint is_intricate           # whether unreserved scalars of the total have more than a name
+    cdef bint overdrawn              # overcommitted, or with shared entries
     cdef bint multi_role             # whether it can be offered to MULTI_ROLE frameworks
     cdef bint hierarchical           # whether it can be offered in roles below others
     cdef readonly bint overcommitted  # whether the total shrank below what is in use (A1)
@@ -50,7 +51,7 @@ cdef class Agent(Record):
     cdef int set_capabilities(self, object capabilities) except -1
 
 
-cdef class Framework(Record):
+cdef class Framework:
     cdef readonly str id
     cdef readonly bint active        # whether it takes part at all
     cdef readonly object capabilities  # frozenset of str

@@ -1,14 +1,13 @@
 from collections.abc import Mapping
 from typing import final
 
-from allocator.engine._changes import Record
 from allocator.engine._roles import RoleNode
 from allocator.engine.constraints import RoleConstraints
 from allocator.engine.frameworks import Minimum
 from allocator.resources import Resources
 
 @final
-class Agent(Record):
+class Agent:
     @property
     def attributes(self) -> Mapping[str, object]: ...
     @property
@@ -37,9 +36,11 @@ class Agent(Record):
     def offered(self) -> Resources: ...
     @property
     def allocated(self) -> Resources: ...
+    @property
+    def excess(self) -> Resources: ...
 
 @final
-class Framework(Record):
+class Framework:
     @property
     def id(self) -> str: ...
     @property

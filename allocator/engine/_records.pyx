@@ -7,18 +7,19 @@ A1. available + offered + allocated = total of an agent by identity, unless the 
     zero. Shared entries stay available while they are in use.
 A2. `offered` and `allocated` of an agent are the sums over its holdings; `allocated` also contains
     `pending`: what frameworks that were not added yet use.
+A3. `excess` is what is offered or allocated of an agent beyond its total, by identity; a shared
+    entry that the total has no more counts once. It is empty unless the total shrank.
 """
 
 cimport cython
 
 from allocator.engine._bundles cimport Bundles
-from allocator.engine._changes cimport Record
 from allocator.engine._minima cimport Minima
 
 
 @cython.final
 @cython.auto_pickle(False)
-cdef class Agent(Record):
+cdef class Agent:
     """One agent's resources, as `State` keeps them (A1, A2)."""
 
     @property
@@ -41,6 +42,11 @@ cdef class Agent(Record):
         """What frameworks use, also ones that were not added yet."""
         return self.bundles.value(self.bundle.allocated)
 
+    @property
+    def excess(self):
+        """What is in use beyond the total."""
+        return self.bundles.value(self.bundle.excess)
+
     cdef int set_capabilities(self, object capabilities) except -1:
         """Take over what it can do. O(1)."""
         self.capabilities = capabilities
@@ -48,16 +54,13 @@ cdef class Agent(Record):
         self.hierarchical = "HIERARCHICAL_ROLE" in capabilities
         return 0
 
-    cdef tuple change(self):
-        return "agent", self.id
-
     def __repr__(self):
         return f"<agent record {self.id!r}>"
 
 
 @cython.final
 @cython.auto_pickle(False)
-cdef class Framework(Record):
+cdef class Framework:
     """One framework: what it can do, what it asks for, and where it is subscribed.
 
     Parameters
@@ -93,9 +96,6 @@ cdef class Framework(Record):
             constraints=self.constraints)
         twin.roles = self.roles
         return twin
-
-    cdef tuple change(self):
-        return "framework", self.id
 
     def __repr__(self):
         return f"<framework record {self.id!r}>"
@@ -153,9 +153,9 @@ cdef Agent copied_agent(Agent agent, Bundles bundles):
     twin.bundle = agent.bundle
     twin.first_holding = agent.first_holding
     twin.active, twin.admitted, twin.is_dirty = agent.active, agent.admitted, agent.is_dirty
-    twin.is_touched = agent.is_touched
     twin.has_gpus, twin.has_shared = agent.has_gpus, agent.has_shared
-    twin.overcommitted = agent.overcommitted
+    twin.is_intricate = agent.is_intricate
+    twin.overcommitted, twin.overdrawn = agent.overcommitted, agent.overdrawn
     return twin
 
 

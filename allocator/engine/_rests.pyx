@@ -24,7 +24,6 @@ from allocator.engine._answers cimport (
     is_of_rests,
     places_of,
 )
-from allocator.engine._items cimport NONE
 from allocator.engine._memory cimport duplicate, grown, owned, zeroed
 from allocator.engine._parts cimport (
     UNKNOWN,
@@ -36,6 +35,7 @@ from allocator.engine._parts cimport (
     scalar,
     sum_of_parts,
 )
+from allocator.sorter._siblings cimport NONE
 
 from operator import itemgetter
 

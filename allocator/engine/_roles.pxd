@@ -3,7 +3,6 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
-from allocator.engine._changes cimport Journal, Record
 from allocator.sorter._ordering cimport Ordering
 
 cdef enum:
@@ -21,7 +20,7 @@ cdef enum:
     N_ROWS
 
 
-cdef class RoleNode(Record):
+cdef class RoleNode:
     cdef readonly str path         # full path
     cdef readonly uint64_t id_hash  # sets the random order of its frameworks apart from others'
     cdef readonly RoleNode parent  # None for a top-level role
@@ -33,6 +32,9 @@ cdef class RoleNode(Record):
     cdef readonly double weight
     cdef readonly object quota     # Quota; NO_QUOTA if there is none
     cdef int32_t n_reserving       # agents with anything reserved to exactly this role (R1)
+    cdef readonly bint exists      # whether it is a role (R1)
+    cdef int32_t n_existing        # children that are
+    cdef int32_t n_expected        # uses by frameworks not yet added in exactly this role (R1)
     cdef Bundles bundles           # tells the columns
     cdef Py_ssize_t stride         # of the rows
     cdef int64_t *rows             # (N_ROWS, stride) the sums, and the quota
@@ -50,18 +52,19 @@ cdef class RoleNode(Record):
     cdef int fit_columns(self) except -1
     cdef int store_quota(self, object quota) except -1
     cdef RoleNode copy_for(self, RoleNode parent, Bundles bundles)
+    cdef bint is_role(self) noexcept
     cdef bint on_unmet_path(self) noexcept
     cdef bint falls_short(self) noexcept
 
 
 cdef class RoleTree:
-    cdef Journal journal           # told of each role whose view changes
     cdef readonly object totals    # Totals of all sorters
     cdef readonly Bundles bundles  # tells the columns
     cdef readonly Ordering sorter  # hierarchical, of the roles with frameworks
     cdef readonly Ordering needy   # like it, with the unmet roles active only, or None (R6)
     cdef object framework_sorter   # makes the sorter of a role's frameworks on `totals`
     cdef readonly dict nodes       # path -> RoleNode, in the order in which they came to be
+    cdef readonly dict roles       # path -> RoleNode: those of them that exist (R1)
     cdef int64_t *required_row     # (stride,) Σ NEED of the top-level roles (R4)
     cdef Py_ssize_t stride
     cdef readonly Py_ssize_t n_quotas      # roles with a quota
@@ -69,19 +72,21 @@ cdef class RoleTree:
     cdef list leaving              # RoleNode: active in `needy` until an agent's turn ends, or None
     cdef readonly object guaranteed  # Tally: what all roles together are guaranteed (R7)
     cdef readonly int64_t n_met    # grows when a name is no longer required
+    cdef int64_t n_settled         # grows when a role no longer needs a name
 
+    cdef int settle(self, RoleNode node) except -1
     cdef int fit_columns(self) except -1
     cdef int32_t leaf_of(self, RoleNode node) except -1
     cdef int32_t needy_leaf_of(self, RoleNode node) except -1
-    cdef RoleTree copy_for(self, Bundles bundles, Journal journal)
+    cdef RoleTree copy_for(self, Bundles bundles)
     cdef int add_client(self, str path) except -1
     cdef int adopt(
         self, RoleNode node, str framework, object subscription, int32_t leaf
     ) except -1
-    cdef int hold(
-        self, RoleNode node, const int64_t *whole, const int64_t *charged, bint offered,
-        int64_t sign
-    ) except -1
+    cdef void note_uneven(self) noexcept
+    cdef int expect(self, RoleNode node, int64_t change) except -1
+    cdef int hold(self, RoleNode node, const int64_t *whole, int sum, int64_t sign) except -1
+    cdef int charge(self, RoleNode node, const int64_t *charged, int64_t sign) except -1
     cdef int keep(self, RoleNode node, const int64_t *whole) except -1
     cdef int hold_shared(
         self, RoleNode node, str agent, object entry, Py_ssize_t column, int sum, int64_t sign
@@ -100,9 +105,10 @@ cdef class RoleTree:
     cdef Ordering needy_for(self, int64_t n_guarantees)
     cdef int adopt_needy(self, Ordering needy) except -1
     cdef bint remaining(self, RoleNode node, int64_t *row) noexcept
+    cdef void beside_needs(self, RoleNode node, int64_t *row, int64_t *scratch) noexcept
     cdef void serves(self, RoleNode node, int64_t *row, int64_t *scratch) noexcept
     cdef void required_after(self, RoleNode node, const int64_t *served, int64_t *row) noexcept
 
 
-cdef object named(Bundles bundles, Py_ssize_t stride, const int64_t *row)
+cdef bint is_closed(RoleNode node, uint64_t names) noexcept
 cdef int count_copies(dict copies, tuple key, int64_t change) except -2

@@ -2,13 +2,17 @@
 
 Invariants, cited by number where code relies on them:
 
-R1. A node exists exactly while it has a subscription, a reservation, a quota, a weight of its own,
-    or a child (`RoleTree.prune` restores this after anything that may have ended).
+R1. A role exists while it has a subscription, a reservation, a quota, a weight of its own, or a
+    role below it that exists; `roles` has these. A node is there for each of them, and for each
+    role in which a framework that was not added yet uses something, and those above.
+    `RoleTree.settle` restores this after anything that may have begun or ended.
 R2. The rows RESERVED, OFFERED, ALLOCATED and CONSUMED of a node cover its whole subtree. A shared
     entry of an agent counts once in each, however many copies are held; `copies` has the numbers.
-R3. consumed = reserved + unreserved, non-revocable scalars offered or allocated.
-R4. need[name] = max(guarantee − consumed, Σ needs of the children, 0), and CHILDREN_NEED is that
-    sum; `required` is the sum over the top-level roles: the required headroom.
+R3. consumed = reserved + unreserved, non-revocable scalars offered or allocated, also by frameworks
+    that were not added yet, which OFFERED and ALLOCATED do not have.
+R4. need[name] = min(max(guarantee − consumed, Σ needs of the children, 0),
+    max(limit − consumed, 0)), and CHILDREN_NEED is that sum: what a limit makes impossible holds
+    nothing back. `required` is the sum over the top-level roles: the required headroom.
 R5. The role sorter has a client for each node with a subscription, active exactly while one of
     its subscriptions is active.
 R6. `needy` is there exactly while some role has a guarantee and the role sorter can order some
@@ -16,16 +20,16 @@ R6. `needy` is there exactly while some role has a guarantee and the role sorter
     have, or lie below a role that has, a guarantee not met yet. So stage one of a cycle meets
     nobody else; without it, it passes over the others.
 R7. `guaranteed`, the sum of what top-level roles are guaranteed by themselves or by their children,
-    fits in an int64, so that no sum of needs can overflow.
+    fits in an int64, so that no sum of needs can overflow. What a role and all below it are
+    guaranteed fits in its own guarantee and limit, so that the needs below it do, too.
 """
 
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.stdint cimport INT64_MAX, int32_t, int64_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from allocator.engine._bundles cimport Bundles
-from allocator.engine._changes cimport Journal, Record, tell
 from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport NONE
 
@@ -38,7 +42,7 @@ from allocator.roles import parent_of
 
 @cython.final
 @cython.auto_pickle(False)
-cdef class RoleNode(Record):
+cdef class RoleNode:
     """One role: its place in the tree and the sums kept for its subtree."""
 
     def __cinit__(
@@ -65,37 +69,37 @@ cdef class RoleNode(Record):
     @property
     def reserved(self):
         """What is reserved to the subtree, in use or not: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + RESERVED * self.stride)
+        return self.bundles.tally(self.rows + RESERVED * self.stride, self.stride)
 
     @property
     def offered(self):
         """What is in open offers to the subtree: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + OFFERED * self.stride)
+        return self.bundles.tally(self.rows + OFFERED * self.stride, self.stride)
 
     @property
     def allocated(self):
         """What the subtree uses: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + ALLOCATED * self.stride)
+        return self.bundles.tally(self.rows + ALLOCATED * self.stride, self.stride)
 
     @property
     def consumed(self):
         """What counts against the quota (R3): a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + CONSUMED * self.stride)
+        return self.bundles.tally(self.rows + CONSUMED * self.stride, self.stride)
 
     @property
     def need(self):
         """What has to be held back for the subtree (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + NEED * self.stride)
+        return self.bundles.tally(self.rows + NEED * self.stride, self.stride)
 
     @property
     def children_need(self):
         """What has to be held back for the children (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + CHILDREN_NEED * self.stride)
+        return self.bundles.tally(self.rows + CHILDREN_NEED * self.stride, self.stride)
 
     @property
     def children_guarantee(self):
         """What the children are guaranteed, by themselves or by theirs: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.rows + CHILDREN_GUARANTEE * self.stride)
+        return self.bundles.tally(self.rows + CHILDREN_GUARANTEE * self.stride, self.stride)
 
     def upward(self):
         """Yield this node and then each ancestor, innermost first. O(depth)."""
@@ -112,12 +116,15 @@ cdef class RoleNode(Record):
     @property
     def is_needed(self):
         """Whether R1 keeps this node in the tree."""
-        return bool(
-            self.subscriptions
-            or self.children
-            or self.n_reserving
+        return self.exists or self.n_expected != 0 or len(self.children) != 0
+
+    cdef bint is_role(self) noexcept:
+        """Tell whether it is a role by itself, whatever is below it."""
+        return (
+            len(self.subscriptions) != 0
+            or self.n_reserving != 0
             or self.quota is not NO_QUOTA
-            or self.weight != _DEFAULT_WEIGHT
+            or self.weight != <double>_DEFAULT_WEIGHT
         )
 
     # Rows.
@@ -183,7 +190,8 @@ cdef class RoleNode(Record):
         memcpy(twin.rows, self.rows, N_SUMS * self.stride * sizeof(int64_t))
         twin.n_active = self.n_active
         twin.weight = self.weight
-        twin.n_reserving = self.n_reserving
+        twin.n_reserving, twin.n_expected = self.n_reserving, self.n_expected
+        twin.exists, twin.n_existing = self.exists, self.n_existing
         twin.is_unmet = self.is_unmet
         twin.in_needy = self.in_needy
         twin.copies = None if self.copies is None else dict(self.copies)
@@ -191,9 +199,6 @@ cdef class RoleNode(Record):
         if parent is not None:
             parent.children[self.path] = twin
         return twin
-
-    cdef tuple change(self):
-        return "role", self.path
 
     def __repr__(self):
         return f"<role node {self.path!r}>"
@@ -212,19 +217,15 @@ cdef class RoleTree:
     role_sorter, framework_sorter : callable
         Make, on these totals, the hierarchical sorter whose clients are role paths, and the flat
         sorter of one role's frameworks.
-    journal : Journal
-        Told of each role whose view changes.
     """
 
-    def __cinit__(
-        self, Bundles bundles, object role_sorter, object framework_sorter, Journal journal
-    ):
+    def __cinit__(self, Bundles bundles, object role_sorter, object framework_sorter):
         self.bundles = bundles
-        self.journal = journal
         self.totals = bundles.totals
         self.sorter = role_sorter(self.totals)
         self.framework_sorter = framework_sorter
         self.nodes = {}
+        self.roles = {}
         self.guaranteed = Tally()
         self.fit_columns()
 
@@ -233,7 +234,7 @@ cdef class RoleTree:
 
     def get(self, path):
         """Return the node of a role that exists (R1), else None. O(1)."""
-        return self.nodes.get(path)
+        return self.roles.get(path)
 
     def ensure(self, str path):
         """Return the node of `path`, making it and absent ancestors. O(depth)."""
@@ -247,27 +248,40 @@ cdef class RoleTree:
                 node = RoleNode(path, parent, self.framework_sorter(self.totals), self.bundles)
             except MemoryError:
                 if parent is not None:
-                    self.prune(parent)
+                    self.settle(parent)
                 raise
             self.nodes[path] = node
             if parent is not None:
                 parent.children[path] = node
-            tell(self.journal, node)
         return node
 
-    def prune(self, RoleNode node):
-        """Drop `node` and ancestors that nothing keeps any more (R1). O(depth)."""
-        while node is not None and not node.is_needed:
-            self.journal.tell_gone(node)
-            del self.nodes[node.path]
-            if node.parent is not None:
-                del node.parent.children[node.path]
+    cdef int settle(self, RoleNode node) except -1:
+        """Restore R1 at a node and above it. O(depth)."""
+        cdef bint exists, is_needed
+        while node is not None:
+            exists = node.n_existing != 0 or node.is_role()
+            is_needed = exists or node.n_expected != 0 or len(node.children) != 0
+            if is_needed and exists == node.exists:
+                return 0
+            if exists != node.exists:
+                node.exists = exists
+                if exists:
+                    self.roles[node.path] = node
+                else:
+                    del self.roles[node.path]
+                if node.parent is not None:
+                    node.parent.n_existing += 1 if exists else -1
+            if not is_needed:
+                del self.nodes[node.path]
+                if node.parent is not None:
+                    del node.parent.children[node.path]
             node = node.parent
+        return 0
 
     @property
     def required(self):
         """Σ needs of the top-level roles (R4): a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.required_row)
+        return self.bundles.tally(self.required_row, self.stride)
 
     def share(self, path):
         """Return the weighted dominant share of a subtree; 0.0 where nobody holds anything."""
@@ -276,21 +290,21 @@ cdef class RoleTree:
         except UnknownClient:
             return 0.0
 
-    cdef RoleTree copy_for(self, Bundles bundles, Journal journal):
+    cdef RoleTree copy_for(self, Bundles bundles):
         """Return a copy without subscriptions, for a fork. O(roles × columns + sorters)."""
-        cdef RoleTree twin = RoleTree(
-            bundles, self.sorter.copy, self.framework_sorter, journal)
+        cdef RoleTree twin = RoleTree(bundles, self.sorter.copy, self.framework_sorter)
         cdef RoleNode node, parent
         memcpy(twin.required_row, self.required_row, self.stride * sizeof(int64_t))
         # A parent comes to be before its children, and so stands before them.
         for path, node in self.nodes.items():
             parent = None if node.parent is None else twin.nodes[node.parent.path]
             twin.nodes[path] = node.copy_for(parent, bundles)
+        twin.roles = {path: twin.nodes[path] for path in self.roles}
         twin.needy = None if self.needy is None else self.needy.copy(bundles.totals)
         twin.n_quotas = self.n_quotas
         twin.n_guarantees = self.n_guarantees
         twin.guaranteed = Tally(self.guaranteed)
-        twin.n_met = self.n_met
+        twin.n_met, twin.n_settled = self.n_met, self.n_settled
         return twin
 
     # Columns.
@@ -328,7 +342,7 @@ cdef class RoleTree:
                 raise
         leaf = node.sorter.leaf_of(framework)
         self.adopt(node, framework, subscription, leaf)
-        tell(self.journal, node)
+        self.settle(node)
         return leaf
 
     cdef int add_client(self, str path) except -1:
@@ -354,7 +368,6 @@ cdef class RoleTree:
 
     def detach(self, RoleNode node, str framework, int32_t leaf):
         """Undo `attach` for an inactive subscription that holds nothing. O(depth)."""
-        tell(self.journal, node)
         del node.subscriptions[framework]
         node.sorter.remove_leaf(leaf)
         node.at_leaf[leaf] = None
@@ -362,7 +375,7 @@ cdef class RoleTree:
             self.sorter.remove_leaf(self.leaf_of(node))
             if self.needy is not None:
                 self.needy.remove_leaf(self.needy_leaf_of(node))
-        self.prune(node)
+        self.settle(node)
 
     def activate(self, RoleNode node, str framework):
         """Let a subscription take part in cycles. O(log siblings)."""
@@ -384,16 +397,12 @@ cdef class RoleTree:
 
     def set_weight(self, str path, double weight):
         """Weigh the subtree of `path`, now and for roles that come later. O(log siblings)."""
-        cdef RoleNode node = self.nodes.get(path)
-        if weight == (_DEFAULT_WEIGHT if node is None else node.weight):
-            return
-        node = self.ensure(path)
-        tell(self.journal, node)
+        cdef RoleNode node = self.ensure(path)
         node.weight = weight
         self.sorter.update_weight(path, weight)
         if self.needy is not None:
             self.needy.update_weight(path, weight)
-        self.prune(node)
+        self.settle(node)
 
     def set_times_allocated(self, numbers):
         """Set the number of times allocated of roles, as `Sorter.set_times_allocated` does."""
@@ -415,15 +424,11 @@ cdef class RoleTree:
 
     def set_quota(self, str path, object quota):
         """Replace the quota of `path`; `NO_QUOTA` removes it. O(depth × names)."""
-        cdef RoleNode node = self.nodes.get(path)
+        cdef RoleNode node = self.ensure(path)
         cdef RoleNode ancestor
         cdef Ordering needy
         cdef int64_t n_guarantees = self.n_guarantees
-        before = NO_QUOTA if node is None else node.quota
-        if quota == before:
-            return
-        node = self.ensure(path)
-        tell(self.journal, node)
+        before = node.quota
         names = before.guarantee.keys() | quota.guarantee.keys()
         guaranteed = {name: node.guaranteed(name) for name in names}
         n_guarantees += bool(quota.guarantee) - bool(before.guarantee)
@@ -434,7 +439,7 @@ cdef class RoleTree:
             node.fit_columns()
             needy = self.needy_for(n_guarantees)
         except MemoryError:
-            self.prune(node)
+            self.settle(node)
             raise
         node.store_quota(quota)
         self.n_quotas += (quota is not NO_QUOTA) - (before is not NO_QUOTA)
@@ -443,12 +448,17 @@ cdef class RoleTree:
             self.pass_up(node, name, node.guaranteed(name) - guaranteed[name])
         ancestor = node
         while ancestor is not None:
-            for name in names:
+            for name in names | before.limit.keys() | quota.limit.keys():
                 self.refresh_need(ancestor, self.bundles.column(name))
             ancestor = ancestor.parent
         self.adopt_needy(needy)
         self.refresh_unmet(node)
-        self.prune(node)
+        self.settle(node)
+
+    cdef void note_uneven(self) noexcept:
+        """Note that consumption grew by more at a role than above it, as of a shared entry (S4)."""
+        self.n_met += 1
+        self.n_settled += 1
 
     # Sums (R2, R3, R4, R6).
 
@@ -464,35 +474,45 @@ cdef class RoleTree:
             column = self.bundles.column(name)
             role = node
             while role is not None:
-                tell(self.journal, role)
                 role.rows[RESERVED * role.stride + column] += sign * milli
                 role.rows[CONSUMED * role.stride + column] += sign * milli
                 if self.n_quotas:
                     self.refresh_need(role, column)
                 role = role.parent
         self.refresh_path(node)
-        self.prune(node)
+        self.settle(node)
 
-    cdef int hold(
-        self, RoleNode node, const int64_t *whole, const int64_t *charged, bint offered,
-        int64_t sign
-    ) except -1:
-        """Count what a role was given, or with sign −1 no longer has. O(depth × columns)."""
-        cdef Py_ssize_t n_columns = self.bundles.n_columns
+    cdef int expect(self, RoleNode node, int64_t change) except -1:
+        """Count use by a framework not added yet as a reason to be there (R1). O(depth)."""
+        node.n_expected += change
+        self.settle(node)
+        return 0
+
+    cdef int hold(self, RoleNode node, const int64_t *whole, int sum, int64_t sign) except -1:
+        """Count what a role was given in one of the sums, or with sign −1 no longer has.
+
+        O(depth × columns).
+        """
+        cdef Py_ssize_t column
+        cdef int64_t *sums
+        while node is not None:
+            sums = node.rows + sum * node.stride
+            for column in range(self.bundles.n_columns):
+                sums[column] += sign * whole[column]
+            node = node.parent
+        return 0
+
+    cdef int charge(self, RoleNode node, const int64_t *charged, int64_t sign) except -1:
+        """Count what a role consumes, or with sign −1 no longer. O(depth × columns)."""
         cdef Py_ssize_t column
         cdef RoleNode role = node
-        cdef int64_t *sums
         cdef int64_t *consumed
         while role is not None:
-            tell(self.journal, role)
-            sums = role.rows + (OFFERED if offered else ALLOCATED) * role.stride
             consumed = role.rows + CONSUMED * role.stride
-            for column in range(n_columns):
-                sums[column] += sign * whole[column]
-                consumed[column] += sign * charged[column]
-            if self.n_quotas:
-                for column in range(n_columns):
-                    if charged[column]:
+            for column in range(self.bundles.n_columns):
+                if charged[column]:
+                    consumed[column] += sign * charged[column]
+                    if self.n_quotas:
                         self.refresh_need(role, column)
             role = role.parent
         if self.n_guarantees:
@@ -504,7 +524,6 @@ cdef class RoleTree:
         cdef Py_ssize_t column
         cdef RoleNode role = node
         while role is not None:
-            tell(self.journal, role)
             for column in range(self.bundles.n_columns):
                 role.rows[OFFERED * role.stride + column] -= whole[column]
                 role.rows[ALLOCATED * role.stride + column] += whole[column]
@@ -519,7 +538,6 @@ cdef class RoleTree:
         cdef int64_t milli = entry.value
         key = (sum, agent, entry.identity)
         while role is not None:
-            tell(self.journal, role)
             if role.copies is None:
                 role.copies = {}
             role.rows[sum * role.stride + column] += milli * count_copies(
@@ -564,16 +582,15 @@ cdef class RoleTree:
 
     cdef int refresh_need(self, RoleNode node, Py_ssize_t column) except -1:
         """Restore R4 for one name at a node whose children are right already. O(1)."""
-        cdef int64_t need = node.rows[CHILDREN_NEED * node.stride + column]
-        cdef int64_t own, change
+        cdef int64_t need = need_of(
+            node, column, node.rows[CHILDREN_NEED * node.stride + column],
+            node.rows[CONSUMED * node.stride + column])
+        cdef int64_t change = need - node.rows[NEED * node.stride + column]
         cdef int64_t *above
-        if node.guarantee != NULL:
-            own = node.guarantee[column] - node.rows[CONSUMED * node.stride + column]
-            if own > need:
-                need = own
-        change = need - node.rows[NEED * node.stride + column]
         if change:
             node.rows[NEED * node.stride + column] = need
+            if need == 0:
+                self.n_settled += 1
             if node.parent is not None:
                 above = node.parent.rows + CHILDREN_NEED * node.parent.stride
             else:
@@ -676,6 +693,35 @@ cdef class RoleTree:
             node = node.parent
         return is_limited
 
+    cdef void beside_needs(self, RoleNode node, int64_t *row, int64_t *scratch) noexcept:
+        """Write what every limit on the path leaves beside needs; otherwise as `remaining`.
+
+        A limit leaves what is not consumed, less the needs of the subtrees below it that branch off
+        the path: there they find it when they come. O(depth × columns); `scratch` is a row too.
+        """
+        cdef Py_ssize_t n_columns = self.bundles.n_columns
+        cdef Py_ssize_t column
+        cdef RoleNode below = None
+        cdef int64_t left
+        if self.n_guarantees == 0:
+            self.remaining(node, row)
+            return
+        memset(scratch, 0, n_columns * sizeof(int64_t))
+        for column in range(n_columns):
+            row[column] = INT64_MAX
+        while node is not None:
+            add_branching(node, below, scratch, n_columns)
+            if node.limit != NULL:
+                for column in range(n_columns):
+                    if node.limit[column] != INT64_MAX:
+                        # In this order nothing overflows (R7).
+                        left = node.limit[column] - scratch[column]
+                        left -= node.rows[CONSUMED * node.stride + column]
+                        if left < row[column]:
+                            row[column] = left
+            below = node
+            node = node.parent
+
     cdef void serves(self, RoleNode node, int64_t *row, int64_t *scratch) noexcept:
         """Write what given to `node` would serve a guarantee on its path.
 
@@ -688,17 +734,17 @@ cdef class RoleTree:
         cdef RoleNode below = None
         cdef int64_t unmet
         memset(row, 0, n_columns * sizeof(int64_t))
-        memcpy(scratch, node.rows + CHILDREN_NEED * node.stride, n_columns * sizeof(int64_t))
+        memset(scratch, 0, n_columns * sizeof(int64_t))
         while node is not None:
-            for column in range(n_columns):
-                if below is not None:
-                    scratch[column] += (node.rows[CHILDREN_NEED * node.stride + column]
-                                        - below.rows[NEED * below.stride + column])
-                if node.guarantee != NULL and node.guarantee[column]:
-                    unmet = (node.guarantee[column]
-                             - node.rows[CONSUMED * node.stride + column] - scratch[column])
-                    if unmet > row[column]:
-                        row[column] = unmet
+            add_branching(node, below, scratch, n_columns)
+            if node.guarantee != NULL:
+                for column in range(n_columns):
+                    if node.guarantee[column]:
+                        # In this order nothing overflows (R7).
+                        unmet = node.guarantee[column] - scratch[column]
+                        unmet -= node.rows[CONSUMED * node.stride + column]
+                        if unmet > row[column]:
+                            row[column] = unmet
             below = node
             node = node.parent
 
@@ -708,7 +754,7 @@ cdef class RoleTree:
         """Write what `required` would be had `node` consumed `served` more. O(depth × columns)."""
         cdef Py_ssize_t column
         cdef RoleNode role
-        cdef int64_t change, need, own
+        cdef int64_t change
         for column in range(self.bundles.n_columns):
             row[column] = self.required_row[column]
             if not served[column]:
@@ -716,27 +762,62 @@ cdef class RoleTree:
             change = 0
             role = node
             while role is not None:
-                need = role.rows[CHILDREN_NEED * role.stride + column] + change
-                if role.guarantee != NULL:
-                    own = (role.guarantee[column]
-                           - role.rows[CONSUMED * role.stride + column] - served[column])
-                    if own > need:
-                        need = own
-                if need < 0:
-                    need = 0
-                change = need - role.rows[NEED * role.stride + column]
+                change = need_of(
+                    role, column, role.rows[CHILDREN_NEED * role.stride + column] + change,
+                    role.rows[CONSUMED * role.stride + column] + served[column]
+                ) - role.rows[NEED * role.stride + column]
                 role = role.parent
             row[column] += change
 
 
-cdef object named(Bundles bundles, Py_ssize_t stride, const int64_t *row):
-    """Return a row of so many columns by name, without zeros."""
+cdef inline int64_t need_of(
+    RoleNode node, Py_ssize_t column, int64_t children_need, int64_t consumed
+) noexcept:
+    """Return the need of one name, its children's together and its consumption being these (R4)."""
+    cdef int64_t need = children_need
+    cdef int64_t left
+    if node.guarantee != NULL:
+        need = max(need, node.guarantee[column] - consumed)
+        if node.limit[column] != INT64_MAX:
+            left = node.limit[column] - consumed
+            need = min(need, max(left, 0))
+    return need
+
+
+cdef inline void add_branching(
+    RoleNode node, RoleNode below, int64_t *row, Py_ssize_t n_columns
+) noexcept:
+    """Add the needs of the subtrees that branch off a path at a node; `below` is next on it."""
+    cdef const int64_t *all = node.rows + CHILDREN_NEED * node.stride
     cdef Py_ssize_t column
-    tally = Tally()
-    for name, column in bundles.totals.columns.items():
-        if column < stride and row[column]:
-            tally[name] = row[column]
-    return tally
+    for column in range(n_columns):
+        row[column] += all[column]
+    if below is not None:
+        for column in range(n_columns):
+            row[column] -= below.rows[NEED * below.stride + column]
+
+
+cdef bint is_closed(RoleNode node, uint64_t names) noexcept:
+    """Tell whether limits on the path leave no room beside needs for any of these names.
+
+    `names` are bits as in `Bundle.names`. O(depth × names).
+    """
+    cdef int64_t needs[63]
+    cdef Py_ssize_t n_columns = min(63, node.bundles.n_columns)
+    cdef Py_ssize_t column
+    cdef RoleNode below = None
+    memset(needs, 0, sizeof(needs))
+    while node is not None and names:
+        add_branching(node, below, needs, n_columns)
+        if node.limit != NULL:
+            for column in range(n_columns):
+                if node.limit[column] != INT64_MAX and (
+                        node.rows[CONSUMED * node.stride + column]
+                        >= node.limit[column] - needs[column]):
+                    names &= ~(<uint64_t>1 << column)
+        below = node
+        node = node.parent
+    return names == 0
 
 
 cdef int count_copies(dict copies, tuple key, int64_t change) except -2:

@@ -9,7 +9,12 @@ The invariants of agents (A1, A2) stand in `_records.pyx`, that of holdings and 
 `_ledger.pyx`, those of what the next cycle has to look at (S3, S4) in `_marks.pyx`.
 
 S2. `total`, `in_use` are sums over agents and holdings of scalars by name; `headroom` is what of
-    the agents' unreserved, non-revocable scalars is in no known framework's hands.
+    the candidates' (active and whitelisted agents') unreserved, non-revocable scalars nobody holds
+    or is expected to use; an agent that shrank below its use counts with its sign. `excess` is what
+    is in use of agents beyond their totals (A3). Of each name `total` and `excess` together fit in
+    an int64, and so does what will ever be in use of these agents: what more is given away is
+    within their totals. So no sum of what is held, consumed or allocated can overflow, in a cycle
+    or out of it, and what checks that is `check_reach`, before anything changes.
 """
 
 cimport cython
@@ -27,7 +32,6 @@ from allocator.engine._bundles cimport (
     retained,
     take_from,
 )
-from allocator.engine._changes cimport Journal, tell
 from allocator.engine._filters cimport Filters
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._ledger cimport AFTER, Holding, Ledger, OpenOffer
@@ -43,7 +47,6 @@ from allocator.engine._roles cimport (
     RoleNode,
     RoleTree,
     count_copies,
-    named,
 )
 from allocator.sorter._siblings cimport NONE
 
@@ -54,7 +57,7 @@ from allocator.engine.filters import (
     filter_time,
     filter_times,
 )
-from allocator.engine.inputs import check_contained
+from allocator.engine.inputs import beyond, check_contained
 from allocator.engine.many import read_each
 from allocator.errors import InvalidValue, OfferGone, ResourceError, cut, shown
 from allocator.resources import EMPTY, Quantities, Resources
@@ -64,7 +67,7 @@ from allocator.sorter import Totals
 cdef double LONGEST_REFUSAL = _MAX_REFUSE_SECONDS
 
 
-class Held(NamedTuple):
+class HoldingView(NamedTuple):
     """What one framework holds in one role on one agent."""
 
     agent: Agent
@@ -73,6 +76,13 @@ class Held(NamedTuple):
     allocated: Resources
     #: id → what of that open offer is still in it, oldest first; sums up to `offered`.
     offers: dict
+
+
+class Expected(NamedTuple):
+    """A framework that was not added yet, in a role in which it uses something."""
+
+    framework: str
+    role: str
 
 
 @cython.final
@@ -93,10 +103,9 @@ cdef class State:
             return
         self.totals = Totals()
         self.bundles = Bundles(self.totals)
-        self.journal = Journal(offer_prefix)
-        self.tree = RoleTree(self.bundles, role_sorter, framework_sorter, self.journal)
+        self.tree = RoleTree(self.bundles, role_sorter, framework_sorter)
         self.filters = Filters()
-        self.ledger = Ledger(self.bundles, self.journal)
+        self.ledger = Ledger(self.bundles, offer_prefix)
         self.agents = {}
         self.frameworks = {}
         self.expected = {}
@@ -113,6 +122,7 @@ cdef class State:
         PyMem_Free(self.total_row)
         PyMem_Free(self.in_use_row)
         PyMem_Free(self.headroom_row)
+        PyMem_Free(self.excess_row)
         PyMem_Free(self.whole_row)
         PyMem_Free(self.charged_row)
         PyMem_Free(self.change_row)
@@ -122,17 +132,22 @@ cdef class State:
     @property
     def total(self):
         """What all agents have: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.total_row)
+        return self.bundles.tally(self.total_row, self.stride)
 
     @property
     def in_use(self):
         """What is offered or allocated, shared entries once an agent: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.in_use_row)
+        return self.bundles.tally(self.in_use_row, self.stride)
 
     @property
     def headroom(self):
-        """What of all agents' unreserved, non-revocable scalars nobody has: a `Tally`. O(names)."""
-        return named(self.bundles, self.stride, self.headroom_row)
+        """What of the candidates' unreserved, non-revocable scalars is free (S2). O(names)."""
+        return self.bundles.tally(self.headroom_row, self.stride)
+
+    @property
+    def excess(self):
+        """What is in use of agents beyond their totals: a `Tally`. O(names)."""
+        return self.bundles.tally(self.excess_row, self.stride)
 
     cdef int fit_columns(self) except -1:
         """Make all rows as long as those of the bundles. O(roles × columns) if they are not.
@@ -146,6 +161,7 @@ cdef class State:
         self.total_row = longer(self.total_row, self.stride, stride)
         self.in_use_row = longer(self.in_use_row, self.stride, stride)
         self.headroom_row = longer(self.headroom_row, self.stride, stride)
+        self.excess_row = longer(self.excess_row, self.stride, stride)
         self.whole_row = longer(self.whole_row, self.stride, stride)
         self.charged_row = longer(self.charged_row, self.stride, stride)
         self.change_row = longer(self.change_row, self.stride, stride)
@@ -165,24 +181,80 @@ cdef class State:
             self.default_minima = Minima(self.bundles, amounts)
         return self.default_minima
 
-    cdef int check_fit(self, int32_t bundle, const int64_t *sums) except -1:
-        """Refuse what would take a sum over all agents beyond int64. O(columns)."""
+    cdef int check_reach(self, list agents, EachBundle totals, EachBundle in_use) except -1:
+        """Refuse what, together with all else that agents have or have in use, exceeds int64 (S2).
+
+        Parameters
+        ----------
+        agents : list of Agent
+            Those whose totals and use are replaced; of none for agents that are new.
+        totals : EachBundle
+            What they have then.
+        in_use : EachBundle or None
+            What of each is in use then, None if nothing is.
+
+        Raises
+        ------
+        ResourceError
+            Also where a total and what is in use cannot go together. O(agents × columns).
+        """
+        cdef int64_t *sums
+        cdef int32_t excess
+        cdef Py_ssize_t i, column
+        cdef Agent agent
+        self.fit_columns()
+        sums = <int64_t *>grown(NULL, self.stride * sizeof(int64_t))
+        try:
+            memcpy(sums, self.total_row, self.stride * sizeof(int64_t))
+            for column in range(self.bundles.n_columns):
+                sums[column] += self.excess_row[column]
+            for agent in agents:
+                self.add_whole(sums, agent.bundle.total, -1)
+                self.add_whole(sums, agent.bundle.excess, -1)
+            for i in range(totals.n):
+                self.add_whole(sums, totals.numbers[i], 1)
+                if in_use is not None and in_use.numbers[i] != NOTHING:
+                    excess = self.excess_of(totals.numbers[i], in_use.numbers[i])
+                    try:
+                        self.add_whole(sums, excess, 1)
+                    finally:
+                        release(self.bundles, excess)
+        finally:
+            PyMem_Free(sums)
+        return 0
+
+    cdef int add_whole(self, int64_t *sums, int32_t bundle, int64_t sign) except -1:
+        """Add what is in a bundle to sums, or with sign −1 take it out; refuses overflow."""
         cdef const int64_t *whole
         cdef Py_ssize_t column
         self.fit_columns()
         whole = self.bundles.whole(bundle, self.whole_row)
         for column in range(self.bundles.n_columns):
-            if whole[column] > INT64_MAX - sums[column]:
+            if sign > 0 and whole[column] > INT64_MAX - sums[column]:
                 name = list(self.totals.columns)[column]
                 raise over_large(name, <object>whole[column] + <object>sums[column])
+            sums[column] += sign * whole[column]
         return 0
 
-    cpdef int publish_totals(self) except -1:
+    cdef int32_t excess_of(self, int32_t total, int32_t in_use) except -1:
+        """Return what is in use beyond a total (A3), as a new reference. O(entries)."""
+        if self.bundles.covers(total, in_use):
+            return NOTHING
+        return self.bundle_of(beyond(self.bundles.value(total), self.bundles.value(in_use)))
+
+    cdef EachBundle in_use_of(self, list agents):
+        """Return what is in use of each of some agents. O(agents × columns)."""
+        cdef EachBundle found = EachBundle(self.bundles, len(agents))
+        cdef Py_ssize_t i
+        cdef Agent agent
+        for i in range(found.n):
+            agent = agents[i]
+            found.numbers[i] = self.bundles.plus(agent.bundle.offered, agent.bundle.allocated)
+        return found
+
+    cdef int publish_totals(self) except -1:
         """Let the sorters know the totals. O(names)."""
-        total = Quantities._make(dict(self.total))  # positive, and fit to be held
-        if total != self.totals.quantities:
-            self.totals.replace(total)
-            self.journal.tell_of("engine")  # for shares
+        self.totals.replace(Quantities._make(dict(self.total)))  # positive, and fit to be held
         return 0
 
     def set_weight(self, str path, double weight):
@@ -200,15 +272,33 @@ cdef class State:
 
     # What may be offered now (S3).
 
+    def listen(self, object listener):
+        """Have a listener told of marks, None for nobody. O(1)."""
+        self.listener = listener
+
+    def touch_agent(self, Agent agent):
+        """Have the next cycle look at `agent`. O(1)."""
+        self.marks.mark_agent(agent)
+        if self.listener is not None:
+            self.listener(agent.id)
+
     def touch_all(self):
         """Have the next cycle look at every agent. O(1)."""
         self.marks.mark_all()
+        if self.listener is not None:
+            self.listener(None)
 
     cdef int touch_quotas(self) except -1:
         """Have the next cycle look at every agent if a quota may allow what it did not (S4)."""
         if self.tree.n_quotas:
             self.marks.mark_all_for_quotas()
         return 0
+
+    def touch_subscription(self, Subscription leaf):
+        """Have the next cycle try `leaf` on every agent. O(1)."""
+        self.marks.mark_subscription(leaf)
+        if self.listener is not None:
+            self.listener(None)
 
     def touch(self):
         """Note that something happened on account of which a cycle may do something. O(1)."""
@@ -222,7 +312,6 @@ cdef class State:
         for i in range(self.filters.n_ended):
             pair = self.filters.ended[i]
             self.marks.mark_pair(<int32_t>(pair & 0xFFFFFFFF), <int32_t>(pair >> 32))
-            self.tell_role(<int32_t>(pair >> 32))
 
     @property
     def has_changed(self):
@@ -234,35 +323,22 @@ cdef class State:
         """Whether there is an agent on which the next cycle tries anything. O(marks)."""
         return self.marks.any_due(self.agents.values())
 
-    def touched_agents(self):
-        """Return the candidates to which something happened, None if it was to all. O(marks)."""
-        return self.marks.touched()
-
-    cdef int tell_role(self, int32_t leaf) except -1:
-        """Tell of a role in which a subscription's filters changed. O(1)."""
-        return tell(self.journal, (<Subscription>self.leaves_at[leaf]).node)
-
     # Agents.
 
-    def add_agent(
-        self, str id, object total, *, hostname, attributes, capabilities, region, zone, active=True
+    def restore_agent(
+        self, str id, object total, *, hostname, attributes, capabilities, region, zone, active
     ):
-        """Take in an agent on which nothing is held yet, and return it.
+        """Take in an agent as a snapshot has it; `publish_agents` comes in the end.
 
-        The caller has seen that there is none of this id, and calls `publish_totals` in the end.
         O(entries); raises `ResourceError` if the totals are over-large.
         """
-        cdef int32_t bundle = self.bundle_of(total)
+        cdef EachBundle totals = self.each_bundle([total], 1)
         cdef Agent agent
-        try:
-            self.check_fit(bundle, self.total_row)
-            agent = self.new_agent(
-                id, hostname, attributes, capabilities, region, zone, bundle)
-        finally:
-            release(self.bundles, bundle)
+        self.check_reach([], totals, None)
+        agent = self.new_agent(
+            id, hostname, attributes, capabilities, region, zone, totals.numbers[0])
         agent.active = active
         self.admit(agent)
-        return agent
 
     cdef Agent new_agent(
         self, str id, object hostname, object attributes, object capabilities, object region,
@@ -283,13 +359,19 @@ cdef class State:
         agent.bundle.available = retained(self.bundles, bundle)
         agent.active = True
         self.note_total(agent)
-        self.admit(agent)
+        agent.admitted = self.is_candidate(agent)
         agent.index = take_place(self.agents_at, self.free_agents, agent)
-        tell(self.journal, agent)
         self.agents[id] = agent
-        self.count_total(bundle, 1)
+        self.count_total(agent, bundle, 1)
         self.marks.mark_agent(agent)
         return agent
+
+    def publish_agents(self, list agents):
+        """Let the sorters know the totals, and the listener agents that came. O(names + agents)."""
+        self.publish_totals()
+        if self.listener is not None:
+            for agent in agents:
+                self.listener(agent.id)
 
     cdef int note_total(self, Agent agent) except -1:
         """Take over what the total tells about offers. O(columns)."""
@@ -297,6 +379,14 @@ cdef class State:
         cdef const int64_t *whole = self.bundles.whole(agent.bundle.total, self.whole_row)
         agent.has_gpus = gpus != NONE and gpus < self.bundles.n_columns and whole[gpus] > 0
         agent.has_shared = self.is_shared(agent.bundle.total)
+        agent.is_intricate = rest_of(self.bundles, agent.bundle.total).charged != NULL
+        return self.note_overdrawn(agent)
+
+    cdef int note_overdrawn(self, Agent agent) except -1:
+        """Count agents of which more may be offered than headroom has of them (S4). O(1)."""
+        cdef bint overdrawn = agent.overcommitted or agent.has_shared
+        self.n_overdrawn += overdrawn - agent.overdrawn
+        agent.overdrawn = overdrawn
         return 0
 
     def describe_agent(self, Agent agent, object attributes, object capabilities):
@@ -304,49 +394,56 @@ cdef class State:
 
         Other attributes end the filters there.
         """
-        if attributes != agent.attributes or capabilities != agent.capabilities:
-            tell(self.journal, agent)
         if attributes != agent.attributes:
             agent.attributes = attributes
-            self.forget_agent_filters(agent)
+            self.filters.drop_agent(self.bundles, agent.index)
         agent.set_capabilities(capabilities)
-        self.marks.mark_agent(agent)
+        self.touch_agent(agent)
 
     def change_total(self, Agent agent, object total):
-        """Replace an agent's total, which may be less than what is in use there. O(entries)."""
-        cdef int32_t bundle = self.bundle_of(total)
-        self.replace_total(agent, bundle)
-        self.publish_totals()
-        self.marks.mark_agent(agent)
+        """Replace an agent's total, as `update_agents` does. O(entries)."""
+        self.update_agents([agent], self.each_bundle([total], 1))
+
+    def add_resources(self, Agent agent, object added, list used):
+        """Add to an agent's total, with what frameworks use of it and of what is available.
+
+        `used` has (framework, role, resources). O(entries); raises `ResourceError`.
+        """
+        cdef EachBundle in_use = self.in_use_of([agent])
+        cdef EachBundle totals = self.each_bundle([agent.total + added], 1)
+        cdef int32_t more
+        together = sum((resources for _, _, resources in used), EMPTY)
+        check_contained(
+            f"agent {shown(agent.id)} uses more than is added and available",
+            agent.available + added, together)
+        more = self.bundle_of(together)
+        try:
+            add_to(self.bundles, &in_use.numbers[0], more)
+        finally:
+            release(self.bundles, more)
+        self.check_reach([agent], totals, in_use)
+        self.replace_total(agent, retained(self.bundles, totals.numbers[0]))
+        # What is added covers use also where the agent stays below its use.
+        for framework, role, resources in used:
+            self.restore_use(framework, role, agent, resources)
+        self.refresh(agent)
+        self.publish_agents([agent])
 
     cdef int replace_total(self, Agent agent, int32_t bundle) except -1:
-        """Do as `change_total` for a reference, which is taken over, without telling anybody."""
+        """Take over a reference to a total that was checked. O(entries)."""
         cdef int32_t before = agent.bundle.total
-        cdef Py_ssize_t column
-        cdef const int64_t *whole
-        self.fit_columns()
-        whole = self.bundles.whole(before, self.whole_row)
-        for column in range(self.bundles.n_columns):
-            self.change_row[column] = self.total_row[column] - whole[column]
-        try:
-            self.check_fit(bundle, self.change_row)
-        except ResourceError:
-            release(self.bundles, bundle)
-            raise
-        if bundle != before:
-            tell(self.journal, agent)
         agent.bundle.total = bundle
         self.note_total(agent)
         self.refresh(agent)
         # The new before the old, so that no role ceases to exist in between.
-        self.count_total(bundle, 1)
-        self.count_total(before, -1)
+        self.count_total(agent, bundle, 1)
+        self.count_total(agent, before, -1)
         release(self.bundles, before)
         self.marks.mark_agent(agent)
         return 0
 
-    cdef int count_total(self, int32_t bundle, int64_t sign) except -1:
-        """Add an agent's total to the sums, or with sign −1 take it out. O(entries)."""
+    cdef int count_total(self, Agent agent, int32_t bundle, int64_t sign) except -1:
+        """Add an agent's total to the sums, or with sign −1 take it out (S2). O(entries)."""
         cdef const int64_t *whole
         cdef const int64_t *charged
         cdef Py_ssize_t column
@@ -355,7 +452,8 @@ cdef class State:
         charged = self.bundles.charged(bundle, self.charged_row)
         for column in range(self.bundles.n_columns):
             self.total_row[column] += sign * whole[column]
-            self.headroom_row[column] += sign * charged[column]
+            if agent.admitted:
+                self.headroom_row[column] += sign * charged[column]
         if self.bundles.bundles[bundle].rest != NOTHING:
             for role, amounts in self.bundles.reservations(bundle):
                 self.tree.reserve(role, amounts, sign)
@@ -372,10 +470,12 @@ cdef class State:
             self.free_all(holding)
             holding = next
         for framework in list(agent.pending or ()):
-            self.unexpect(framework, agent)
-        self.journal.tell_gone(agent)
-        self.forget_agent_filters(agent)
-        self.count_total(agent.bundle.total, -1)
+            for role, resources in self.unexpect(framework, agent).items():
+                self.disclaim(agent, role, resources)
+        self.filters.drop_agent(self.bundles, agent.index)
+        self.count_total(agent, agent.bundle.total, -1)
+        self.n_overdrawn -= agent.overdrawn
+        self.set_excess(agent, NOTHING)
         for bundle in (has.total, has.available, has.offered, has.allocated):
             release(self.bundles, bundle)
         has.total = has.available = has.offered = has.allocated = NOTHING
@@ -387,28 +487,42 @@ cdef class State:
         self.marks.note()
 
     def set_active(self, Agent agent, bint active):
-        """Let cycles consider an agent, or not. O(1)."""
-        if active != agent.active:
-            tell(self.journal, agent)
+        """Let cycles consider an agent, or not. O(columns)."""
         agent.active = active
         self.admit(agent)
         if active:
-            self.marks.mark_agent(agent)
+            self.touch_agent(agent)
 
     def set_whitelist(self, object hostnames):
-        """Admit the agents on these hosts only, None admits all. O(agents)."""
-        if hostnames != self.whitelist:
-            self.journal.tell_of("engine")
+        """Admit the agents on these hosts only, None admits all. O(agents × columns)."""
         self.whitelist = hostnames
         for agent in self.agents.values():
             self.admit(agent)
         self.touch_all()
 
+    cdef bint is_candidate(self, Agent agent) except -1:
+        """Tell whether cycles consider an agent. O(1)."""
+        return agent.active and (self.whitelist is None or agent.hostname in self.whitelist)
+
     cdef int admit(self, Agent agent) except -1:
-        """Take over whether the agent is a candidate. O(1)."""
-        agent.admitted = agent.active and (
-            self.whitelist is None or agent.hostname in self.whitelist)
-        return 0
+        """Take over whether an agent is a candidate, which headroom counts (S2). O(columns)."""
+        cdef bint admitted = self.is_candidate(agent)
+        cdef int64_t sign = 1 if admitted else -1
+        cdef int32_t in_use
+        cdef const int64_t *has
+        cdef const int64_t *used
+        cdef Py_ssize_t column
+        if admitted == agent.admitted:
+            return 0
+        self.fit_columns()
+        agent.admitted = admitted
+        in_use = self.bundles.plus(agent.bundle.offered, agent.bundle.allocated)
+        has = self.bundles.charged(agent.bundle.total, self.charged_row)
+        used = self.bundles.charged(in_use, self.change_row)
+        for column in range(self.bundles.n_columns):
+            self.headroom_row[column] += sign * (has[column] - used[column])
+        release(self.bundles, in_use)
+        return self.touch_quotas()
 
     # What is available on an agent (A1).
 
@@ -435,7 +549,7 @@ cdef class State:
         """Undo `take`. O(entries)."""
         cdef int32_t given
         self.take_from_use(agent, bundle, offered)
-        if agent.overcommitted:
+        if agent.overcommitted or agent.bundle.excess != NOTHING:
             return self.refresh(agent)
         given = self.bundles.nonshared(bundle)
         add_to(self.bundles, &agent.bundle.available, given)
@@ -443,10 +557,9 @@ cdef class State:
         return 0
 
     cdef int refresh(self, Agent agent) except -1:
-        """Restore A1 after the total or, being overcommitted, its use changed. O(entries)."""
+        """Restore A1 and A3 after the total or use beyond it changed. O(entries)."""
         cdef int32_t together = self.bundles.plus(agent.bundle.offered, agent.bundle.allocated)
         cdef int32_t in_use = self.bundles.nonshared(together)
-        release(self.bundles, together)
         release(self.bundles, agent.bundle.available)
         agent.bundle.available = NOTHING
         agent.overcommitted = not self.bundles.covers(agent.bundle.total, in_use)
@@ -456,38 +569,46 @@ cdef class State:
             agent.bundle.available = self.bundle_of(
                 self.bundles.value(agent.bundle.total).minus_floor(self.bundles.value(in_use)))
         release(self.bundles, in_use)
+        self.set_excess(agent, self.excess_of(agent.bundle.total, together))
+        release(self.bundles, together)
+        return self.note_overdrawn(agent)
+
+    cdef int set_excess(self, Agent agent, int32_t excess) except -1:
+        """Replace what is in use beyond an agent's total, taking a reference over. O(columns)."""
+        self.add_whole(self.excess_row, agent.bundle.excess, -1)
+        self.add_whole(self.excess_row, excess, 1)
+        release(self.bundles, agent.bundle.excess)
+        agent.bundle.excess = excess
         return 0
 
     # Holdings (S1, S2).
 
     cdef int32_t hold(
-        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, bint taken
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
     ) except -1:
-        """Give resources of `agent` to `leaf`; return the holding. O(columns × depth + log).
+        """Give available resources of `agent` to `leaf`; return the holding.
 
-        `taken` is false where the agent accounts for them already, as for an expected framework.
+        O(columns × depth + log siblings).
         """
+        self.take(agent, bundle, offered)
+        self.charge(leaf.node, agent, bundle, 1)
+        return self.book(leaf, agent, bundle, offered)
+
+    cdef int32_t book(
+        self, Subscription leaf, Agent agent, int32_t bundle, bint offered
+    ) except -1:
+        """Do as `hold` for what the agent has in use, and the role consumes, already."""
         cdef int32_t holding
         cdef Holding *held
-        self.check_fit(bundle, self.in_use_row)
         self.marks.note()
-        tell(self.journal, leaf.framework)
         holding = self.ledger.find(agent, leaf)
         if holding == NONE:
             holding = self.ledger.new_holding(agent, leaf)
-        if taken:
-            tell(self.journal, agent)
-            self.take(agent, bundle, offered)
         held = &self.ledger.holdings[holding]
         add_to(self.bundles, &held.offered if offered else &held.allocated, bundle)
-        self.count(leaf, agent, bundle, offered, 1)
+        self.count(leaf.node, agent, bundle, offered, 1)
         self.account(leaf, agent, NOTHING, bundle, 1)
         return holding
-
-    cdef int tell_holding(self, Agent agent, Subscription leaf) except -1:
-        """Tell that what is held changes; `RoleTree` tells of the roles. O(1)."""
-        tell(self.journal, agent)
-        return tell(self.journal, leaf.framework)
 
     cdef int free(
         self, Subscription leaf, Agent agent, int32_t bundle, bint offered
@@ -501,14 +622,14 @@ cdef class State:
         if bundle == NOTHING:
             return 0
         self.marks.note()
-        self.tell_holding(agent, leaf)
         holding = self.ledger.find(agent, leaf)
         held = &self.ledger.holdings[holding]
         # `bundle` may be good by the holding's reference only.
         retained(self.bundles, bundle)
         take_from(self.bundles, &held.offered if offered else &held.allocated, bundle)
         self.give_back(agent, bundle, offered)
-        self.count(leaf, agent, bundle, offered, -1)
+        self.charge(leaf.node, agent, bundle, -1)
+        self.count(leaf.node, agent, bundle, offered, -1)
         self.account(leaf, agent, bundle, NOTHING, 0)
         release(self.bundles, bundle)
         if held.offered == NOTHING and held.allocated == NOTHING:
@@ -531,7 +652,6 @@ cdef class State:
         cdef int32_t unshared
         self.fit_columns()
         unshared = self.bundles.nonshared(bundle)
-        self.tell_holding(agent, leaf)
         # `bundle` may be good by the holding's reference only.
         retained(self.bundles, bundle)
         take_from(self.bundles, &held.offered, bundle)
@@ -549,44 +669,58 @@ cdef class State:
         return 0
 
     cdef int count(
-        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, int64_t sign
+        self, RoleNode node, Agent agent, int32_t bundle, bint offered, int64_t sign
     ) except -1:
-        """Add to all sums what is held of `agent`, or with sign −1 take it out (S2)."""
+        """Add to the sums what is held of `agent`, or with sign −1 take it out (S2, R2)."""
+        cdef int sum = OFFERED if offered else ALLOCATED
+        cdef int32_t unshared
         cdef const int64_t *whole
-        cdef const int64_t *charged
         cdef Py_ssize_t column
-        if self.is_shared(bundle):
-            return self.count_shared(leaf, agent, bundle, offered, sign)
+        cdef int64_t milli
         self.fit_columns()
-        whole = self.bundles.whole(bundle, self.whole_row)
-        charged = self.bundles.charged(bundle, self.charged_row)
-        self.tree.hold(leaf.node, whole, charged, offered, sign)
+        unshared = self.bundles.nonshared(bundle)
+        whole = self.bundles.whole(unshared, self.whole_row)
+        self.tree.hold(node, whole, sum, sign)
         for column in range(self.bundles.n_columns):
             self.in_use_row[column] += sign * whole[column]
-            self.headroom_row[column] -= sign * charged[column]
-        return self.touch_quotas()
-
-    cdef int count_shared(
-        self, Subscription leaf, Agent agent, int32_t bundle, bint offered, int64_t sign
-    ) except -1:
-        """Do as `count` where there are shared entries, each of which counts once an agent."""
-        cdef int32_t unshared = self.bundles.nonshared(bundle)
-        cdef int64_t milli
-        cdef Py_ssize_t column
-        self.count(leaf, agent, unshared, offered, sign)
         release(self.bundles, unshared)
+        if unshared == bundle:
+            return 0
+        # A shared entry counts once an agent.
         for entry in self.bundles.value(bundle).shared():
             milli = entry.value
             column = self.bundles.column(entry.name)
-            self.tree.hold_shared(
-                leaf.node, agent.id, entry, column, OFFERED if offered else ALLOCATED, sign)
+            self.tree.hold_shared(node, agent.id, entry, column, sum, sign)
             self.in_use_row[column] += milli * count_copies(
                 self.copies, (ALLOCATED, agent.id, entry.identity), sign * entry.copies)
-            if not (entry.reservations or entry.revocable):
-                self.tree.hold_shared(leaf.node, agent.id, entry, column, CONSUMED, sign)
-                self.headroom_row[column] -= milli * count_copies(
-                    self.copies, (CONSUMED, agent.id, entry.identity), sign * entry.copies)
         return 0
+
+    cdef int charge(
+        self, RoleNode node, Agent agent, int32_t bundle, int64_t sign
+    ) except -1:
+        """Count what is in use of `agent` as consumed and no headroom, or with sign −1 undo it."""
+        cdef int32_t unshared
+        cdef const int64_t *charged
+        cdef Py_ssize_t column
+        cdef int64_t milli
+        self.fit_columns()
+        unshared = self.bundles.nonshared(bundle)
+        charged = self.bundles.charged(unshared, self.charged_row)
+        self.tree.charge(node, charged, sign)
+        if agent.admitted:
+            for column in range(self.bundles.n_columns):
+                self.headroom_row[column] -= sign * charged[column]
+        release(self.bundles, unshared)
+        for entry in self.bundles.value(bundle).shared() if unshared != bundle else ():
+            if not (entry.reservations or entry.revocable):
+                column = self.bundles.column(entry.name)
+                self.tree.hold_shared(node, agent.id, entry, column, CONSUMED, sign)
+                self.tree.note_uneven()
+                milli = entry.value * count_copies(
+                    self.copies, (CONSUMED, agent.id, entry.identity), sign * entry.copies)
+                if agent.admitted:
+                    self.headroom_row[column] -= milli
+        return self.touch_quotas()
 
     cdef int account(
         self, Subscription leaf, Agent agent, int32_t lost, int32_t gained, int64_t times
@@ -640,7 +774,7 @@ cdef class State:
         return 0
 
     def holdings_on(self, Agent agent):
-        """Return what is held on an agent: a list of `Held`. O(holdings there)."""
+        """Return what is held on an agent: a list of `HoldingView`. O(holdings there)."""
         cdef list found = []
         cdef int32_t holding = agent.first_holding
         while holding != NONE:
@@ -649,7 +783,7 @@ cdef class State:
         return found
 
     def holdings_of_leaf(self, Subscription leaf):
-        """Return what a subscription holds: a list of `Held`. O(its holdings)."""
+        """Return what a subscription holds: a list of `HoldingView`. O(its holdings)."""
         cdef list found = []
         cdef int32_t holding = leaf.first_holding
         while holding != NONE:
@@ -658,13 +792,13 @@ cdef class State:
         return found
 
     def holding(self, Agent agent, Subscription leaf):
-        """Return what `leaf` holds on `agent`: a `Held`, or None. O(its offers)."""
+        """Return what `leaf` holds on `agent`: a `HoldingView`, or None. O(its offers)."""
         cdef int32_t holding = self.ledger.find(agent, leaf)
         return None if holding == NONE else self.held(holding)
 
     cdef object held(self, int32_t holding):
         cdef Holding *held = &self.ledger.holdings[holding]
-        return Held(
+        return HoldingView(
             self.agents_at[held.agent],
             self.leaves_at[held.leaf],
             self.bundles.value(held.offered),
@@ -682,7 +816,7 @@ cdef class State:
     @property
     def offer_prefix(self):
         """What the ids of offers begin with."""
-        return self.journal.offer_prefix
+        return self.ledger.prefix
 
     def offer_number(self, str id):
         """Return N of the id of an offer of here; raises `OfferGone` for another. O(1)."""
@@ -740,12 +874,10 @@ cdef class State:
         """Return the number of the open offer made last, 0 if none is open. O(1)."""
         return self.ledger.last_number()
 
-    cdef int32_t open_offer(
-        self, int32_t holding, int32_t bundle, double end, int64_t told
-    ) except -1:
+    cdef int32_t open_offer(self, int32_t holding, int32_t bundle, double end) except -1:
         """Open the next offer, of resources that are held as offered. O(1) amortised."""
         self.n_offers_made += 1
-        return self.ledger.open_offer(holding, bundle, self.n_offers_made, end, told)
+        return self.ledger.open_offer(holding, bundle, self.n_offers_made, end)
 
     def restore_offers_made(self, int64_t n):
         """Have the next offer be that after the n-th. O(1)."""
@@ -768,9 +900,10 @@ cdef class State:
             release(self.bundles, bundle)
             raise InvalidValue(
                 f"offer {shown(id)} is there twice, or empty, or ends before one made before it")
-        holding = self.hold(leaf, agent, bundle, True, False)
         self.add_in_use(agent, bundle, True)
-        self.ledger.open_offer(holding, bundle, number, end, 0)
+        self.charge(leaf.node, agent, bundle, 1)
+        holding = self.book(leaf, agent, bundle, True)
+        self.ledger.open_offer(holding, bundle, number, end)
         release(self.bundles, bundle)
 
     cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1:
@@ -784,7 +917,6 @@ cdef class State:
             remaining = left.minus_floor(resources)
             resources = resources.minus_floor(left)
             if remaining:
-                self.ledger.tell(offer)
                 before = self.ledger.offers[offer].bundle
                 self.ledger.offers[offer].bundle = self.bundle_of(remaining)
                 release(self.bundles, before)
@@ -864,11 +996,11 @@ cdef class State:
         cdef Py_ssize_t i
         cdef double life = -INFINITY
         cdef const double[:] lives = None
-        cdef Several parts = None
+        cdef EachBundle parts = None
         self.check_open(numbers)
         if kept is not None:
             each = read_each("offers", kept, n)
-            parts = self.several(each, n)
+            parts = self.each_bundle(each, n)
             for i in range(0 if each is EMPTY else n):
                 self.check_in_offer(self.ledger.offer_at(numbers[i]), parts.numbers[i])
         given = filter_times(refuse_seconds, n, interval)
@@ -943,7 +1075,7 @@ cdef class State:
         self.free(leaf, agent, bundle, offered)
         if end > -1.0e308 and leaf.subscribed:
             self.filters.add(self.bundles, leaf.index, agent.index, bundle, end)
-        self.marks.mark_agent(agent)
+        self.touch_agent(agent)
         return 0
 
     def recover(
@@ -996,7 +1128,7 @@ cdef class State:
     def convert_offered(self, str id, object converted):
         """Replace what is left in an open offer by resources of the same quantities.
 
-        O(entries + columns × depth + log siblings).
+        O(entries + columns × depth + log siblings); raises `ResourceError`.
         """
         cdef int32_t offer = self.ledger.offer_at(self.ledger.number_of(id))
         cdef int32_t holding = self.ledger.offers[offer].holding
@@ -1005,23 +1137,25 @@ cdef class State:
         cdef Subscription leaf = self.leaves_at[parts.leaf]
         cdef int32_t before = self.ledger.offers[offer].bundle
         cdef int32_t after
+        cdef EachBundle totals
         left = self.bundles.value(before)
-        total = self.bundles.value(agent.bundle.total) - left + converted
-        offered = self.bundles.value(agent.bundle.offered) - left + converted
+        total = agent.total - left + converted
+        offered = agent.offered - left + converted
         held = self.bundles.value(parts.offered) - left + converted
+        totals = self.each_bundle([total], 1)
+        self.check_reach([agent], totals, self.each_bundle([offered + agent.allocated], 1))
         after = self.bundle_of(converted)
-        if after != before:
-            self.ledger.tell(offer)
-            self.tell_holding(agent, leaf)
         self.account(leaf, agent, before, after, 0)
-        # The new before the old, so that nothing is counted as gone in between.
-        self.count(leaf, agent, after, True, 1)
-        self.count(leaf, agent, before, True, -1)
+        self.charge(leaf.node, agent, before, -1)
+        self.count(leaf.node, agent, before, True, -1)
+        self.charge(leaf.node, agent, after, 1)
+        self.count(leaf.node, agent, after, True, 1)
         self.ledger.offers[offer].bundle = after
         parts.offered = self.exchanged(parts.offered, held)
         agent.bundle.offered = self.exchanged(agent.bundle.offered, offered)
         release(self.bundles, before)
-        self.change_total(agent, total)
+        self.replace_total(agent, retained(self.bundles, totals.numbers[0]))
+        self.publish_agents([agent])
 
     cdef int32_t exchanged(self, int32_t before, object resources) except -1:
         """Return the bundle of `resources` and give back the reference to another."""
@@ -1036,7 +1170,6 @@ cdef class State:
 
         The caller has seen that there is none of this id.
         """
-        tell(self.journal, framework)
         self.frameworks[framework.id] = framework
         self.subscribe(framework, roles, suppressed)
         self.welcome(framework)
@@ -1047,8 +1180,6 @@ cdef class State:
     ):
         """Replace all that a framework can do and asks for. O(roles + filters that end)."""
         cdef Subscription leaf
-        if capabilities != framework.capabilities:
-            tell(self.journal, framework)
         framework.capabilities = capabilities
         framework.minimum = minimum
         framework.constraints = constraints
@@ -1057,13 +1188,11 @@ cdef class State:
         self.subscribe(framework, roles, suppressed)
         for leaf in framework.subscriptions.values():
             if leaf.active:
-                self.marks.mark_subscription(leaf)
+                self.touch_subscription(leaf)
 
     def set_framework_active(self, Framework framework, bint active):
         """Let a framework take part, or not, which ends its filters. O(roles + filters)."""
         cdef Subscription leaf
-        if active != framework.active:
-            tell(self.journal, framework)
         framework.active = active
         for leaf in list(framework.subscriptions.values()):
             if not active:
@@ -1076,20 +1205,14 @@ cdef class State:
 
     def suppress(self, Subscription leaf):
         """Offer a subscription nothing more. O(log siblings)."""
-        self.set_suppressed(leaf, True)
+        leaf.suppressed = True
         self.settle(leaf)
 
     def revive(self, Subscription leaf):
         """End the suppression and the filters of a subscription. O(its filters)."""
-        self.set_suppressed(leaf, False)
+        leaf.suppressed = False
         self.settle(leaf)
         self.drop_filters(leaf)
-
-    cdef int set_suppressed(self, Subscription leaf, bint suppressed) except -1:
-        if suppressed != leaf.suppressed:
-            tell(self.journal, leaf.framework)
-        leaf.suppressed = suppressed
-        return 0
 
     cdef Subscription subscription(self, Framework framework, str role):
         """Return the framework's leaf in `role`, attaching an inactive one if absent. O(depth)."""
@@ -1105,7 +1228,7 @@ cdef class State:
                 found.refresh()
                 found.leaf = self.tree.attach(found.node, framework.id, found)
             except MemoryError:
-                self.tree.prune(found.node)
+                self.tree.settle(found.node)
                 raise
             found.index = take_place(self.leaves_at, self.free_leaves, found)
             framework.subscriptions[role] = found
@@ -1119,7 +1242,7 @@ cdef class State:
             leaf.active = wanted
             if wanted:
                 self.tree.activate(leaf.node, leaf.framework.id)
-                self.marks.mark_subscription(leaf)
+                self.touch_subscription(leaf)
             else:
                 self.tree.deactivate(leaf.node, leaf.framework.id)
                 self.marks.unmark_subscription(leaf)
@@ -1136,8 +1259,7 @@ cdef class State:
     cdef int drop_filters(self, Subscription leaf) except -1:
         """End all filters of a leaf early. O(its filters)."""
         if self.filters.drop_leaf(self.bundles, leaf.index):
-            self.marks.mark_subscription(leaf)
-            tell(self.journal, leaf.node)
+            self.touch_subscription(leaf)
         return 0
 
     def held_filters(self):
@@ -1158,23 +1280,12 @@ cdef class State:
 
     cdef int forget_filters(self, Subscription leaf) except -1:
         """Do as `drop_filters` for a leaf that is to be offered nothing. O(its filters)."""
-        if self.filters.drop_leaf(self.bundles, leaf.index):
-            tell(self.journal, leaf.node)
+        self.filters.drop_leaf(self.bundles, leaf.index)
         return 0
-
-    cdef int forget_agent_filters(self, Agent agent) except -1:
-        """End all filters on an agent early. O(leaves), O(1) if there is none."""
-        cdef Subscription leaf
-        if self.journal.last_take >= 0:
-            for leaf in self.filters.leaves_on(agent.index, self.leaves_at):
-                tell(self.journal, leaf.node)
-        return self.filters.drop_agent(self.bundles, agent.index)
 
     cdef int subscribe(self, Framework framework, object roles, object suppressed) except -1:
         """Set the roles a framework is subscribed to and which of them are suppressed."""
         cdef Subscription leaf
-        if framework.roles != tuple(roles):
-            tell(self.journal, framework)
         framework.roles = tuple(roles)
         quiet = set(suppressed)
         for role in framework.roles:
@@ -1182,7 +1293,7 @@ cdef class State:
             leaf.subscribed = True
             if leaf.suppressed and role not in quiet:
                 self.drop_filters(leaf)
-            self.set_suppressed(leaf, role in quiet)
+            leaf.suppressed = role in quiet
             self.settle(leaf)
         for role, leaf in list(framework.subscriptions.items()):
             if role not in framework.roles:
@@ -1204,84 +1315,133 @@ cdef class State:
                 next = self.ledger.holdings[holding].on_leaf[AFTER]
                 agent = self.agents_at[self.ledger.holdings[holding].agent]
                 self.free_all(holding)
-                self.marks.mark_agent(agent)
+                self.touch_agent(agent)
                 holding = next
             self.settle(leaf)
-        self.journal.tell_gone(framework)
         del self.frameworks[framework.id]
         self.marks.note()
 
     # Frameworks that use something before they are added.
 
     def use(self, str framework, str role, Agent agent, object resources):
-        """Enter what a framework, added or not, uses on an agent. O(entries)."""
+        """Enter what a framework, added or not, uses of what is available. O(entries)."""
         cdef int32_t bundle = self.bundle_of(resources)
         self.use_bundle(framework, role, agent, bundle)
         release(self.bundles, bundle)
 
-    cdef int use_bundle(self, str id, str role, Agent agent, int32_t bundle) except -1:
+    cdef int use_bundle(self, str framework, str role, Agent agent, int32_t bundle) except -1:
         """Do as `use` for a bundle."""
-        framework = self.frameworks.get(id)
-        if framework is None:
-            self.expect(id, agent, role, self.bundles.value(bundle))
-        else:
-            self.hold(self.subscription(framework, role), agent, bundle, False, True)
-        return 0
+        self.take(agent, bundle, False)
+        return self.claim(framework, role, agent, bundle)
 
-    def restore_use(self, Framework framework, str role, Agent agent, object resources):
-        """Do as `use` where it may be more than the agent has; `refresh_agent` comes after."""
+    def restore_use(self, str framework, str role, Agent agent, object resources):
+        """Do as `use` where it may be more than is available; `refresh_agent` comes after."""
         cdef int32_t bundle = self.bundle_of(resources)
-        self.hold(self.subscription(framework, role), agent, bundle, False, False)
         self.add_in_use(agent, bundle, False)
+        self.claim(framework, role, agent, bundle)
         release(self.bundles, bundle)
 
     def refresh_agent(self, Agent agent):
-        """Restore A1 after `restore_use` and the like. O(entries)."""
+        """Restore A1 after `restore_use` and `restore_offer`, else `ResourceError`. O(entries)."""
+        self.check_reach(
+            [agent], self.each_bundle([agent.total], 1), self.in_use_of([agent]))
         self.refresh(agent)
 
-    def expect(self, str framework, Agent agent, str role, object resources, bint taken=True):
-        """Set aside on `agent` what a framework that was not added yet uses there. O(entries).
+    cdef int claim(self, str id, str role, Agent agent, int32_t bundle) except -1:
+        """Say whose use it is that an agent has; of one that is not there, it is kept for it."""
+        cdef Subscription leaf
+        framework = self.frameworks.get(id)
+        if framework is not None:
+            leaf = self.subscription(framework, role)
+            self.charge(leaf.node, agent, bundle, 1)
+            self.book(leaf, agent, bundle, False)
+        else:
+            self.charge(self.tree.ensure(role), agent, bundle, 1)
+            self.expect(id, agent, role, self.bundles.value(bundle))
+        return 0
 
-        `taken` is false where it may be more than the agent has, as in `restore_use`.
-        """
-        cdef int32_t bundle = self.bundle_of(resources)
+    cdef int expect(self, str framework, Agent agent, str role, object resources) except -1:
+        """Add to what a framework that was not added yet uses on an agent."""
         if agent.pending is None:
             agent.pending = {}
-        tell(self.journal, agent)
         by_role = agent.pending.setdefault(framework, {})
+        if role not in by_role:
+            self.tree.expect(self.tree.nodes[role], 1)
         by_role[role] = by_role.get(role, EMPTY) + resources
-        if taken:
-            self.take(agent, bundle, False)
-        else:
-            self.add_in_use(agent, bundle, False)
-        release(self.bundles, bundle)
         self.expected.setdefault(framework, {})[agent.id] = agent
+        return 0
 
     cdef dict unexpect(self, str framework, Agent agent):
+        """Expect a framework on an agent no more; return what it uses there in each role."""
         del self.expected[framework][agent.id]
         if not self.expected[framework]:
             del self.expected[framework]
         return agent.pending.pop(framework)
 
+    cdef int disclaim(self, Agent agent, str role, object resources) except -1:
+        """Let go of all that was expected to be in use in a role. O(entries)."""
+        cdef RoleNode node = self.tree.nodes[role]
+        cdef int32_t bundle = self.bundle_of(resources)
+        self.charge(node, agent, bundle, -1)
+        self.tree.expect(node, -1)
+        release(self.bundles, bundle)
+        return 0
+
     cdef int welcome(self, Framework framework) except -1:
         """Enter what a framework that is added now used already. O(its holdings)."""
         cdef int32_t bundle
         cdef Agent agent
+        cdef Subscription leaf
         for agent in list(self.expected.get(framework.id, {}).values()):
             for role, resources in self.unexpect(framework.id, agent).items():
                 bundle = self.bundle_of(resources)
-                self.hold(self.subscription(framework, role), agent, bundle, False, False)
+                leaf = self.subscription(framework, role)
+                self.book(leaf, agent, bundle, False)
+                self.tree.expect(leaf.node, -1)
                 release(self.bundles, bundle)
+        return 0
+
+    def expects_in(self, str framework, str role):
+        """Tell whether a framework not added yet uses anything in a role. O(its agents)."""
+        return any(role in agent.pending[framework]
+                   for agent in self.expected.get(framework, {}).values())
+
+    cdef int check_expected(self, object user, Agent agent, int32_t bundle) except -1:
+        """Refuse to take back more than an `Expected` uses on an agent. O(entries)."""
+        used = (agent.pending or {}).get(user.framework, {}).get(user.role, EMPTY)
+        given = self.bundles.value(bundle)
+        if not used >= given:
+            raise ResourceError(
+                f"framework {shown(user.framework)} uses {cut(used) or 'nothing'} of agent "
+                f"{shown(agent.id)} in role {shown(user.role)}, not {cut(given)}")
+        return 0
+
+    cdef int release_expected(self, object user, Agent agent, int32_t bundle) except -1:
+        """Take back what an `Expected` uses on an agent, as was checked. O(entries)."""
+        cdef RoleNode node
+        if bundle == NOTHING:
+            return 0
+        node = self.tree.nodes[user.role]
+        self.give_back(agent, bundle, False)
+        self.charge(node, agent, bundle, -1)
+        by_role = agent.pending[user.framework]
+        by_role[user.role] -= self.bundles.value(bundle)
+        if not by_role[user.role]:
+            del by_role[user.role]
+            self.tree.expect(node, -1)
+        if not by_role:
+            self.unexpect(user.framework, agent)
+        self.touch_agent(agent)
         return 0
 
     # Many at once.
 
-    def several(self, object each, Py_ssize_t n):
-        """Return the bundles of n values: of `Resources`, of a list of n, or of `Columns`.
+    def each_bundle(self, object each, Py_ssize_t n):
+        """Return the bundles of n values: of `Resources`, of a list of n, or of `EachColumns`.
 
         O(n × columns); raises `ResourceError` where amounts do not go together.
         """
-        cdef Several found = Several(self.bundles, n)
+        cdef EachBundle found = EachBundle(self.bundles, n)
         cdef int32_t bundle
         cdef Py_ssize_t i
         if each is EMPTY:
@@ -1304,7 +1464,7 @@ cdef class State:
         return found
 
     cdef int fill(
-        self, Several found, int32_t common, const int64_t[:, :] amounts, list names
+        self, EachBundle found, int32_t common, const int64_t[:, :] amounts, list names
     ) except -1:
         """Put in what is `common` to all with amounts of their own of some more names."""
         cdef Bundles bundles = self.bundles
@@ -1322,7 +1482,7 @@ cdef class State:
 
     def add_agents(
         self, list ids, list hostnames, list attributes, object capabilities, object region,
-        object zone, Several totals, object users
+        object zone, EachBundle totals, object users
     ):
         """Take in agents with what is in use of each, all or none.
 
@@ -1332,10 +1492,10 @@ cdef class State:
             Of n agents that are not there yet.
         capabilities, region, zone
             Of each of them.
-        totals : Several
+        totals : EachBundle
         users : tuple or None
-            Frameworks and roles, a list each, and the `Several` that they use; None if nobody
-            uses anything.
+            Who uses what: positions in `ids`, frameworks and roles, a list each, and an
+            `EachBundle`; None if nobody uses anything.
 
         Raises
         ------
@@ -1343,110 +1503,111 @@ cdef class State:
             More is in use than there is, or the totals are over-large.
             O(n × (columns × depth + log siblings)).
         """
-        cdef Several used
-        cdef list frameworks, roles
+        cdef EachBundle used
+        cdef list owners, frameworks, roles
         cdef list agents = []
         cdef Py_ssize_t i
         if users is not None:
-            frameworks, roles, used = users
-            self.check_used(ids, totals, used)
-            self.check_fit_together(used, None, self.in_use_row)
-        self.check_fit_together(totals, None, self.total_row)
+            owners, frameworks, roles, used = users
+            self.check_used(ids, totals, owners, used)
+        self.check_reach([], totals, None)
         for i in range(totals.n):
             agents.append(self.new_agent(
                 ids[i], hostnames[i], attributes[i], capabilities, region, zone,
                 totals.numbers[i]))
-            if users is not None and used.numbers[i] != NOTHING:
-                self.use_bundle(frameworks[i], roles[i], agents[i], used.numbers[i])
-        self.publish_totals()
+        if users is not None:
+            for i in range(used.n):
+                if used.numbers[i] != NOTHING:
+                    self.use_bundle(
+                        frameworks[i], roles[i], agents[<Py_ssize_t>owners[i]], used.numbers[i])
+        self.publish_agents(agents)
 
-    def update_agents(self, list agents, Several totals):
+    def update_agents(self, list agents, EachBundle totals):
         """Replace the totals of agents, all or none.
 
         O(n × columns); raises `ResourceError` if they are over-large.
         """
         cdef Py_ssize_t i
         cdef Agent agent
-        self.check_fit_together(totals, agents, self.total_row)
+        self.check_reach(agents, totals, self.in_use_of(agents))
         for i in range(totals.n):
             agent = agents[i]
             if totals.numbers[i] != agent.bundle.total:
                 self.replace_total(agent, retained(self.bundles, totals.numbers[i]))
             self.marks.mark_agent(agent)
-        self.publish_totals()
+        self.publish_agents(agents)
 
-    def release(self, list leaves, list agents, Several given):
-        """Give back what subscriptions use on agents, all or none.
+    def release(self, list users, list agents, EachBundle given):
+        """Give back what subscriptions, or frameworks that were not added yet, use on agents.
 
-        The same pair may be there more than once. O(n × (columns × depth + log siblings)); raises
-        `ResourceError` if one uses less.
+        All or none; the same pair may be there more than once.
+
+        Parameters
+        ----------
+        users : list of Subscription or Expected
+        agents : list of Agent
+        given : EachBundle
+
+        Raises
+        ------
+        ResourceError
+            One uses less. O(n × (columns × depth + log siblings)).
         """
-        cdef Several together = Several(self.bundles, given.n)
+        cdef EachBundle together = EachBundle(self.bundles, given.n)
         cdef IntMap first  # agent << 32 | leaf -> where in `together` all that it gives back is
+        cdef dict first_expected = {}  # (agent, Expected) -> the same
         cdef uint64_t pair
         cdef int32_t place
         cdef Py_ssize_t i
-        cdef Agent agent
-        cdef Subscription leaf
         memset(&first, 0, sizeof(IntMap))
         try:
             for i in range(given.n):
-                agent, leaf = agents[i], leaves[i]
-                pair = <uint64_t>agent.index << 32 | <uint64_t>leaf.index
-                place = get(&first, pair)
-                if place == NONE:
-                    reserve_one(&first)
-                    place = <int32_t>i
-                    put(&first, pair, place)
+                if isinstance(users[i], Subscription):
+                    pair = (<uint64_t>(<Agent>agents[i]).index << 32
+                            | <uint64_t>(<Subscription>users[i]).index)
+                    place = get(&first, pair)
+                    if place == NONE:
+                        reserve_one(&first)
+                        place = <int32_t>i
+                        put(&first, pair, place)
+                else:
+                    place = first_expected.setdefault((agents[i], users[i]), i)
                 add_to(self.bundles, &together.numbers[place], given.numbers[i])
-                self.check_held(leaf, agent, together.numbers[place], False)
+                self.check_used_by(users[i], agents[i], together.numbers[place])
         finally:
             clear(&first)
         for i in range(given.n):
-            self.give_back_and_refuse(leaves[i], agents[i], given.numbers[i], False, -INFINITY)
+            if isinstance(users[i], Subscription):
+                self.give_back_and_refuse(
+                    users[i], agents[i], given.numbers[i], False, -INFINITY)
+            else:
+                self.release_expected(users[i], agents[i], given.numbers[i])
 
-    cdef int check_used(self, list ids, Several totals, Several used) except -1:
+    cdef int check_used_by(self, object user, Agent agent, int32_t bundle) except -1:
+        """Refuse to take back more than a `Subscription` or an `Expected` uses."""
+        if isinstance(user, Subscription):
+            return self.check_held(user, agent, bundle, False)
+        return self.check_expected(user, agent, bundle)
+
+    cdef int check_used(self, list ids, EachBundle totals, list owners, EachBundle used) except -1:
         """Refuse use of more than an agent has; several may use one copy of a shared entry."""
-        cdef Py_ssize_t i
+        cdef EachBundle together = EachBundle(self.bundles, totals.n)
+        cdef Py_ssize_t i, owner
+        for i in range(used.n):
+            owner = owners[i]
+            add_to(self.bundles, &together.numbers[owner], used.numbers[i])
         for i in range(totals.n):
-            if self.is_shared(used.numbers[i]) or not self.bundles.covers(
-                    totals.numbers[i], used.numbers[i]):
+            if self.is_shared(together.numbers[i]) or not self.bundles.covers(
+                    totals.numbers[i], together.numbers[i]):
                 check_contained(
                     f"agent {shown(ids[i])} uses more than it has",
-                    self.bundles.value(totals.numbers[i]), self.bundles.value(used.numbers[i]))
-        return 0
-
-    cdef int check_fit_together(
-        self, Several gained, list lost, const int64_t *sums
-    ) except -1:
-        """Refuse what would take a sum over all agents beyond int64, one after the other.
-
-        `lost` has the agents whose totals are replaced, None if none are. O(n × columns).
-        """
-        cdef const int64_t *whole
-        cdef Py_ssize_t i, column
-        cdef int64_t *together = <int64_t *>grown(NULL, self.stride * sizeof(int64_t))
-        cdef Agent agent
-        try:
-            memcpy(together, sums, self.stride * sizeof(int64_t))
-            for i in range(gained.n):
-                if lost is not None:
-                    agent = lost[i]
-                    whole = self.bundles.whole(agent.bundle.total, self.whole_row)
-                    for column in range(self.bundles.n_columns):
-                        together[column] -= whole[column]
-                self.check_fit(gained.numbers[i], together)
-                whole = self.bundles.whole(gained.numbers[i], self.whole_row)
-                for column in range(self.bundles.n_columns):
-                    together[column] += whole[column]
-        finally:
-            PyMem_Free(together)
+                    self.bundles.value(totals.numbers[i]), self.bundles.value(together.numbers[i]))
         return 0
 
     # Copying.
 
     def fork(self):
-        """Return a copy that decides the same from now on; nobody reads what changes in it.
+        """Return a copy that decides the same from now on; it has no listener.
 
         Values are shared; records, which refer to each other by index, are copied one by one.
         O(size of the state).
@@ -1457,10 +1618,9 @@ cdef class State:
         cdef Subscription leaf
         twin.totals = self.totals.copy()
         twin.bundles = self.bundles.copy_for(twin.totals)
-        twin.journal = self.journal.copy()
-        twin.tree = self.tree.copy_for(twin.bundles, twin.journal)
+        twin.tree = self.tree.copy_for(twin.bundles)
         twin.filters = self.filters.copy()
-        twin.ledger = self.ledger.copy_for(twin.bundles, twin.journal)
+        twin.ledger = self.ledger.copy_for(twin.bundles)
         twin.whitelist = self.whitelist
         twin.agents_at = [None if agent is None else copied_agent(agent, twin.bundles)
                           for agent in self.agents_at]
@@ -1506,7 +1666,9 @@ cdef class State:
         self.n_offers_made = original.n_offers_made
         memcpy(self.total_row, original.total_row, self.stride * sizeof(int64_t))
         memcpy(self.in_use_row, original.in_use_row, self.stride * sizeof(int64_t))
+        memcpy(self.excess_row, original.excess_row, self.stride * sizeof(int64_t))
         memcpy(self.headroom_row, original.headroom_row, self.stride * sizeof(int64_t))
+        self.n_overdrawn = original.n_overdrawn
         return 0
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from allocator.clock import Clock
 from allocator.contract import (
-    CHANGING,
     DEFAULT_AGENT_CAPABILITIES,
     DEFAULT_REFUSE_SECONDS,
     UNSET,
@@ -25,16 +24,14 @@ from allocator.contract import (
     Used,
     UsedLike,
 )
-from allocator.engine._changes import Changes
 from allocator.engine._cycle import Cycle
 from allocator.engine._records import Agent, Framework, Subscription
-from allocator.engine._state import State
+from allocator.engine._state import Expected, State
 from allocator.engine.constraints import read_constraints
 from allocator.engine.filters import filter_seconds
 from allocator.engine.inputs import (
     AGENT_CAPABILITIES,
     FRAMEWORK_CAPABILITIES,
-    check_contained,
     read_attributes,
     read_capabilities,
     read_count,
@@ -90,6 +87,7 @@ from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
 
 if TYPE_CHECKING:
+    from allocator.engine._bundles import EachBundle
     from allocator.explain import Explanation
 
 
@@ -226,8 +224,8 @@ class Allocator:
         region, zone : str, optional
             Its fault domain.
         used : mapping of framework to role to resources, optional
-            What is in use there already. What a framework that was not added yet uses is set
-            aside, and enters shares when it is added.
+            What is in use there already. What a framework that was not added yet uses counts as
+            consumed by its role at once, and enters shares when it is added.
 
         Raises
         ------
@@ -244,19 +242,18 @@ class Allocator:
             raise DuplicateAgent(f"there is an agent {shown(id)} already")
         total = Resources(resources)
         in_use = read_used("framework", used)
-        check_contained(f"agent {shown(id)} uses more than it has", total, _together(in_use))
-        agent = self._state.add_agent(
-            id,
-            total,
-            hostname=id if hostname is None else read_id("host", hostname),
-            attributes=read_attributes(attributes),
-            capabilities=read_capabilities("agent", capabilities, AGENT_CAPABILITIES),
-            region=read_name("region", region),
-            zone=read_name("zone", zone),
+        state = self._state
+        state.add_agents(
+            [id],
+            [id if hostname is None else read_id("host", hostname)],
+            [read_attributes(attributes)],
+            read_capabilities("agent", capabilities, AGENT_CAPABILITIES),
+            read_name("region", region),
+            read_name("zone", zone),
+            state.each_bundle([total], 1),
+            self._users(in_use) if in_use else None,
         )
-        self._state.publish_totals()
-        self._use(agent, in_use)
-        self._end_recovery(self._clock())
+        self._recovery.agent_added(len(state.agents))
 
     def update_agent(
         self,
@@ -351,10 +348,16 @@ class Allocator:
             known,
             can,
             *at,
-            state.several(totals, n),
-            users and (users.frameworks, users.roles, state.several(users.resources, n)),
+            state.each_bundle(totals, n),
+            users
+            and (
+                list(range(n)),
+                users.frameworks,
+                users.roles,
+                state.each_bundle(users.resources, n),
+            ),
         )
-        self._end_recovery(self._clock())
+        self._recovery.agent_added(len(state.agents))
 
     def update_agents(self, ids: Iterable[str], resources: EachLike) -> None:
         """Replace the totals of many agents, all or none, as `update_agent` does for each.
@@ -387,7 +390,7 @@ class Allocator:
         agents = [self._agent(id) for id in named]
         check_distinct("agent", named, InvalidValue)
         totals = read_each("agents", resources, len(named))
-        self._state.update_agents(agents, self._state.several(totals, len(named)))
+        self._state.update_agents(agents, self._state.each_bundle(totals, len(named)))
 
     def add_resources(self, id: str, resources: ResourcesLike, used: Used | None = None) -> None:
         """Add what a resource provider brings to an agent. O(entries + used).
@@ -396,14 +399,11 @@ class Allocator:
         ------
         UnknownAgent, InvalidValue, InvalidRole
         ResourceError
-            Malformed, or more of it is used than it brings.
+            Malformed, or more is used than it brings and the agent has available.
         """
         agent = self._agent(id)
         added = Resources(resources)
-        in_use = read_used("framework", used)
-        check_contained(f"agent {shown(id)} uses more than was added", added, _together(in_use))
-        self._state.change_total(agent, agent.total + added)
-        self._use(agent, in_use)
+        self._state.add_resources(agent, added, read_used("framework", used))
 
     def remove_agent(self, id: str) -> None:
         """Remove an agent; its offers are gone, and so is what was held there. O(held there).
@@ -412,9 +412,8 @@ class Allocator:
         ------
         UnknownAgent
         """
-        agent = self._agent(id)
-        self._state.remove_agent(agent)
-        self._clear_unavailability(agent.id)
+        self._state.remove_agent(self._agent(id))
+        self._maintenance.clear(id)
 
     def activate_agent(self, id: str) -> None:
         """Let cycles consider an agent again; raises `UnknownAgent`. O(1)."""
@@ -585,8 +584,7 @@ class Allocator:
         UnknownFramework
         """
         self._state.remove_framework(self._framework(id))
-        for agent in self._maintenance.forget(id):
-            self._tell("maintenance", agent)
+        self._maintenance.forget(id)
 
     def activate_framework(self, id: str) -> None:
         """Let a framework take part again; raises `UnknownFramework`. O(roles)."""
@@ -703,7 +701,7 @@ class Allocator:
 
         Notes
         -----
-        O(n × depth × names), and the subtree of each limit.
+        O(n × depth × names).
 
         Examples
         --------
@@ -752,7 +750,6 @@ class Allocator:
         if agents is not None:
             named = [self._agent(id) for id in read_words("agents", agents)]
         now = self._clock()
-        self._end_recovery(now)
         if self._paused or self._recovery.holds_back(now):
             return Offers()
         started = time.perf_counter()
@@ -764,8 +761,6 @@ class Allocator:
         inverse = self._maintenance.due(
             None if named is None else [agent.id for agent in named], self._holders, now
         )
-        for asked in inverse:
-            self._tell("maintenance", asked.agent)
         self._run.record((time.perf_counter() - started) * 1000)
         return Offers._of(made, inverse=inverse, rescinded=rescinded)
 
@@ -799,11 +794,13 @@ class Allocator:
 
     def pause(self) -> None:
         """Make no offers until `resume`. O(1)."""
-        self._set_paused(True)
+        self._paused = True
 
     def resume(self) -> None:
         """Make offers again. O(1)."""
-        self._set_paused(False)
+        self._paused = False
+        if self._state.listener is not None:
+            self._state.listener(None)
 
     def recover(self, expected_agents: int, quotas: QuotasLike) -> None:
         """Hold offers back until enough agents are back after a restart.
@@ -831,8 +828,6 @@ class Allocator:
         set_quotas(self._state, read)
         if any(quota is not NO_QUOTA for quota in read.values()):
             self._recovery.begin(expected, self._clock())
-            if self._recovery.awaited:
-                self._tell("engine")
 
     # Answers.
 
@@ -937,6 +932,8 @@ class Allocator:
     ) -> None:
         """Give back resources that are offered or, with `allocated`, in use.
 
+        What a framework that was not added yet uses is given back without a filter.
+
         Offered ones are taken out of the oldest open offers of that framework, agent and role; an
         offer that is emptied is gone.
 
@@ -948,12 +945,15 @@ class Allocator:
         ResourceError
             More than it holds there.
         """
-        leaf = self._leaf(self._framework(framework), role)
+        user = self._user(framework, role) if allocated else self._subscribed(framework, role)
         on = self._agent(agent)
         given = Resources(resources)
         seconds = filter_seconds(refuse_seconds, self._options.allocation_interval)
+        if isinstance(user, Expected):
+            self._state.release([user], [on], self._state.each_bundle(given, 1))
+            return
         life = -math.inf if seconds is None else seconds
-        self._state.recover(leaf, on, given, not allocated, life, self._clock())
+        self._state.recover(user, on, given, not allocated, life, self._clock())
 
     # Conversions.
 
@@ -1027,14 +1027,12 @@ class Allocator:
         ------
         UnknownAgent, InvalidValue
         """
-        id = self._agent(agent).id
-        self._maintenance.set(id, start, duration)
-        self._tell("maintenance", id)
+        self._maintenance.set(self._agent(agent).id, start, duration)
         self._state.touch()
 
     def clear_unavailability(self, agent: str) -> None:
         """Plan nothing for an agent any more; raises `UnknownAgent`. O(1)."""
-        self._clear_unavailability(self._agent(agent).id)
+        self._maintenance.clear(self._agent(agent).id)
 
     def answer_inverse(
         self,
@@ -1059,16 +1057,13 @@ class Allocator:
         OfferGone
             Nothing is planned for the agent.
         """
-        asked, on = self._framework(framework).id, self._agent(agent).id
-        was_outstanding = self._maintenance.answer(
-            asked,
-            on,
+        self._maintenance.answer(
+            self._framework(framework).id,
+            self._agent(agent).id,
             status,
             now=self._clock(),
             refuse_seconds=refuse_seconds,
         )
-        if was_outstanding:
-            self._tell("maintenance", on)
         self._state.touch()
 
     # Looking.
@@ -1107,7 +1102,7 @@ class Allocator:
     @property
     def roles(self) -> Mapping[str, RoleView]:
         """All roles that exist by path, as they are whenever one looks, in the order of paths."""
-        return Views("roles", self._state.tree.nodes, self.role, in_order=sorted)
+        return Views("roles", self._state.tree.roles, self.role, in_order=sorted)
 
     @property
     def open_offers(self) -> Mapping[str, Offer]:
@@ -1186,80 +1181,24 @@ class Allocator:
 
         Resources are in their own units, times in milliseconds.
         """
+        now = self._clock()
+        self._state.expire_filters(now)
         return {
             f"{PREFIX}/allocation_runs": self._run.count,
             **dict(self._run.statistics(f"{PREFIX}/allocation_run_ms")),
             f"{PREFIX}/open_offers": self._state.n_open_offers,
             f"{PREFIX}/offers_made": self._state.n_offers_made,
-            **dict(state_metrics(self._state, self._clock())),
+            **dict(state_metrics(self._state, now)),
         }
 
-    def changes(self, wake: Callable[[], object] | None = None) -> Changes:
-        """Return a reader of what changes from now on; there may be several.
+    @property
+    def on_change(self) -> Callable[[str | None], None] | None:
+        """Called with the id of an agent that may have something to offer, None for all agents."""
+        return self._state.listener
 
-        Whatever a view or a mapping would show otherwise is told. So are unavailabilities,
-        inverse offers and the answers to them; and of the engine as a whole: pauses, the whitelist,
-        recoveries, and that shares moved with the totals alone. What changed and changed back is
-        told too. Filters that end are told of when a cycle begins; a refused call tells of nothing.
-
-        Parameters
-        ----------
-        wake : callable, optional
-            Called without arguments when there is something to take after there was nothing, after
-            the call that changed it has ended, so that it may call the engine. What it raises, that
-            call raises, and the change stands.
-
-        Returns
-        -------
-        Changes
-            Its `take()` returns (kind, id) of what changed since the last time, each once, its
-            `close()` ends it.
-
-        Raises
-        ------
-        InvalidValue
-            `wake` cannot be called.
-
-        Notes
-        -----
-        Costs nothing without a reader; with some, one call more for each call, and O(1) for each
-        thing that changes.
-
-        Examples
-        --------
-        >>> engine = Allocator(seed=7)
-        >>> changes = engine.changes(wake=lambda: print("something changed"))
-        >>> engine.add_agent("a1", "cpus:8")
-        something changed
-        >>> engine.deactivate_agent("a1")
-        >>> changes.take()
-        [('agent', 'a1'), ('engine', '')]
-        """
-        return self._state.journal.reader(self, wake)
-
-    def touched_agents(self) -> list[str] | None:
-        """Return the agents for which a cycle is worth while now, None for all of them.
-
-        Those to which something happened since a cycle looked at them, on account of which an offer
-        on them may be possible; none while paused or recovering. Where quotas, filters that end or
-        shared resources may make others possible, that is left to the next full cycle. O(them).
-
-        Examples
-        --------
-        >>> engine = Allocator(seed=7)
-        >>> engine.add_framework("spark")
-        >>> engine.add_agents(["a1", "a2"], "cpus:8")
-        >>> offers = engine.allocate()
-        >>> engine.touched_agents()
-        []
-        >>> engine.decline(offers[0], refuse_seconds=60)
-        >>> engine.touched_agents() == [offers[0].agent]
-        True
-        """
-        if self._paused or self._recovery.holds_back(self._clock()):
-            return []
-        touched = self._state.touched_agents()
-        return None if touched is None else [agent.id for agent in touched]
+    @on_change.setter
+    def on_change(self, listener: Callable[[str | None], None] | None) -> None:
+        self._state.listen(listener)
 
     def now(self) -> float:
         """Return the time of the engine's clock, in seconds."""
@@ -1335,8 +1274,6 @@ class Allocator:
         (1, 0)
         """
         twin = copy(self)
-        for name in CHANGING:
-            vars(twin).pop(name, None)  # those of an engine that somebody reads
         twin._state = self._state.fork()
         twin._recovery = copy(self._recovery)
         twin._maintenance = self._maintenance.copy()
@@ -1362,32 +1299,22 @@ class Allocator:
         except (KeyError, TypeError):
             raise UnknownFramework(f"there is no framework {shown(id)}") from None
 
-    def _leaf(self, framework: Framework, role: str) -> Subscription:
-        leaf = framework.subscriptions.get(validate_role(role))
+    def _subscribed(self, framework: str, role: str) -> Subscription:
+        """Return the leaf of a framework in a role in which it is subscribed or holds something."""
+        leaf = self._framework(framework).subscriptions.get(validate_role(role))
         if leaf is None:
             raise UnknownRole(
-                f"framework {shown(framework.id)} is not subscribed to role {shown(role)}"
+                f"framework {shown(framework)} is not subscribed to role {shown(role)}"
             )
         return leaf
 
-    def _tell(self, kind: str, id: str = "") -> None:
-        """Tell readers of what the state does not know."""
-        self._state.journal.tell_of(kind, id)
-
-    def _set_paused(self, paused: bool) -> None:
-        if paused != self._paused:
-            self._paused = paused
-            self._tell("engine")
-
-    def _end_recovery(self, now: float) -> None:
-        """End a recovery if enough agents are back, or none is waited for any more."""
-        if self._recovery.has_ended(len(self._state.agents), now):
-            self._tell("engine")
-
-    def _clear_unavailability(self, agent: str) -> None:
-        if agent in self._maintenance:
-            self._maintenance.clear(agent)
-            self._tell("maintenance", agent)
+    def _user(self, framework: str, role: str) -> Subscription | Expected:
+        """Return whose use is meant, perhaps a framework's that was not added yet."""
+        if not (isinstance(framework, str) and framework in self._state.expected):
+            return self._subscribed(framework, role)
+        if not self._state.expects_in(framework, validate_role(role)):
+            raise UnknownRole(f"framework {shown(framework)} uses nothing in role {shown(role)}")
+        return Expected(framework, role)
 
     def _begin_cycle(self, now: float) -> list[str]:
         """Count a cycle, drop what ends before it, and return the offers rescinded. O(ended)."""
@@ -1419,12 +1346,12 @@ class Allocator:
         for offer in offers:
             if not isinstance(offer, Offer):
                 raise InvalidValue(f"{shown(offer)} is no offer")
-        leaves = [self._leaf(self._framework(offer.framework), offer.role) for offer in offers]
+        users = [self._user(offer.framework, offer.role) for offer in offers]
         agents = [self._agent(offer.agent) for offer in offers]
         given: Each = [offer.resources for offer in offers]
         if resources is not None:
             given = read_each("offers", resources, len(offers))
-        self._state.release(leaves, agents, self._state.several(given, len(offers)))
+        self._state.release(users, agents, self._state.each_bundle(given, len(offers)))
 
     def _holders(self, agent: str) -> set[str]:
         """Return the active frameworks that hold something on an agent."""
@@ -1432,10 +1359,13 @@ class Allocator:
         leaves = (holding.subscription for holding in held)
         return {leaf.framework.id for leaf in leaves if leaf.framework.active}
 
-    def _use(self, agent: Agent, in_use: list[tuple[str, str, Resources]]) -> None:
-        """Enter what frameworks use on an agent that was just added."""
-        for id, role, resources in in_use:
-            self._state.use(id, role, agent, resources)
+    def _users(
+        self, in_use: list[tuple[str, str, Resources]]
+    ) -> tuple[list[int], list[str], list[str], EachBundle]:
+        """Return who uses what of one agent that is to be added."""
+        frameworks, roles, resources = map(list, zip(*in_use, strict=True))
+        used = self._state.each_bundle(resources, len(in_use))
+        return [0] * len(in_use), frameworks, roles, used
 
     def _not_yet_known(
         self, id: str, used: list[tuple[str, str, Resources]]
@@ -1459,11 +1389,6 @@ class Allocator:
                 )
             more.append((agent, role, beyond))
         return more
-
-
-def _together(in_use: list[tuple[str, str, Resources]]) -> Resources:
-    """Return all that is in use."""
-    return sum((resources for _, _, resources in in_use), EMPTY)
 
 
 if TYPE_CHECKING:

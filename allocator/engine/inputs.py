@@ -186,6 +186,27 @@ def check_contained(what: str, total: Resources, used: Resources) -> None:
         raise ResourceError(f"{what}: {cut(used)} of {cut(total)}")
 
 
+def beyond(total: Resources, in_use: Resources) -> Resources:
+    """Return what is in use beyond a total, by entry; a shared one that it has not counts once.
+
+    Raises
+    ------
+    ResourceError
+        They cannot go together: a name is of another type in one, or a shared entry another value.
+    """
+    kinds = {entry.name: entry.type for entry in total}
+    for entry in in_use:
+        if kinds.get(entry.name, entry.type) != entry.type:
+            raise ResourceError(
+                f"{shown(entry.name)} is in use as {entry.type}, not as {kinds[entry.name]}"
+            )
+    shared = total.shared()
+    shared + in_use.shared()  # refuses one that is there with another value
+    single = (entry.replace(copies=1) for entry in in_use.shared())
+    gone = Resources([entry for entry in single if entry not in shared])
+    return in_use.nonshared().minus_floor(total.nonshared()) + gone
+
+
 def read_minimum(given: MinimumLike) -> Minimum | dict[str, Minimum] | None:
     """Return a framework's `min_allocatable`: None, amounts, or amounts by role."""
     if given is None:

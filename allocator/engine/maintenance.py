@@ -52,7 +52,6 @@ class Maintenance:
     >>> maintenance.due(["a1", "a2"], {"a1": ["spark"], "a2": ["spark"]}.__getitem__, now=0.0)
     [InverseOffer(framework='spark', agent='a1', start=3600.0, duration=600.0)]
     >>> maintenance.answer("spark", "a1", "DECLINE", now=1.0, refuse_seconds=30.0)
-    True
     >>> maintenance.due(["a1"], {"a1": ["spark"]}.__getitem__, now=2.0)
     []
     """
@@ -154,8 +153,8 @@ class Maintenance:
         *,
         now: float,
         refuse_seconds: float | None = None,
-    ) -> bool:
-        """Take a framework's answer to an inverse offer; return whether one was outstanding.
+    ) -> None:
+        """Take a framework's answer to an inverse offer.
 
         Parameters
         ----------
@@ -186,15 +185,13 @@ class Maintenance:
             raise OfferGone(
                 f"there is no inverse offer on agent {shown(agent)}: it stays available"
             )
-        was_outstanding = framework in plan.outstanding
-        if was_outstanding:
+        if framework in plan.outstanding:
             plan.outstanding.discard(framework)
             if status is not None:
                 plan.statuses[framework] = status
         if seconds is not None:
             # Several refusals hold side by side: the last to end counts.
             plan.filters[framework] = max(plan.filters.get(framework, now), now + seconds)
-        return was_outstanding
 
     def statuses(self, agent: str) -> dict[str, str]:
         """Return framework → its last answer on an agent. O(answers)."""
@@ -219,19 +216,12 @@ class Maintenance:
         if plan is not None:
             plan.filters.clear()
 
-    def forget(self, framework: str) -> list[str]:
-        """Forget a framework that was removed; return the agents that asked it to leave.
-
-        O(agents planned for).
-        """
-        asked = []
-        for agent, plan in self._agents.items():
-            if framework in plan.outstanding or framework in plan.statuses:
-                asked.append(agent)
+    def forget(self, framework: str) -> None:
+        """Forget all about a framework that was removed. O(agents planned for)."""
+        for plan in self._agents.values():
             plan.outstanding.discard(framework)
             plan.statuses.pop(framework, None)
             plan.filters.pop(framework, None)
-        return asked
 
     # As a value
 

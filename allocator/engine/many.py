@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Columns(NamedTuple):
+class EachColumns(NamedTuple):
     """Resources that differ in plain scalars alone."""
 
     #: What all have, none of it of these names.
@@ -32,7 +32,7 @@ class Columns(NamedTuple):
 
 
 #: What each of n agents or offers has: all the same, or n of them.
-Each: TypeAlias = "Resources | list[Resources] | Columns"
+Each: TypeAlias = "Resources | list[Resources] | EachColumns"
 
 
 class Users(NamedTuple):
@@ -157,7 +157,7 @@ def _is_column(value: object) -> bool:
 
 def _read_columns(
     what: str, given: Mapping[str, Any], columns: Mapping[str, Any], n: int
-) -> Columns:
+) -> EachColumns:
     # The names of the columns stay in, with nothing, so that they are checked.
     common = Resources({name: 0 if name in columns else given[name] for name in given})
     amounts = np.empty((n, len(columns)), np.int64)
@@ -166,7 +166,7 @@ def _read_columns(
             amounts[:, place] = _read_column(what, name, column, n)
         except ResourceError as error:
             raise ResourceError(f"resource {shown(name)}: {error}") from None
-    return Columns(common, list(columns), amounts)
+    return EachColumns(common, list(columns), amounts)
 
 
 def _read_column(what: str, name: str, column: AmountsLike, n: int) -> NDArray[np.int64]:

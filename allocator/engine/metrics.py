@@ -80,7 +80,7 @@ def state_metrics(state: State, now: float) -> Iterator[tuple[str, float]]:
     for name in sorted({"cpus", "mem", "disk"} | total.keys()):
         yield f"{PREFIX}/resources/{name}/total", total[name] / 1000
         yield f"{PREFIX}/resources/{name}/offered_or_allocated", in_use[name] / 1000
-    for path, node in state.tree.nodes.items():
+    for path, node in state.tree.roles.items():
         if node.subscriptions:
             yield f"{PREFIX}/roles/{path}/shares/dominant", state.tree.share(path)
             leaves = node.subscriptions.values()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from allocator.errors import AllocatorError, InvalidValue, QuotaError, cut, shown
@@ -12,7 +12,7 @@ from allocator.roles import ancestry, validate_role
 
 if TYPE_CHECKING:
     from allocator.contract import QuotasLike
-    from allocator.engine._roles import RoleNode, RoleTree
+    from allocator.engine._roles import RoleTree
     from allocator.engine._state import State
 
 DEFAULT_WEIGHT: Final = 1.0
@@ -71,7 +71,7 @@ def set_quotas(state: State, quotas: Mapping[str, Quota]) -> None:
     Raises
     ------
     QuotaError
-        As `check_quota`. O(n × depth × names), and the subtree of each limit.
+        As `check_quota`. O(n × depth × names).
     """
     nodes = {role: state.tree.get(role) for role in quotas}
     before = {role: NO_QUOTA if node is None else node.quota for role, node in nodes.items()}
@@ -96,86 +96,67 @@ def _replace_quotas(state: State, quotas: Mapping[str, Quota]) -> None:
 
 
 def check_quota(tree: RoleTree, path: str, quota: Quota) -> None:
-    """Refuse a quota for `path` that contradicts one on its path or below it.
+    """Refuse a quota for `path` that contradicts those above and below it.
+
+    What a subtree guarantees in all fits in the guarantee and the limit of its role, if it has any
+    of the name, and of each role above.
 
     Raises
     ------
     QuotaError
-        A guarantee exceeds a limit on its path, children's guarantees do not fit in their
-        parent's, or all together exceed 2**63 - 1 thousandths. O(depth × names), and the subtree
-        where there is a limit.
+        It does not, or all together are guaranteed more than 2**63 - 1 thousandths.
+        O(depth × names).
     """
-    for name, least in quota.guarantee.items():
-        _check_limits_above(tree, path, quota, name, least)
     node = tree.get(path)
-    if node is not None:
-        _check_limits_below(node, quota)
-    for name in quota.guarantee.keys() | (node.quota.guarantee.keys() if node else set()):
-        _check_sums(tree, path, quota, name)
+    before = NO_QUOTA if node is None else node.quota
+    for name in sorted(quota.guarantee.keys() | quota.limit.keys() | before.guarantee.keys()):
+        below = 0 if node is None else node.children_guarantee[name]
+        together = _check_bounds(path, quota, name, below)
+        change = together - (0 if node is None else node.guaranteed(name))
+        if change:
+            _check_above(tree, path, name, together, change)
 
 
-def _check_limits_above(tree: RoleTree, path: str, quota: Quota, name: str, least: int) -> None:
-    for role in ancestry(path):
-        limit = quota.limit if role == path else _quota_of(tree, role).limit
-        if name in limit and least > limit[name]:
-            raise QuotaError(
-                f"role {shown(path)}: guarantee {_amount(name, least)} exceeds the limit "
-                f"{_amount(name, limit[name])} of {shown(role)}"
-            )
-
-
-def _check_limits_below(node: RoleNode, quota: Quota) -> None:
-    if not quota.limit:
-        return
-    for below in _descendants(node):
-        for name, least in below.quota.guarantee.items():
-            if least > quota.limit.get(name, least):
-                raise QuotaError(
-                    f"role {shown(node.path)}: limit {_amount(name, quota.limit[name])} is below "
-                    f"the guarantee {_amount(name, least)} of {shown(below.path)}"
-                )
-
-
-def _check_sums(tree: RoleTree, path: str, quota: Quota, name: str) -> None:
-    """Check that children fit into `path`, and `path` into its nearest guarantor, if any."""
-    node = tree.get(path)
-    below = node.children_guarantee[name] if node is not None else 0
+def _check_bounds(path: str, quota: Quota, name: str, below: int) -> int:
+    """Check that what the children are guaranteed fits in a role's quota; return what it is."""
     own = quota.guarantee.get(name)
     if own is not None and below > own:
         raise QuotaError(
             f"role {shown(path)}: guarantee {_amount(name, own)} is below what its children are "
             f"guaranteed together, {_amount(name, below)}"
         )
-    after = below if own is None else own
-    before = node.guaranteed(name) if node is not None else 0
+    together = below if own is None else own
+    limit = quota.limit.get(name)
+    if limit is not None and together > limit:
+        raise QuotaError(
+            f"role {shown(path)}: limit {_amount(name, limit)} is below what it and all below it "
+            f"are guaranteed, {_amount(name, together)}"
+        )
+    return together
+
+
+def _check_above(tree: RoleTree, path: str, name: str, after: int, change: int) -> None:
+    """Check that what changes for one role fits in those above, up to a guarantee of the name."""
     for role in ancestry(path):
-        above = _quota_of(tree, role).guarantee
-        if role != path and name in above:
-            together = tree.nodes[role].children_guarantee[name] - before + after
-            if together > above[name]:
+        node = tree.get(role)
+        if role == path or node is None:
+            continue
+        together = node.children_guarantee[name] + change
+        for kind, bounds in (("guarantee", node.quota.guarantee), ("limit", node.quota.limit)):
+            if together > bounds.get(name, together):
                 raise QuotaError(
-                    f"role {shown(path)}: with {_amount(name, after)} the children of "
-                    f"{shown(role)} would be guaranteed {_amount(name, together)}, more than its "
-                    f"{_amount(name, above[name])}"
+                    f"role {shown(path)}: with {_amount(name, after)} all below {shown(role)} "
+                    f"would be guaranteed {_amount(name, together)}, more than its {kind} of "
+                    f"{_amount(name, bounds[name])}"
                 )
+        if name in node.quota.guarantee:
             return
-    together = tree.guaranteed[name] - before + after
+    together = tree.guaranteed[name] + change
     if together > MAX_MILLI:
         raise QuotaError(
             f"role {shown(path)}: with {_amount(name, after)} all roles would be guaranteed "
             f"{_amount(name, together)} together, which is over-large"
         )
-
-
-def _quota_of(tree: RoleTree, path: str) -> Quota:
-    node = tree.get(path)
-    return node.quota if node is not None else Quota({}, {})
-
-
-def _descendants(node: RoleNode) -> Iterator[RoleNode]:
-    for child in node.children.values():
-        yield child
-        yield from _descendants(child)
 
 
 def _amount(name: str, milli: int) -> str:

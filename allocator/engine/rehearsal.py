@@ -149,7 +149,7 @@ class Rehearsal:
 
     def top_roles(self) -> Sequence[str]:
         """Return the roles that lie below no other. O(roles)."""
-        return [path for path, node in self._state.tree.nodes.items() if node.parent is None]
+        return [path for path, node in self._state.tree.roles.items() if node.parent is None]
 
     def headroom(self, name: str) -> int:
         """Return how much of a resource is available in the cluster. O(names)."""

@@ -79,7 +79,7 @@ def state_to_json(state: State, now: float) -> Json:
                 "limit": _amounts(node.quota.limit),
                 "times_allocated": node.sorter.times_allocated(),
             }
-            for path, node in sorted(state.tree.nodes.items())
+            for path, node in sorted(state.tree.roles.items())
         },
         "times_allocated": state.tree.sorter.times_allocated(),
         "filters": sorted(
@@ -181,7 +181,7 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
         _restore_policy(state, validate_role(path), body["roles"][path])
     for id, agent in body["agents"].items():
         _restore_agent(state, id, agent)
-    state.publish_totals()
+    state.publish_agents([])
     for id, framework in body["frameworks"].items():
         _restore_framework(state, id, framework)
     for id, agent in body["agents"].items():
@@ -216,7 +216,7 @@ def _restore_policy(state: State, path: str, body: Json) -> None:
 
 
 def _restore_agent(state: State, id: str, body: Json) -> None:
-    state.add_agent(
+    state.restore_agent(
         read_id("agent", id),
         Resources(body["resources"]),
         hostname=read_id("host", body["hostname"]),
@@ -255,7 +255,7 @@ def _restore_use(state: State, agent: Agent, body: Json) -> None:
         framework, role = state.frameworks[held["framework"]], validate_role(held["role"])
         allocated = Resources(held["allocated"])
         if allocated:
-            state.restore_use(framework, role, agent, allocated)
+            state.restore_use(framework.id, role, agent, allocated)
         if not (allocated or held["offers"]):
             raise SnapshotError(
                 f"agent {shown(agent.id)}: a holding of nothing by {shown(framework.id)}"
@@ -267,8 +267,8 @@ def _restore_use(state: State, agent: Agent, body: Json) -> None:
                 raise SnapshotError(
                     f"framework {shown(framework_id)} is there already, or uses nothing"
                 )
-            state.expect(
-                read_id("framework", framework_id), agent, validate_role(role), resources, False
+            state.restore_use(
+                read_id("framework", framework_id), validate_role(role), agent, resources
             )
 
 

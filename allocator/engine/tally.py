@@ -28,16 +28,6 @@ class Tally(dict[str, int]):
             else:
                 self.pop(name, None)
 
-    def subtract(self, amounts: Mapping[str, int]) -> None:
-        """Subtract `amounts`, dropping names that become zero. O(names)."""
-        for name, milli in amounts.items():
-            value = self[name] - milli
-            if value:
-                self[name] = value
-            else:
-                self.pop(name, None)
-
-
-def quantities(tally: Mapping[str, int]) -> Quantities:
-    """Return a tally's positive amounts as a value to hand out. O(names)."""
-    return Quantities.from_milli({name: milli for name, milli in tally.items() if milli > 0})
+    def quantities(self) -> Quantities:
+        """Return the positive amounts as a value to hand out. O(names)."""
+        return Quantities.from_milli({name: milli for name, milli in self.items() if milli > 0})

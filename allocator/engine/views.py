@@ -13,9 +13,8 @@ from allocator.clock import Clock
 from allocator.contract import Offer
 from allocator.engine._records import Agent, Framework
 from allocator.engine._roles import RoleNode
-from allocator.engine._state import Held, State
+from allocator.engine._state import HoldingView, State
 from allocator.engine.quota import Quota
-from allocator.engine.tally import quantities
 from allocator.errors import OfferGone, UnknownAgent, UnknownFramework, UnknownRole, shown
 from allocator.resources import Quantities, Resources
 
@@ -230,7 +229,7 @@ class FrameworkView:
         """What it uses: agent → role → resources."""
         return self._held(lambda held: held.allocated)
 
-    def _held(self, part: Callable[[Held], Resources]) -> dict[str, dict[str, Resources]]:
+    def _held(self, part: Callable[[HoldingView], Resources]) -> dict[str, dict[str, Resources]]:
         found: dict[str, dict[str, Resources]] = {}
         for role, leaf in self._framework.subscriptions.items():
             for held in self._state.holdings_of_leaf(leaf):
@@ -317,22 +316,22 @@ class RoleView:
     @property
     def consumed(self) -> Quantities:
         """What counts against the quota: reservations, and unreserved scalars offered or used."""
-        return quantities(self._node.consumed)
+        return self._node.consumed.quantities()
 
     @property
     def offered(self) -> Quantities:
         """What is in open offers to the subtree's frameworks."""
-        return quantities(self._node.offered)
+        return self._node.offered.quantities()
 
     @property
     def allocated(self) -> Quantities:
         """What the subtree's frameworks use."""
-        return quantities(self._node.allocated)
+        return self._node.allocated.quantities()
 
     @property
     def reserved(self) -> Quantities:
         """What is reserved to the subtree, in use or not."""
-        return quantities(self._node.reserved)
+        return self._node.reserved.quantities()
 
     @property
     def frameworks(self) -> tuple[str, ...]:

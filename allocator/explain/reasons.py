@@ -225,7 +225,8 @@ class BelowMinimum(Reason):
 class OverLimit(Reason):
     """A limit on the role's path does not allow all of what is there.
 
-    `wanted_milli` is what of the name could be offered but for quotas.
+    `wanted_milli` is what of the name could be offered but for quotas, `kept_milli` what the limit
+    keeps room for beside it: what other roles below it are guaranteed and need.
     """
 
     kind = "over_limit"
@@ -236,11 +237,12 @@ class OverLimit(Reason):
     limit_milli: int
     consumed_milli: int
     wanted_milli: int
+    kept_milli: int = 0
 
     @property
     def over_milli(self) -> int:
         """By how much the limit would be exceeded, in thousandths."""
-        return self.consumed_milli + self.wanted_milli - self.limit_milli
+        return self.consumed_milli + self.kept_milli + self.wanted_milli - self.limit_milli
 
     @property
     def label(self) -> str:
@@ -252,11 +254,14 @@ class OverLimit(Reason):
         return {**Reason.to_json(self), "over": number_of(self.over_milli)}
 
     def __str__(self) -> str:
+        kept = ""
+        if self.kept_milli:
+            kept = f"kept for guarantees below it {write_milli(self.kept_milli)}, "
         return (
             f"over limit of role {cut(self.role)} for {cut(self.name)} "
             f"by {write_milli(self.over_milli)} "
             f"(limit {write_milli(self.limit_milli)}, consumed {write_milli(self.consumed_milli)}, "
-            f"here {write_milli(self.wanted_milli)})"
+            f"{kept}here {write_milli(self.wanted_milli)})"
         )
 
 

@@ -234,7 +234,7 @@ def _loosen(at_rest: Rehearsal, case: Case, below: BelowMinimum | None) -> Itera
 
 
 def _by_limit(reason: OverLimit, wanted: int) -> Iterator[tuple[str, int]]:
-    by = reason.consumed_milli + wanted - reason.limit_milli
+    by = reason.over_milli - reason.wanted_milli + wanted
     if by > 0:
         yield reason.role, by
 

@@ -6,6 +6,7 @@ why an attempt came to nothing and who was served before. So what is said would 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -247,12 +248,17 @@ class Watch:
     def _chopped(self, role: str, visible: Resources) -> Iterator[Reason]:
         """Yield the limits and guarantees that do not allow all of `visible`."""
         wanted = visible.unreserved().nonrevocable().quantities().milli
-        for above in ancestry(role):
+        path = list(ancestry(role))
+        kept: Counter[str] = Counter()
+        for above in path:
             sums = self._rehearsal.sums(above)
+            for child in sums.children:
+                if child not in path:
+                    kept.update(self._rehearsal.sums(child).need)
             for name in sorted(sums.limit.keys() & wanted.keys()):
                 limit, consumed = sums.limit[name], sums.consumed.get(name, 0)
-                if consumed + wanted[name] > limit:
-                    yield OverLimit(above, name, limit, consumed, wanted[name])
+                if consumed + kept[name] + wanted[name] > limit:
+                    yield OverLimit(above, name, limit, consumed, wanted[name], kept[name])
         for name in sorted(wanted):
             headroom, required = self._rehearsal.headroom(name), self._rehearsal.required(name)
             if required and headroom - required < wanted[name]:
@@ -264,16 +270,23 @@ class Watch:
             yield from self._needs_of(role, name)
 
     def _needs_of(self, role: str, name: str) -> Iterator[Guaranteed]:
-        """Yield the role if its own guarantee needs most, else those below it that do."""
+        """Yield the role if its own guarantee needs most, else those below it that do.
+
+        Where its limit leaves less than they need together, the first ones.
+        """
         sums = self._rehearsal.sums(role)
-        if not sums.need.get(name):
+        left = sums.need.get(name, 0)
+        if not left:
             return
         below = [need for child in sums.children for need in self._needs_of(child, name)]
         own = sums.guarantee.get(name, 0) - sums.consumed.get(name, 0)
         if own >= sum(need.held_milli for need in below):
-            yield Guaranteed(role, sums.need[name])
-        else:
-            yield from below
+            below = [Guaranteed(role, left)]
+        for need in below:
+            held = min(need.held_milli, left)
+            if held:
+                yield Guaranteed(need.role, held)
+                left -= held
 
     def _hidden(self, role: str, agent: str) -> Iterator[Reason]:
         """Yield why the framework may see nothing of what is available."""

@@ -6,12 +6,11 @@ import copy
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from allocator.clock import Clock
 from allocator.contract import (
-    CHANGING,
     DEFAULT_AGENT_CAPABILITIES,
     DEFAULT_REFUSE_SECONDS,
     UNSET,
@@ -40,7 +39,6 @@ from allocator.errors import (
     shown,
 )
 from allocator.reference import inputs
-from allocator.reference.changes import Changes, told
 from allocator.reference.conversions import converted
 from allocator.reference.cycle import Cycle, Rules, inverse_offers
 from allocator.reference.order import Ordering, amounts_in, gathered
@@ -55,6 +53,7 @@ from allocator.reference.state import (
     Place,
     Quota,
     State,
+    check_compatible,
     total,
 )
 from allocator.reference.views import (
@@ -145,9 +144,6 @@ class Allocator:
         self._recovery_end = -math.inf
         self._n_cycles = 0
         self._n_offers = 0
-        #: Who is told of changes, and whether a call is under way that tells them in the end.
-        self._readers: list[Changes] = []
-        self._is_called = False
 
     # Agents.
 
@@ -178,6 +174,7 @@ class Allocator:
         )
         in_use = inputs.used_by(used)
         _check_used(id, agent.total, in_use)
+        self._state.check_reach({id: agent.total})
         self._state.agents[id] = agent
         self._use(id, in_use)
         if len(self._state.agents) >= self._awaited:
@@ -195,11 +192,11 @@ class Allocator:
         agent = self._agent(id)
         new_total = agent.total if resources is UNSET else Resources(resources)
         known = agent.attributes if attributes is UNSET else inputs.attributes(attributes)
+        able = agent.capabilities
         if capabilities is not UNSET:
-            agent.capabilities = inputs.capabilities(
-                "agent", capabilities, inputs.AGENT_CAPABILITIES
-            )
-        agent.total = new_total
+            able = inputs.capabilities("agent", capabilities, inputs.AGENT_CAPABILITIES)
+        self._state.check_reach({id: new_total})
+        agent.total, agent.capabilities = new_total, able
         if known != agent.attributes:
             agent.attributes = known
             self._end_filters(agent=id)
@@ -239,22 +236,24 @@ class Allocator:
         self._take_over(trial)
 
     def update_agents(self, ids: Iterable[str], resources: EachLike) -> None:
-        """Replace the totals of agents one after the other, all or none."""
+        """Replace the totals of agents, all or none, as judged in the end."""
         named = [self._agent(id).id for id in inputs.ids("agent", ids)]
         if len(set(named)) < len(named):
             raise InvalidValue(f"an agent is there twice: {shown(named)}")
-        trial = self.fork()
-        for id, total_of_it in zip(named, inputs.each(resources, len(named)), strict=True):
-            trial.update_agent(id, resources=total_of_it)
-        self._take_over(trial)
+        totals = dict(zip(named, inputs.each(resources, len(named)), strict=True))
+        self._state.check_reach(totals)
+        for id, new_total in totals.items():
+            self._state.agents[id].total = new_total
 
     def add_resources(self, id: str, resources: ResourcesLike, used: Used | None = None) -> None:
         """Add what a resource provider brings, some of which may be in use."""
         agent = self._agent(id)
         added = Resources(resources)
         in_use = inputs.used_by(used)
-        _check_used(id, added, in_use)
-        agent.total += added
+        new_total = agent.total + added
+        _check_used(id, self._state.available_on(id) + added, in_use)
+        self._state.check_reach({id: new_total}, {id: total(held for _, _, held in in_use)})
+        agent.total = new_total
         self._use(id, in_use)
 
     def remove_agent(self, id: str) -> None:
@@ -597,6 +596,9 @@ class Allocator:
         allocated: bool = False,
     ) -> None:
         """Give back resources that are allocated, or shorten the oldest offers that hold them."""
+        if allocated and any(place.framework == framework for place in self._state.pending):
+            self._release_pending(framework, agent, role, resources, refuse_seconds)
+            return
         self._framework(framework)
         if (validate_role(role), framework) not in self._state.members():
             raise UnknownRole(f"framework {shown(framework)} is not in role {shown(role)}")
@@ -612,6 +614,21 @@ class Allocator:
         self._refuse(place, given, seconds)
         self._state.settle()
 
+    def _release_pending(
+        self, framework: str, agent: str, role: str, resources: Any, refuse_seconds: Any
+    ) -> None:
+        """Give back what a framework that was not added yet uses, without a filter (§5)."""
+        pending = self._state.pending
+        if (framework, validate_role(role)) not in {(p.framework, p.role) for p in pending}:
+            raise UnknownRole(f"framework {shown(framework)} uses nothing in role {shown(role)}")
+        place = Place(self._agent(agent).id, framework, role)
+        given = Resources(resources)
+        inputs.refusal(refuse_seconds)
+        held = pending.get(place, EMPTY)
+        pending[place] = _difference(held, given, f"what {shown(framework)} uses")
+        if not pending[place]:
+            del pending[place]
+
     # Conversions.
 
     def apply(self, offer: Offer | str, operations: object) -> Offer:
@@ -622,7 +639,10 @@ class Allocator:
         after = converted(
             held.resources, operations, total=agent.total, elsewhere=in_use - held.resources
         )
-        agent.total = _difference(agent.total, held.resources, f"agent {shown(agent.id)}") + after
+        new_total = _difference(agent.total, held.resources, f"agent {shown(agent.id)}") + after
+        new_use = in_use - held.resources + after
+        check_compatible(new_total, new_use)
+        agent.total = new_total
         self._state.offers[held.id] = held._replace(resources=after)
         return self._state.offers[held.id]
 
@@ -632,7 +652,9 @@ class Allocator:
         available = self._state.available_on(agent)
         in_use = self._state.offered_on(agent) + self._state.allocated_on(agent)
         after = converted(available, operations, total=on.total, elsewhere=in_use)
-        on.total = on.total - available + after
+        new_total = on.total - available + after
+        check_compatible(new_total, in_use)
+        on.total = new_total
 
     # Maintenance.
 
@@ -764,18 +786,13 @@ class Allocator:
         maintenance = self._agent(agent).maintenance
         return {} if maintenance is None else dict(maintenance.answers)
 
-    def changes(self, wake: Callable[[], object] | None = None) -> Changes:
-        """Return a reader of what changes from now on."""
-        self._readers.append(Changes(wake))
-        return self._readers[-1]
-
     def now(self) -> float:
         """Return the time of the clock."""
         return self._clock()
 
     def fork(self) -> Allocator:
         """Return a copy that decides on its own and shares the clock."""
-        return copy.deepcopy(self, {id(self._clock): self._clock, id(self._readers): []})
+        return copy.deepcopy(self, {id(self._clock): self._clock})
 
     def __repr__(self) -> str:
         state = self._state
@@ -786,7 +803,7 @@ class Allocator:
 
     def _take_over(self, trial: Allocator) -> None:
         """Go on as a fork on which some calls were tried."""
-        self.__dict__.update(trial.__dict__, _readers=self._readers)
+        self.__dict__.update(trial.__dict__)
 
     def _agent(self, id: str) -> Agent:
         if not isinstance(id, str) or id not in self._state.agents:
@@ -963,9 +980,6 @@ def _below(path: str, holdings: Iterable[tuple[Place, Resources]]) -> Quantities
     held = gathered((p.agent, r) for p, r in holdings if is_at_or_below(p.role, path))
     return Quantities.from_milli(amounts_in(held))
 
-
-for _name in CHANGING:
-    setattr(Allocator, _name, told(getattr(Allocator, _name)))
 
 if TYPE_CHECKING:
     # Type checkers hold the class to the contract here.

@@ -13,6 +13,7 @@ from allocator.reference.quota import (
     least,
     plain_scalars,
     room,
+    room_beside_needs,
     serving,
     surplus,
 )
@@ -67,15 +68,6 @@ class Cycle:
         self._walk(FAIR_SHARE)
         return [self._state.offers[id] for id in self._made.values()]
 
-    def _candidates(self) -> frozenset[str]:
-        """Return the active agents whose hostname the whitelist admits (§6.1)."""
-        whitelist = self._state.whitelist
-        return frozenset(
-            agent.id
-            for agent in map(self._state.agents.__getitem__, self._agents)
-            if agent.active and (whitelist is None or agent.hostname in whitelist)
-        )
-
     def _walk(self, stage: int) -> None:
         """Decide for each agent, role and framework in turn.
 
@@ -84,7 +76,8 @@ class Cycle:
         """
         part = self._guaranteed if stage == GUARANTEES else self._fair
         order = self._rules.ordering
-        for key, agent in agent_keys(self._candidates(), self._rules.seed, self._number, stage):
+        candidates = self._agents & self._state.candidates()
+        for key, agent in agent_keys(candidates, self._rules.seed, self._number, stage):
             for role in order.roles(self._state, key):
                 for framework in order.frameworks(self._state, role, key):
                     place = Place(agent, framework, role)
@@ -114,7 +107,8 @@ class Cycle:
             return EMPTY
         taken = serve.quantities().milli
         extra = surplus(self._state, consumption_with(used, place.role, taken), taken)
-        left = {name: milli - taken.get(name, 0) for name, milli in limits.items()}
+        beside = room_beside_needs(quotas, used, place.role)
+        left = {name: milli - taken.get(name, 0) for name, milli in beside.items()}
         further = fitting(plain - serve, least([left, extra]), unbound=True)
         along = [entry for entry in visible if comes_along(entry, place.role)]
         return Resources(along) + serve + further
@@ -128,7 +122,7 @@ class Cycle:
         used = consumption(self._state)
         visible = self._visible(place)
         plain = plain_scalars(visible)
-        limits = room(self._state.quotas, used, place.role)
+        limits = room_beside_needs(self._state.quotas, used, place.role)
         bounds = least([limits, surplus(self._state, used, {})])
         return visible - plain + fitting(plain, bounds, unbound=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from allocator.reference.state import Amounts, Held, State, total, tree_nodes
+from allocator.reference.state import Amounts, ByAgent, State, total, tree_nodes
 from allocator.resources import Resources
 from allocator.roles import is_at_or_below, parent_of
 from allocator.sorter import RandomSorter
@@ -72,7 +72,7 @@ class Ordering:
         )
         return self._share(state, held)
 
-    def _share(self, state: State, held: Held) -> float:
+    def _share(self, state: State, held: ByAgent) -> float:
         """Return the largest part of a cluster's scalar that is held, before weights.
 
         Agents count in the totals while they are there, active or not.
@@ -105,7 +105,7 @@ class Ordering:
         return visit(None)
 
 
-def gathered(parts: Iterable[tuple[str, Resources]]) -> Held:
+def gathered(parts: Iterable[tuple[str, Resources]]) -> ByAgent:
     """Return what is held on each agent."""
     by_agent: dict[str, list[Resources]] = {}
     for agent, resources in parts:
@@ -113,7 +113,7 @@ def gathered(parts: Iterable[tuple[str, Resources]]) -> Held:
     return {agent: total(listed) for agent, listed in by_agent.items()}
 
 
-def amounts_in(held: Held) -> Amounts:
+def amounts_in(held: ByAgent) -> Amounts:
     """Return the scalars held, a shared entry once on each agent however many copies (§4.2)."""
     amounts: dict[str, int] = {}
     for resources in held.values():

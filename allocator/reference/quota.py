@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from allocator.errors import QuotaError, cut, shown
+from allocator.errors import QuotaError, shown
 from allocator.reference.order import amounts_in, gathered
 from allocator.reference.state import Amounts, Quota, State
 from allocator.resources import Resources
@@ -39,11 +39,12 @@ def reserved(state: State, role: str) -> Amounts:
 def consumed(state: State, role: str) -> Amounts:
     """Return reservations, allocated or not, plus unreserved, non-revocable scalars held.
 
-    Both of the role and of all below it. A shared entry is charged once on each agent.
+    Both of the role and of all below it, also what frameworks that were not added yet use (§5). A
+    shared entry is charged once on each agent.
     """
     held = gathered(
         (place.agent, plain_scalars(resources))
-        for place, resources in state.holdings()
+        for place, resources in state.uses()
         if is_at_or_below(place.role, role)
     )
     return plus(reserved(state, role), amounts_in(held))
@@ -63,10 +64,15 @@ def consumption_with(before: Consumption, role: str, amounts: Amounts) -> Consum
 
 
 def need(quotas: Quotas, used: Consumption, role: str) -> Amounts:
-    """Return the larger, per resource, of the role's own need and its children's together."""
+    """Return the larger, per resource, of the role's own need and its children's together.
+
+    But no more than its limit leaves.
+    """
     own = unmet(quotas, used, role)
     below = plus(*(need(quotas, used, child) for child in children(quotas, role)))
-    return {name: max(own.get(name, 0), below.get(name, 0)) for name in own.keys() | below.keys()}
+    needed = {n: max(own.get(n, 0), below.get(n, 0)) for n in own.keys() | below.keys()}
+    left = {name: max(milli, 0) for name, milli in room(quotas, used, role, path=[role]).items()}
+    return {name: min(milli, left.get(name, milli)) for name, milli in needed.items()}
 
 
 def unmet(quotas: Quotas, used: Consumption, role: str) -> Amounts:
@@ -91,15 +97,15 @@ def required_headroom(quotas: Quotas, used: Consumption) -> Amounts:
 
 
 def available_headroom(state: State) -> Amounts:
-    """Return total − offered or allocated − unallocated reservations − available revocables.
+    """Return the unreserved, non-revocable scalars of the candidates less what of them is held.
 
-    That is the unreserved, non-revocable part of the totals less the same part of what is held.
-    Summed over the cluster with signs: an agent that shrank below what is in use there takes from
-    the others' (§6.3; so do Mesos' sums). What frameworks that were not added yet use is
-    not yet taken off (§5).
+    Summed with signs: an agent that shrank below what is in use there takes from the others'.
     """
-    totals = {agent.id: plain_scalars(agent.total) for agent in state.agents.values()}
-    held = gathered((place.agent, plain_scalars(r)) for place, r in state.holdings())
+    candidates = state.candidates()
+    totals = {id: plain_scalars(state.agents[id].total) for id in candidates}
+    held = gathered(
+        (place.agent, plain_scalars(r)) for place, r in state.uses() if place.agent in candidates
+    )
     return minus(amounts_in(totals), amounts_in(held))
 
 
@@ -115,12 +121,44 @@ def surplus(state: State, used: Consumption, taken: Amounts) -> Amounts:
     return {name: available.get(name, 0) - milli for name, milli in required.items()}
 
 
-def room(quotas: Quotas, used: Consumption, role: str) -> Amounts:
+def room(
+    quotas: Quotas, used: Consumption, role: str, path: Iterable[str] | None = None
+) -> Amounts:
     """Return what every limit on the path still allows, for the names that are limited."""
     return least(
-        {name: milli - used[path].get(name, 0) for name, milli in quotas[path].limit.items()}
-        for path in ancestry(role)
-        if path in quotas
+        {name: milli - used[at].get(name, 0) for name, milli in quotas[at].limit.items()}
+        for at in (ancestry(role) if path is None else path)
+        if at in quotas
+    )
+
+
+def room_beside_needs(quotas: Quotas, used: Consumption, role: str) -> Amounts:
+    """Return what every limit on the path leaves beside the needs below it (§6.2, §6.3).
+
+    These are the needs of all subtrees that branch off the path below the role that is limited.
+    """
+    return least(
+        {
+            name: left - branching(quotas, used, role, limited).get(name, 0)
+            for name, left in room(quotas, used, role, path=[limited]).items()
+        }
+        for limited in ancestry(role)
+    )
+
+
+def branching(quotas: Quotas, used: Consumption, role: str, above: str) -> Amounts:
+    """Return the needs of all subtrees below `above` that branch off the path to `role`.
+
+    Also of those right below `role` itself.
+    """
+    path = list(ancestry(role))
+    return plus(
+        *(
+            need(quotas, used, child)
+            for node in path[: path.index(above) + 1]
+            for child in children(quotas, node)
+            if child not in path
+        )
     )
 
 
@@ -128,18 +166,12 @@ def serving(quotas: Quotas, used: Consumption, role: str) -> Amounts:
     """Return how much of each resource, given to `role`, serves a guarantee on its path.
 
     Per resource the largest on the path; a guarantee serves its unmet amount less the needs of all
-    subtrees below it that branch off the path, also right below `role` itself (§6.2).
+    subtrees below it that branch off the path (§6.2).
     """
-    path = list(ancestry(role))
     serves: dict[str, int] = {}
-    for depth, guarantor in enumerate(path):
-        branches = [
-            need(quotas, used, child)
-            for node in path[: depth + 1]
-            for child in children(quotas, node)
-            if child not in path
-        ]
-        for name, milli in minus(unmet(quotas, used, guarantor), plus(*branches)).items():
+    for guarantor in ancestry(role):
+        branches = branching(quotas, used, role, guarantor)
+        for name, milli in minus(unmet(quotas, used, guarantor), branches).items():
             serves[name] = max(serves.get(name, 0), milli)
     return serves
 
@@ -169,26 +201,28 @@ def check_quotas(quotas: Quotas) -> None:
     Raises
     ------
     QuotaError
-        A guarantee exceeds a limit on its path, what children are guaranteed does not fit in what
-        their parent is, or all together exceed the largest amount there is.
+        What a subtree is guaranteed in all does not fit in a limit on its path, what children are
+        guaranteed does not fit in what their parent is, or all together exceed the largest amount
+        there is.
     """
     for name, milli in plus(*(guaranteed(quotas, top) for top in children(quotas, None))).items():
         if milli > MAX_MILLI:
-            raise QuotaError(f"what all roles are guaranteed of {cut(name)} together is over-large")
+            raise QuotaError(
+                f"what all roles are guaranteed of {shown(name)} together is over-large"
+            )
     for role, quota in quotas.items():
+        for name, milli in guaranteed(quotas, role).items():
+            if milli > quota.limit.get(name, milli):
+                raise QuotaError(
+                    f"role {shown(role)}: what its subtree is guaranteed of {shown(name)} exceeds "
+                    "its limit"
+                )
+        below = plus(*(guaranteed(quotas, child) for child in children(quotas, role)))
         for name, milli in quota.guarantee.items():
-            for path in ancestry(role):
-                limit = quotas[path].limit.get(name) if path in quotas else None
-                if limit is not None and milli > limit:
-                    raise QuotaError(
-                        f"role {shown(role)}: the guarantee of {cut(name)} exceeds the limit"
-                        f" of {shown(path)}"
-                    )
-            below = plus(*(guaranteed(quotas, child) for child in children(quotas, role)))
             if below.get(name, 0) > milli:
                 raise QuotaError(
-                    f"role {shown(role)}: the guarantee of {cut(name)} is below its children's"
-                    " together"
+                    f"role {shown(role)}: the guarantee of {shown(name)} is below its children's "
+                    "together"
                 )
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from allocator.contract import Offer
+from allocator.errors import ResourceError, shown
 from allocator.resources import Quantities, Resources
+from allocator.resources.fixed import MAX_MILLI
 from allocator.roles import ancestry, is_at_or_below
 
 EMPTY = Resources()
@@ -21,7 +23,7 @@ EMPTY = Resources()
 Amounts: TypeAlias = Mapping[str, int]
 
 #: Agent id → what is held there.
-Held: TypeAlias = dict[str, Resources]
+ByAgent: TypeAlias = dict[str, Resources]
 
 #: Any one of these amounts makes an offer worth making; none at all accepts anything.
 Minimum: TypeAlias = tuple[Quantities, ...]
@@ -159,6 +161,11 @@ class State:
         for offer in self.offers.values():
             yield Place.of(offer), offer.resources
 
+    def uses(self) -> Iterator[tuple[Place, Resources]]:
+        """Yield `holdings`, and what frameworks that were not added yet use."""
+        yield from self.holdings()
+        yield from self.pending.items()
+
     def offered_at(self, place: Place) -> Resources:
         """Return the sum of the open offers of one place."""
         return total(offer.resources for offer in self.offers.values() if Place.of(offer) == place)
@@ -180,6 +187,36 @@ class State:
         """
         in_use = self.offered_on(agent) + self.allocated_on(agent)
         return self.agents[agent].total.minus_floor(in_use.nonshared())
+
+    def check_reach(
+        self, totals: Mapping[str, Resources], used: Mapping[str, Resources] | None = None
+    ) -> None:
+        """Refuse totals of some agents, old or new, if a sum over all agents becomes over-large.
+
+        What counts of an agent is what it has or has in use, `used` in addition, by entry the
+        larger: so no sum of totals, and none of what may ever be in use, exceeds the bound (§8).
+        """
+        sums: dict[str, int] = {}
+        for id in self.agents.keys() | totals.keys():
+            has = totals[id] if id in totals else self.agents[id].total
+            in_use = self.offered_on(id) + self.allocated_on(id) + (used or {}).get(id, EMPTY)
+            check_compatible(has, in_use)
+            lacking = in_use.nonshared().minus_floor(has.nonshared())
+            single = Resources([entry.replace(copies=1) for entry in in_use.shared()])
+            for part in (has, lacking, single.minus_floor(has.shared())):
+                for name, milli in part.quantities().milli.items():
+                    sums[name] = sums.get(name, 0) + milli
+        for name, milli in sums.items():
+            if milli > MAX_MILLI:
+                raise ResourceError(f"{shown(name)}: {milli} thousandths in all are over-large")
+
+    def candidates(self) -> frozenset[str]:
+        """Return the active agents whose hostname the whitelist admits (§6.1)."""
+        return frozenset(
+            agent.id
+            for agent in self.agents.values()
+            if agent.active and (self.whitelist is None or agent.hostname in self.whitelist)
+        )
 
     # Roles and who is in them.
 
@@ -249,6 +286,15 @@ def tree_nodes(clients: set[str]) -> set[str]:
 def has_below(role: str, roles: Iterable[str]) -> bool:
     """Tell whether any of `roles` lies below `role`."""
     return any(other != role and is_at_or_below(other, role) for other in roles)
+
+
+def check_compatible(has: Resources, in_use: Resources) -> None:
+    """Refuse a total with another type under a name, or another value of a shared entry."""
+    types = {entry.name: entry.type for entry in has}
+    for entry in in_use:
+        if types.get(entry.name, entry.type) != entry.type:
+            raise ResourceError(f"{shown(entry.name)} is in use, and of another type")
+    has.shared() + in_use.shared()
 
 
 def total(parts: Iterable[Resources]) -> Resources:

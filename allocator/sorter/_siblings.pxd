@@ -16,7 +16,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcmp
 
 cdef enum:
-    NONE = -1  # no record
+    NONE = -1  # no index: there is no record, here and in all that is kept by index
     LEFT = 0   # the side of the smaller keys
     RIGHT = 1  # the side of the greater ones
 

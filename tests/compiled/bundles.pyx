@@ -5,10 +5,11 @@ from cpython.mem cimport PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._answers cimport N_ANSWERS, Answer, is_of_rests
-from allocator.engine._bundles cimport NONE, NOTHING, Bundle, Bundles, release
+from allocator.engine._bundles cimport NOTHING, Bundle, Bundles, release
 from allocator.engine._items cimport Item, Items
 from allocator.engine._memory cimport zeroed
 from allocator.engine._rests cimport Rest, Rests, bit, retained_rest
+from allocator.sorter._siblings cimport NONE
 
 
 from allocator.resources import Resources
@@ -17,7 +18,7 @@ from allocator.resources.identity import SCALAR as _SCALAR, SET as _SET
 
 def held(Bundles bundles, resources):
     """Return the bundle of resources, held."""
-    return Held(bundles, bundles.of(Resources(resources)))
+    return BundleView(bundles, bundles.of(Resources(resources)))
 
 
 def viewer(Bundles bundles, role, *, revocable=False, shared=False, refined=False):
@@ -44,7 +45,7 @@ def n_in_use(Bundles bundles):
 
 
 @cython.no_gc_clear  # `__dealloc__` needs the bundles
-cdef class Held:
+cdef class BundleView:
     """A bundle with a reference of its own.
 
     Parameters
@@ -75,34 +76,34 @@ cdef class Held:
         """What is reserved to each role."""
         return self.bundles.reservations(self.number)
 
-    def plus(self, Held other not None):
+    def plus(self, BundleView other not None):
         """Return the sum."""
-        return Held(self.bundles, self.bundles.plus(self.number, other.number))
+        return BundleView(self.bundles, self.bundles.plus(self.number, other.number))
 
-    def minus(self, Held other not None):
+    def minus(self, BundleView other not None):
         """Return what is left without another."""
-        return Held(self.bundles, self.bundles.minus(self.number, other.number))
+        return BundleView(self.bundles, self.bundles.minus(self.number, other.number))
 
-    def covers(self, Held other not None):
+    def covers(self, BundleView other not None):
         """Tell whether another is contained in it."""
         return self.bundles.covers(self.number, other.number)
 
     def nonshared(self):
         """Return the entries that are not shared."""
-        return Held(self.bundles, self.bundles.nonshared(self.number))
+        return BundleView(self.bundles, self.bundles.nonshared(self.number))
 
     def seen_by(self, int32_t viewer):
         """Return what a viewer may see."""
-        return Held(self.bundles, self.bundles.seen_by(self.number, viewer))
+        return BundleView(self.bundles, self.bundles.seen_by(self.number, viewer))
 
     def along(self, int32_t viewer):
         """Return what comes along for a viewer."""
-        return Held(self.bundles, self.bundles.along(self.number, viewer))
+        return BundleView(self.bundles, self.bundles.along(self.number, viewer))
 
     def special(self):
         """Return the bundle of the rest alone."""
         cdef Bundles bundles = self.bundles
-        return Held(bundles, bundles.of_row(
+        return BundleView(bundles, bundles.of_row(
             bundles.row(NOTHING), bundles.bundles[self.number].rest))
 
     def amounts(self):

@@ -6,6 +6,7 @@ and views, and what must never break (contract §8), which it checks on its own.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -52,10 +53,16 @@ class Judge:
         One engine with each; they must decide the same.
     every : int
         Views are compared after so many calls, and at the end.
+    refusals : bool
+        Whether all that is kept is compared before and after a call that is refused.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], sorters: Iterable[str] = (), every: int = 1
+        self,
+        options: Mapping[str, Any],
+        sorters: Iterable[str] = (),
+        every: int = 1,
+        refusals: bool = False,
     ) -> None:
         self.clock = ManualClock()
         self.options = dict(options)
@@ -65,6 +72,7 @@ class Judge:
             Allocator(**variant, clock=self.clock) for variant in variants
         ]
         self._every = every
+        self._refusals = refusals
         self._names = Names()
         self._paused = False
         self.calls: list[Call] = []
@@ -76,12 +84,18 @@ class Judge:
             return self.clock.advance(*made.args)
         self._names.note(made)
         before = self._limited()
+        kept = self._kept() if self._refusals else []
         expected = outcome(self.reference, made)
         for index, engine in enumerate(self._engines):
             if made.method in ("restore", "fork"):
                 self._engines[index] = self._continued(engine, made)
                 continue
             same(f"{made}", plain(expected), plain(outcome(engine, made)))
+        if kept and isinstance(expected, AllocatorError):
+            for place, (then, now) in enumerate(zip(kept, self._kept(), strict=True)):
+                same(f"what {made} left of engine {place}", then, now)
+            for engine in self._engines:
+                invariants.check(engine)
         if made.method in ("pause", "resume"):
             self._paused = made.method == "pause"
         if made.method == "allocate" and not isinstance(expected, Exception):
@@ -116,6 +130,14 @@ class Judge:
         if made.method == "fork":
             return engine.fork()
         return Allocator.restore(json.loads(json.dumps(engine.snapshot())), clock=self.clock)
+
+    def _kept(self) -> list[Any]:
+        """Return all that the reference and the engines keep."""
+        state = copy.deepcopy(vars(self.reference._state))
+        return [
+            {**state, "roles": self.reference._state.roles()},
+            *({**engine.snapshot(), "metrics": engine.metrics()} for engine in self._engines),
+        ]
 
     def _limited(self) -> dict[tuple[str, str], tuple[float, float]]:
         """Return (role, resource) → what is consumed and the limit, for all limits."""
@@ -272,23 +294,23 @@ def hold(condition: bool, message: str) -> None:
 
 
 def run(
-    history: History, sorters: Iterable[str] = (), every: int = 1, kind: type[Judge] = Judge
+    history: History, sorters: Iterable[str] = (), every: int = 1, refusals: bool = False
 ) -> None:
     """Run a history; raises `Disagreement`."""
-    judge = kind(history.options, sorters, every)
+    judge = Judge(history.options, sorters, every, refusals)
     for made in history.calls:
         judge.do(made)
     judge.compare()
 
 
 def explained(
-    history: History, sorters: tuple[str, ...], cause: Exception, kind: type[Judge] = Judge
+    history: History, sorters: tuple[str, ...], cause: Exception, refusals: bool = False
 ) -> str:
     """Return a failing history as short as it can be made, as Python, with what goes wrong."""
 
     def failure(part: History) -> Exception | None:
         try:
-            run(part, sorters, kind=kind)
+            run(part, sorters, refusals=refusals)
         except Exception as error:  # any way to fail counts, also an assertion inside
             return error
         return None

@@ -21,7 +21,23 @@ PER_TEST = 20
 N_STEPS = 60
 
 ROLES = ["*", "ops", "web", "eng", "eng/prod", "eng/prod/a", "eng/prod/b", "eng/test", "eng/test/c"]
-AMOUNTS = ["cpus:1", "cpus:4;mem:8", "mem:16", "cpus:20;mem:40", "cpus:60", "mem:0", "disk:5"]
+AMOUNTS = [
+    "cpus:1",
+    "cpus:4;mem:8",
+    "mem:16",
+    "cpus:20;mem:40",
+    "cpus:60",
+    "mem:0",
+    "disk:5",
+    "disk:7",
+    "disk:15;cpus:2",
+]
+#: Of a framework that comes later, or never.
+USED = ["cpus:1", "cpus:2;mem:1", "mem:4"]
+SHARED = (
+    '[{"name":"disk","scalar":{"value":4},"shared":{},"disk":{"persistence":{"id":"v"}}},'
+    '{"name":"cpus","scalar":{"value":2}}]'
+)
 TOTALS = [
     "cpus:4;mem:8",
     "cpus:8;mem:16;disk:10",
@@ -31,7 +47,11 @@ TOTALS = [
     '[{"name":"cpus","scalar":{"value":3}},{"name":"cpus","revocable":{},"scalar":{"value":5}}]',
     '[{"name":"disk","scalar":{"value":6},"disk":{"source":{"type":"MOUNT","mount":{"root":"/m"}}}}'
     ',{"name":"disk","scalar":{"value":9}},{"name":"cpus","scalar":{"value":1}}]',
+    SHARED,
 ]
+
+
+CAPABILITIES = ("REVOCABLE_RESOURCES", "MULTI_ROLE", "SHARED_RESOURCES")
 
 
 class Thorough(Allocator):
@@ -83,11 +103,19 @@ class History:
 
     def agent(self) -> None:
         self.n_agents += 1
-        self.all("add_agent", f"a{self.n_agents - 1}", self.random.choice(TOTALS))
+        used = {}
+        if self.random.random() < 0.2:
+            used[self.pick("f", self.n_frameworks + 3)] = {
+                self.random.choice(ROLES): self.random.choice(USED)
+            }
+        id, total = f"a{self.n_agents - 1}", self.random.choice(TOTALS)
+        self.all("add_agent", id, total, used=used)
+        for framework, by_role in used.items():
+            self.used += [(framework, id, role, part) for role, part in by_role.items()]
 
     def framework(self) -> None:
         self.n_frameworks += 1
-        can = [c for c in ("REVOCABLE_RESOURCES", "MULTI_ROLE") if self.random.random() < 0.5]
+        can = [c for c in CAPABILITIES if self.random.random() < 0.5]
         self.all(
             "add_framework",
             f"f{self.n_frameworks - 1}",
@@ -129,6 +157,21 @@ class History:
             limit = self.random.choice([None, None, *AMOUNTS])
             self.all("set_quota", self.random.choice(ROLES), guarantee, limit)
 
+    def tree(self) -> None:
+        """Limits above guarantees, some of which take all that the limits leave."""
+        if self.quotas:
+            cpus = [self.random.choice([0, 2, 4, 10]) for _ in range(5)]
+            self.all(
+                "set_quotas",
+                {
+                    "eng": {"limit": {"cpus": sum(cpus)}},
+                    "eng/prod": {"limit": {"cpus": cpus[0] + cpus[1] + cpus[2] // 2}},
+                    "eng/prod/a": {"guarantee": {"cpus": cpus[0]}},
+                    "eng/prod/b": {"guarantee": {"cpus": cpus[1]}},
+                    "eng/test/c": {"guarantee": {"cpus": cpus[3]}},
+                },
+            )
+
     def other(self) -> None:
         agent = self.pick("a", self.n_agents)
         framework = self.pick("f", self.n_frameworks)
@@ -163,6 +206,7 @@ class History:
             *[self.answer] * 3,
             *[self.release] * 2,
             *[self.quota] * 2,
+            self.tree,
             self.other,
             self.wait,
             self.shrink,

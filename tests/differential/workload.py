@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from allocator import Resources, UnknownAgent, UnknownFramework
+from allocator.resources.fixed import write_milli
 from tests.differential.history import Call, call
 
 T = TypeVar("T")
@@ -22,6 +23,16 @@ AGENTS = ("a1", "a2", "a3", "a4", "a5")
 FRAMEWORKS = ("f1", "f2", "f3", "f/4", "*")
 ROLES = ("*", "eng", "eng/prod", "eng/prod/web", "eng/test", "ops", "ops/db", "web")
 AMOUNTS = (1, 2, 3, 4, 6, 8, 0.5, 0.1, 2.25, 1.333, 0.001)
+#: Near what an int64 of thousandths can hold: the bound, a half and a third of it, and little.
+HUGE = (
+    "9223372036854775.807",
+    "9223372036854775",
+    "4611686018427387.904",
+    "4611686018427387.903",
+    "3074457345618258.602",
+    "0.001",
+    "1",
+)
 WEIGHTS = (0.5, 1.0, 2.0, 3.0, 1 / 3)
 REFUSALS = (None, 0, 0.125, 1, 1.5, 2, 5, 10.0, 100, -1, nan, inf)
 HOSTS = ("h1", "h2")
@@ -52,6 +63,10 @@ FEATURES = frozenset(
 )
 
 
+#: Amounts near the bound of what can be counted, which no usual workload brings.
+HUGE_AMOUNTS = "huge amounts"
+
+
 class Workload:
     """Random calls, drawn from a seed.
 
@@ -59,12 +74,13 @@ class Workload:
     ----------
     seed : int
     features : set of str
-        Some of `FEATURES`.
+        Some of `FEATURES`, and perhaps `HUGE_AMOUNTS`.
     """
 
     def __init__(self, seed: int, features: frozenset[str] = FEATURES) -> None:
         self._random = Random(seed)
         self._features = features
+        self._sizes: tuple[Any, ...] = HUGE if HUGE_AMOUNTS in features else AMOUNTS
         #: Ids of offers made, also of some that were answered.
         self._offers: list[str] = []
         # Swarm testing (Groce et al., 2012): each history has more of some calls, less of others.
@@ -141,14 +157,15 @@ class Workload:
             (self._answer_several, 4),
             (self._release, 8),
             (self._recover_resources, 3),
+            (self._release_expected, 3),
             (lambda _: call("advance", self._pick(0.125, 0.5, 1, 1, 1.5, 5, 20)), 8),
             (lambda _: self._add_agent(), 4),
             (lambda _: call("remove_agent", self._of(AGENTS)), 1),
             (lambda _: self._add_agents(), 2),
             (self._update_agent, 3),
             (lambda _: self._update_agents(), 1),
-            (self._toggle_agent, 2),
-            (lambda _: call("add_resources", self._of(AGENTS), self._resources()), 1),
+            (self._toggle_agent, 3),
+            (lambda _: self._add_resources(), 2),
             (lambda _: self._add_framework(), 4),
             (lambda _: call("remove_framework", self._of(FRAMEWORKS)), 1),
             (lambda _: self._add_frameworks(), 2),
@@ -157,12 +174,16 @@ class Workload:
             (self._suppress_or_revive, 5),
             (lambda _: call("set_weight", self._of(ROLES), self._of(WEIGHTS)), 3),
             (lambda _: call("set_weights", self._weights()), 1),
-            (lambda _: call("set_whitelist", self._pick(None, None, ["h1"], ["h1", "h2"])), 1),
+            (
+                lambda _: call("set_whitelist", self._pick(None, None, ["h1"], ["h1", "a1", "a2"])),
+                2,
+            ),
             (lambda _: call(self._pick("pause", "resume", "resume")), 1),
             (lambda _: call("skip_cycles", self._pick(0, 1, 5)), 1),
             (lambda _: self._wrong(), 1),
             (lambda _: self._set_quota(), has("quota", 6)),
             (lambda _: call("set_quotas", self._quotas()), has("quota", 2)),
+            (lambda _: call("set_quotas", self._limited_tree()), has("quota", 4)),
             (self._apply, has("conversions", 6)),
             (self._apply_available, has("conversions", 2)),
             (lambda _: self._maintain(), has("maintenance", 4)),
@@ -173,12 +194,12 @@ class Workload:
 
     def _resources(self) -> Any:
         """Return an agent's total."""
-        parts = [f"cpus:{self._of(AMOUNTS)}", f"mem:{self._of(AMOUNTS)}"]
-        parts += [f"disk:{self._of(AMOUNTS)}"] * self._chance(0.4)
+        parts = [f"cpus:{self._of(self._sizes)}", f"mem:{self._of(self._sizes)}"]
+        parts += [f"disk:{self._of(self._sizes)}"] * self._chance(0.4)
         parts += [f"gpus:{self._pick(1, 2)}"] * self._chance(0.15)
         if "reservations" in self._features:
             for role in self._some(ROLES[1:], most=2):
-                parts.append(f"{self._pick('cpus', 'mem')}({role}):{self._of(AMOUNTS)}")
+                parts.append(f"{self._pick('cpus', 'mem')}({role}):{self._of(self._sizes)}")
         if "special" in self._features:
             parts += [f"ports:[{self._pick(1, 3)}-{self._pick(4, 9)}]"] * self._chance(0.4)
             parts += ["ports(eng):[11-14]"] * self._chance(0.1)
@@ -192,10 +213,10 @@ class Workload:
         entries: list[Json] = []
         if "reservations" in self._features and self._chance(0.3):
             stack = self._stack(self._of(ROLES[1:]))
-            entries.append({**_scalar("cpus", self._of(AMOUNTS)), "reservations": stack})
+            entries.append({**_scalar("cpus", self._of(self._sizes)), "reservations": stack})
         if "special" in self._features:
             if self._chance(0.3):
-                entries.append({**_scalar("cpus", self._of(AMOUNTS)), "revocable": {}})
+                entries.append({**_scalar("cpus", self._of(self._sizes)), "revocable": {}})
             if self._chance(0.25):
                 entries.append(self._volume("v1", 2))
             if "shared" in self._features and self._chance(0.25):
@@ -205,7 +226,7 @@ class Workload:
                 entries.append({**_scalar("disk", self._pick(1, 3)), "disk": {"source": source}})
             if self._chance(0.1):
                 provider = {"value": "p1"}
-                entries.append({**_scalar("mem", self._of(AMOUNTS)), "provider_id": provider})
+                entries.append({**_scalar("mem", self._of(self._sizes)), "provider_id": provider})
         return entries
 
     def _volume(self, id: str, size: float) -> Json:
@@ -233,7 +254,8 @@ class Workload:
             return body
         if entry.type == "SCALAR":
             milli = self._random.randint(1, entry.value)
-            return {**body, "scalar": {"value": milli / 1000}}
+            part = write_milli(milli) if HUGE_AMOUNTS in self._features else milli / 1000
+            return {**body, "scalar": {"value": part}}
         if entry.type == "RANGES":
             begin, end = self._of(entry.value)
             middle = self._random.randint(begin, end)
@@ -253,10 +275,7 @@ class Workload:
             more["region"] = self._pick("r1", "r2", None)
             more["zone"] = self._pick("z1", None)
         if self._chance(0.25):
-            more["used"] = {
-                framework: {role: self._used() for role in self._some(ROLES, 1, 2)}
-                for framework in self._some(FRAMEWORKS, 1, 2)
-            }
+            more["used"] = self._uses(FRAMEWORKS)
         return call("add_agent", self._of(AGENTS), self._resources(), **more)
 
     def _add_agents(self) -> Call:
@@ -288,9 +307,9 @@ class Workload:
         if self._chance(0.4):
             return self._resources()
         return {
-            "cpus": self._amounts(n + self._chance(0.02), *AMOUNTS),
-            "mem": self._pick(4, self._amounts(n, *AMOUNTS)),
-            "net": self._pick(0, 2, self._amounts(n, 0, *AMOUNTS)),
+            "cpus": self._amounts(n + self._chance(0.02), *self._sizes),
+            "mem": self._pick(4, self._amounts(n, *self._sizes)),
+            "net": self._pick(0, 2, self._amounts(n, 0, *self._sizes)),
             **self._pick({}, {"ports": "[1-4]"}),
         }
 
@@ -300,8 +319,24 @@ class Workload:
     def _one_or_each(self, choices: Sequence[str], n: int) -> str | list[str]:
         return self._of(choices) if self._chance(0.3) else [self._of(choices) for _ in range(n)]
 
-    def _used(self) -> str:
-        return self._pick("cpus:0.1", "cpus:0.5;mem:0.001", "mem:0.5", "cpus(eng):0.1")
+    def _used(self) -> Any:
+        if "shared" in self._features and self._chance(0.1):
+            return [self._volume("v2", 4) | {"shared": {}}]
+        if HUGE_AMOUNTS in self._features:
+            return f"cpus:{self._of(HUGE)}"
+        return self._pick("cpus:0.1", "cpus:1", "cpus:0.5;mem:0.001", "mem:0.5", "cpus(eng):0.1")
+
+    def _uses(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return id → role → resources."""
+        return {
+            id: {role: self._used() for role in self._some(ROLES, 1, 2)}
+            for id in self._some(ids, 1, 2)
+        }
+
+    def _add_resources(self) -> Call:
+        more = {"used": self._uses(FRAMEWORKS)} if self._chance(0.5) else {}
+        added = "" if self._chance(0.3) else self._resources()
+        return call("add_resources", self._of(AGENTS), added, **more)
 
     def _attributes(self) -> Json:
         return self._pick({}, {"rack": "a"}, {"rack": "b", "slots": 4}, {"rack": 7, "slots": "a"})
@@ -329,10 +364,7 @@ class Workload:
         if self._chance(0.15):
             more["active"] = False
         if self._chance(0.15):
-            more["used"] = {
-                agent: {role: self._used() for role in self._some(ROLES, 1, 2)}
-                for agent in self._some(AGENTS, 1, 2)
-            }
+            more["used"] = self._uses(AGENTS)
         return call("add_framework", self._of(FRAMEWORKS), roles, **more)
 
     def _add_frameworks(self) -> Call:
@@ -418,10 +450,25 @@ class Workload:
     def _weights(self) -> dict[str, float]:
         return {role: self._of(WEIGHTS) for role in self._some(ROLES, 0, 4)}
 
+    def _limited_tree(self) -> dict[str, Json]:
+        """Return limits above guarantees: what idle ones need is kept for them."""
+        names = self._some(("cpus", "mem"), 1)
+        return {
+            "eng": {"limit": {name: self._pick(2, 3, 4, 6, 8) for name in names}},
+            "eng/prod": self._pick(
+                {}, {"limit": {"cpus": self._pick(1, 2, 3)}}, {"guarantee": {"cpus": 2}}
+            ),
+            "eng/prod/web": {"guarantee": {name: self._pick(0.5, 1, 2) for name in names}},
+            "eng/test": {"guarantee": {name: self._pick(0, 1, 1.333) for name in names}},
+            **self._pick({}, {"ops": {"guarantee": {"cpus": self._of(AMOUNTS)}}}),
+        }
+
     def _quota(self) -> Json:
         quota: Json = {}
         if self._chance(0.7):
-            quota["guarantee"] = {n: self._of(AMOUNTS) for n in self._some(("cpus", "mem", "disk"))}
+            quota["guarantee"] = {
+                n: self._of(self._sizes) for n in self._some(("cpus", "mem", "disk"))
+            }
         if self._chance(0.5):
             quota["limit"] = {
                 n: self._pick(0, 1, 4, 8, 12) for n in self._some(("cpus", "mem", "disk"))
@@ -475,6 +522,26 @@ class Workload:
             return call("allocate")
         framework, agent, role, resources = self._of(found)
         return call("release", framework, agent, role, self._part(resources))
+
+    def _release_expected(self, engine: Any) -> Call:
+        """Give back what a framework uses that was not added yet, or try what there is not."""
+        found = _expected(engine)
+        if not found:
+            return call("allocate")
+        framework, agent, role, resources = self._of(found)
+        role = self._of(ROLES) if self._chance(0.1) else role
+        agent = self._of(AGENTS) if self._chance(0.1) else agent
+        if self._chance(0.5):
+            return call("release", framework, agent, role, self._part(resources))
+        return call(
+            "recover_resources",
+            framework,
+            agent,
+            role,
+            self._part(resources),
+            refuse_seconds=self._of(REFUSALS),
+            allocated=self._chance(0.9),
+        )
 
     def _recover_resources(self, engine: Any) -> Call:
         allocated = self._chance(0.5)
@@ -598,7 +665,7 @@ def _scalar(name: str, amount: float) -> Json:
 
 def _as_json(text: str) -> list[Json]:
     """Return resources given as text in v1 JSON, to which other entries can be added."""
-    return Resources(text).to_json()
+    return [entry for part in text.split(";") for entry in Resources(part).to_json()]
 
 
 def _agents(engine: Any) -> list[Any]:
@@ -622,6 +689,19 @@ def _holdings(engine: Any, kind: str) -> list[tuple[str, str, str, Any]]:
         for agent, roles in held.items():
             found += [(id, agent, role, resources) for role, resources in roles.items()]
     return found
+
+
+def _expected(engine: Any) -> list[tuple[str, str, str, Any]]:
+    """Return (framework, agent, role, resources) of what those use who were not added yet."""
+    if hasattr(engine._state, "pending"):  # the reference
+        pending = engine._state.pending.items()
+        return [(p.framework, p.agent, p.role, resources) for p, resources in pending]
+    return [
+        (framework, agent.id, role, resources)
+        for agent in engine._state.agents.values()
+        for framework, by_role in (agent.pending or {}).items()
+        for role, resources in by_role.items()
+    ]
 
 
 def _open_offer(engine: Any, id: str) -> Any:

@@ -46,7 +46,7 @@ def disks(resources: Resources) -> set[tuple[Resource, object]]:
     return {(entry, entry.disk) for entry in resources}
 
 
-def assert_same(held: bench.Held, expected: Resources) -> None:
+def assert_same(held: bench.BundleView, expected: Resources) -> None:
     assert held.value == expected
     assert disks(held.value) == disks(expected)
 
@@ -300,7 +300,7 @@ class Life:
     def __init__(self, rng: random.Random, bundles: Bundles) -> None:
         self.rng = rng
         self.bundles = bundles
-        self.pool: list[tuple[bench.Held, Resources]] = []
+        self.pool: list[tuple[bench.BundleView, Resources]] = []
         self.viewers = [
             (role, bench.viewer(bundles, role, **shown), shown)
             for role in ("eng", "eng/prod", "ops")
@@ -323,7 +323,7 @@ class Life:
             pool.pop(rng.randrange(len(pool)))
         (a, x), (b, y) = rng.choice(pool), rng.choice(pool)
         role, viewer, shown = rng.choice(self.viewers)
-        made: tuple[bench.Held, Resources]
+        made: tuple[bench.BundleView, Resources]
         match rng.randrange(6):
             case 0 | 1:
                 made = (a.plus(b), x + y)
@@ -366,7 +366,7 @@ def test_a_copy_lives_on_its_own() -> None:
         life.step()
     bundles = bench.copied(life.bundles, totals.copy())
     twin = Life(random.Random(5), bundles)
-    twin.pool = [(bench.Held(bundles, held.number), value) for held, value in life.pool]
+    twin.pool = [(bench.BundleView(bundles, held.number), value) for held, value in life.pool]
     twin.check()
     for _ in range(500):
         life.step()

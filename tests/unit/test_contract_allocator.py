@@ -3,8 +3,18 @@
 import pytest
 
 import allocator
-from allocator import ManualClock, OfferGone, ResourceError
-from tests.contract import R, amounts, answered, check_conserved, served
+from allocator import (
+    Allocator,
+    InvalidRole,
+    ManualClock,
+    OfferGone,
+    Quantities,
+    ResourceError,
+    UnknownAgent,
+    UnknownFramework,
+    UnknownRole,
+)
+from tests.contract import R, amounts, answered, check_conserved, served, volume
 
 
 class TestOneCycle:
@@ -391,6 +401,281 @@ class TestAgents:
         engine.remove_agent("a1")
         assert engine.role("eng").share == 0.0
         assert engine.framework("f1").allocated == {}
+
+
+class TestUseOfAFrameworkThatIsNotAdded:
+    """It is held on the agent, consumed by its role, and can be given back."""
+
+    def test_it_can_be_released(self, engine):
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4"}})
+        engine.release("f", "n", "q", "cpus:1")
+        agent = engine.agent("n")
+        assert (agent.available, agent.allocated) == (R("cpus:5"), R("cpus:3"))
+        engine.add_framework("f", ["q"])
+        assert engine.framework("f").allocated == {"n": {"q": R("cpus:3")}}
+
+    def test_all_of_it_can_be_released(self, engine):
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4"}})
+        engine.recover_resources("f", "n", "q", "cpus:4", allocated=True, refuse_seconds=100)
+        with pytest.raises(UnknownFramework):
+            engine.release("f", "n", "q", "cpus:1")
+        engine.add_framework("f", ["q"])
+        # No filter was made.
+        assert amounts(engine.allocate()) == [("f", "cpus:8")]
+
+    @pytest.mark.parametrize(
+        ("error", "call"),
+        [
+            (ResourceError, ("f", "n", "q", "cpus:4.001")),
+            (ResourceError, ("f", "m", "q", "cpus:1")),
+            (UnknownRole, ("f", "n", "r", "cpus:1")),
+            (InvalidRole, ("f", "n", "q/", "cpus:1")),
+            (UnknownAgent, ("f", "nowhere", "q", "cpus:1")),
+            (UnknownFramework, ("g", "n", "q", "cpus:1")),
+        ],
+    )
+    def test_no_more_than_it_uses(self, engine, error, call):
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4"}})
+        engine.add_agent("m", "cpus:8")
+        before = engine.snapshot()
+        with pytest.raises(error):
+            engine.release(*call)
+        assert engine.snapshot() == before
+
+    def test_it_was_not_offered(self, engine):
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4"}})
+        with pytest.raises(UnknownFramework):
+            engine.recover_resources("f", "n", "q", "cpus:1")
+
+    def test_a_limit_counts_it(self, engine):
+        engine.set_quota("q", limit="cpus:6")
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4"}})
+        engine.add_framework("g", ["q"])
+        assert engine.role("q").consumed == Quantities("cpus:4")
+        assert amounts(engine.allocate()) == [("g", "cpus:2")]
+        engine.add_framework("f", ["q"])
+        assert engine.role("q").consumed == Quantities("cpus:6")
+
+    def test_limits_and_guarantees_above_count_it(self, engine):
+        engine.set_quota("eng", guarantee="cpus:4", limit="cpus:4")
+        engine.add_agent("n", "cpus:8", used={"f": {"eng/q": "cpus:3"}})
+        engine.add_framework("g", ["other"])
+        # 5 available, 1 required.
+        assert amounts(engine.allocate()) == [("g", "cpus:4")]
+        assert engine.role("eng").consumed == Quantities("cpus:3")
+
+    def test_headroom_does_not(self, engine):
+        engine.set_quota("q", guarantee="cpus:2")
+        engine.add_framework("g", ["other"])
+        engine.add_agent("n", "cpus:8", used={"f": {"r": "cpus:5"}})
+        # 3 available, 2 required.
+        assert amounts(engine.allocate()) == [("g", "cpus:1")]
+        engine.release("f", "n", "r", "cpus:2")
+        assert amounts(engine.allocate()) == [("g", "cpus:2")]
+
+    def test_shares_and_what_is_allocated_do_not_show_it(self, engine):
+        engine.set_quota("q", limit="cpus:8")
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4"}})
+        role = engine.role("q")
+        assert (role.share, role.allocated, role.offered) == (0, Quantities(), Quantities())
+        key = "allocator/mesos/resources/cpus/offered_or_allocated"
+        assert engine.metrics()[key] == 0
+        engine.add_framework("f", ["q"])
+        assert (role.share, role.allocated) == (0.5, Quantities("cpus:4"))
+        assert engine.metrics()[key] == 4
+
+    def test_it_makes_no_role(self, engine):
+        engine.add_agent("n", "cpus:8", used={"f": {"eng/q": "cpus:4"}})
+        for role in ("eng", "eng/q"):
+            with pytest.raises(UnknownRole):
+                engine.role(role)
+        engine.set_weight("eng", 2.0)
+        assert engine.role("eng").consumed == Quantities("cpus:4")
+        with pytest.raises(UnknownRole):
+            engine.role("eng/q")
+        engine.set_weight("eng", 1.0)
+        with pytest.raises(UnknownRole):
+            engine.role("eng")
+
+    def test_what_the_framework_says_itself_counts_once(self, engine):
+        engine.set_quota("q", limit="cpus:8")
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4"}})
+        engine.add_framework("f", ["q"], used={"n": {"q": "cpus:5"}, "gone": {"q": "cpus:1"}})
+        assert engine.role("q").consumed == Quantities("cpus:5")
+        assert engine.agent("n").available == R("cpus:3")
+
+    def test_removing_the_agent_gives_all_of_it_up(self, engine):
+        engine.set_quota("q", limit="cpus:6")
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4"}})
+        engine.remove_agent("n")
+        assert engine.role("q").consumed == Quantities()
+        with pytest.raises(UnknownFramework):
+            engine.release("f", "n", "q", "cpus:1")
+        engine.add_agent("n", "cpus:8")
+        engine.add_framework("f", ["q"])
+        assert amounts(engine.allocate()) == [("f", "cpus:6")]
+
+    def test_a_shared_entry_is_consumed_once_whoever_uses_it(self, engine):
+        shared = volume(4, role="eng", shared=True)
+        free = R([{**entry.to_json(), "reservations": []} for entry in shared])
+        engine.set_quota("q", limit="disk:9")
+        engine.add_framework("g", ["q"])
+        engine.add_agent("n", free, used={"f": {"q": free}, "g": {"q": free}})
+        assert engine.role("q").consumed == Quantities("disk:4")
+        engine.release("g", "n", "q", free)
+        assert engine.role("q").consumed == Quantities("disk:4")
+        engine.release("f", "n", "q", free)
+        assert engine.role("q").consumed == Quantities()
+
+    def test_a_snapshot_and_a_fork_have_it(self, engine):
+        engine.set_quota("q", limit="cpus:6")
+        engine.add_agent("n", "cpus:8", used={"f": {"q": "cpus:4", "r/s": "cpus:1"}})
+        for twin in (engine.fork(), Allocator.restore(engine.snapshot())):
+            assert twin.snapshot() == engine.snapshot()
+            assert twin.role("q").consumed == Quantities("cpus:4")
+            twin.release("f", "n", "q", "cpus:4")
+            twin.release("f", "n", "r/s", "cpus:1")
+            assert twin.role("q").consumed == Quantities()
+            assert twin.agent("n").available == R("cpus:8")
+        assert engine.role("q").consumed == Quantities("cpus:4")
+
+    def test_several_offers_of_a_framework_that_is_back_only_on_its_agents(self, engine):
+        engine.add_framework("f", ["q"])
+        engine.add_agent("n", "cpus:4")
+        offers = engine.allocate()
+        engine.accept(offers)
+        engine.remove_framework("f")
+        engine.remove_agent("n")
+        engine.add_agent("n", "cpus:4", used={"f": {"q": "cpus:4"}})
+        with pytest.raises(ResourceError):
+            engine.release([*offers, *offers])
+        engine.release(offers)
+        assert engine.agent("n").available == R("cpus:4")
+
+
+MOST = "cpus:9223372036854775.807"
+
+
+class TestSumsNearTheBound:
+    """2**63 − 1 thousandths of a name is the most there can be, in all or in use."""
+
+    def refused(self, engine, error, call):
+        """Check that a call is refused and leaves no trace."""
+        before = engine.snapshot(), engine.metrics()
+        with pytest.raises(error):
+            call()
+        assert (engine.snapshot(), engine.metrics()) == before
+
+    def test_totals_of_one_agent_after_another(self, engine):
+        engine.add_agent("a1", "cpus:9223372036854775")
+        self.refused(engine, ResourceError, lambda: engine.add_agent("a2", "cpus:9223372036854775"))
+        self.refused(engine, ResourceError, lambda: engine.add_agents(["a2", "a3"], "cpus:0.404"))
+        engine.add_agents(["a2", "a3"], "cpus:0.403")
+        self.refused(engine, ResourceError, lambda: engine.add_resources("a2", "cpus:0.002"))
+        engine.add_resources("a2", "cpus:0.001")
+        self.refused(engine, ResourceError, lambda: engine.update_agent("a1", resources=MOST))
+
+    def test_an_agent_in_use_beyond_its_total_counts_with_its_use(self, engine):
+        engine.add_framework("f")
+        engine.add_agent("a1", MOST, used={"f": {"*": MOST}})
+        engine.update_agent("a1", resources="mem:1")
+        # All that can be in use is.
+        self.refused(engine, ResourceError, lambda: engine.add_agent("a2", "cpus:1"))
+        assert engine.agent("a1").allocated == R(MOST)
+        engine.release("f", "a1", "*", "cpus:1")
+        engine.add_agent("a2", "cpus:1")
+        assert len(engine.allocate()) == 2
+        assert engine.role("*").offered == Quantities("cpus:1;mem:1")
+
+    def test_a_framework_that_comes_finds_all_that_was_expected_of_it(self, engine):
+        engine.add_agent("a1", MOST, used={"f": {"*": MOST}})
+        engine.update_agent("a1", resources="")
+        self.refused(
+            engine, ResourceError, lambda: engine.add_agent("a2", MOST, used={"f": {"*": MOST}})
+        )
+        engine.add_framework("f")
+        assert engine.framework("f").allocated == {"a1": {"*": R(MOST)}}
+        assert len(engine.allocate()) == 0
+
+    def test_totals_of_several_are_judged_in_the_end(self, engine):
+        engine.add_agents(["a1", "a2"], {"cpus": ["9223372036854775", 0]})
+        engine.update_agents(["a2", "a1"], {"cpus": ["9223372036854775", "0.807"]})
+        self.refused(
+            engine,
+            ResourceError,
+            lambda: engine.update_agents(["a1", "a2"], {"cpus": ["0.808", "9223372036854775"]}),
+        )
+
+    def test_headroom_far_below_zero_lets_nobody_have_anything(self, engine):
+        engine.add_framework("f1", ["eng"])
+        engine.add_framework("f2", ["web"])
+        engine.add_agent("a1", MOST, used={"f1": {"eng": MOST}})
+        engine.set_quota("ops", guarantee=MOST)
+        engine.update_agent("a1", resources="cpus:1")
+        engine.release("f1", "a1", "eng", "cpus:5")
+        engine.add_agent("a2", "cpus:4;mem:1")
+        # 4 + 1 − 9223372036854770.807 available, 9223372036854775.807 required.
+        assert engine.role("web").offered == Quantities()
+        assert sum((o.resources for o in engine.allocate()), R()) == R("mem:1")
+
+    @pytest.mark.parametrize("total", ["ports:5", "ports:{a}"])
+    def test_a_total_cannot_turn_what_is_in_use_into_another_type(self, engine, total):
+        engine.add_framework("f")
+        engine.add_agent("a1", "ports:[1-9]")
+        engine.allocate()
+        self.refused(engine, ResourceError, lambda: engine.update_agent("a1", resources=total))
+        engine.update_agent("a1", resources="cpus:1")
+        self.refused(engine, ResourceError, lambda: engine.add_resources("a1", total))
+
+    def test_nor_a_shared_volume_into_one_of_another_size(self, engine):
+        engine.add_framework("f", ["eng"], capabilities=["SHARED_RESOURCES"])
+        engine.add_agent("a1", volume(4, shared=True))
+        engine.allocate()
+        smaller = volume(2, shared=True)
+        self.refused(engine, ResourceError, lambda: engine.update_agent("a1", resources=smaller))
+
+
+class TestResourceProviders:
+    """`add_resources`: what is used is covered by what is added and what is available."""
+
+    def test_use_of_what_the_agent_has_available(self, engine):
+        engine.add_agent("s", "cpus:2")
+        engine.add_resources("s", "", used={"f": {"r": "cpus:1"}})
+        assert engine.agent("s").available == R("cpus:1")
+        engine.add_framework("f", ["r"])
+        assert engine.framework("f").allocated == {"s": {"r": R("cpus:1")}}
+
+    def test_of_both_together(self, engine):
+        engine.add_framework("f", ["r"])
+        engine.add_agent("s", "cpus:2")
+        engine.add_resources("s", "cpus:2;disk:5", used={"f": {"r": "cpus:3;disk:5"}})
+        assert engine.agent("s").available == R("cpus:1")
+        assert engine.role("r").allocated == Quantities("cpus:3;disk:5")
+
+    def test_not_of_more(self, engine):
+        engine.add_framework("f", ["r"])
+        engine.add_agent("s", "cpus:2", used={"f": {"r": "cpus:1"}})
+        before = engine.snapshot()
+        with pytest.raises(ResourceError):
+            engine.add_resources("s", "cpus:2", used={"f": {"r": "cpus:3.001"}})
+        assert engine.snapshot() == before
+
+    @pytest.mark.parametrize("framework", ["known", "expected"])
+    def test_on_an_agent_below_its_use(self, engine, framework):
+        engine.add_framework("known", ["r"])
+        engine.add_agent("s", "cpus:8", used={"known": {"r": "cpus:6"}})
+        engine.update_agent("s", resources="cpus:3")
+        with pytest.raises(ResourceError):
+            engine.add_resources("s", "cpus:1", used={framework: {"r": "cpus:1.001"}})
+        engine.add_resources("s", "cpus:1;mem:4", used={framework: {"r": "cpus:1;mem:1"}})
+        agent = engine.agent("s")
+        assert agent.total == R("cpus:4;mem:4")
+        assert agent.allocated == R("cpus:7;mem:1")
+        assert agent.available == R("mem:3")
+        engine.release(framework, "s", "r", "cpus:1")
+        assert engine.agent("s").available == R("mem:3")
+        engine.release("known", "s", "r", "cpus:3")
+        assert engine.agent("s").available == R("cpus:1;mem:3")
 
 
 class TestFrameworks:

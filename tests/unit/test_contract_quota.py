@@ -310,6 +310,241 @@ class TestHeadroom:
         assert given(engine.allocate(), "f1") in (R("disk:50"), mount_disk(100))
 
 
+class TestHeadroomIsWhatCanBeOffered:
+    """Agents that no cycle considers have nothing for a guarantee."""
+
+    def two_agents(self, engine):
+        engine.set_quota("q", guarantee="cpus:4")
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:4")
+        engine.add_agent("n2", "cpus:4", hostname="h2")
+
+    def test_a_deactivated_agent_holds_nothing_back(self, engine):
+        self.two_agents(engine)
+        engine.deactivate_agent("n2")
+        # n1's 4 cpus are all there is, and q's 4 are required.
+        assert len(engine.allocate()) == 0
+        engine.activate_agent("n2")
+        # 8 available, 4 required.
+        assert given(engine.allocate(), "other") == R("cpus:4")
+
+    def test_nor_does_one_that_is_not_whitelisted(self, engine):
+        self.two_agents(engine)
+        engine.set_whitelist(["n1"])
+        assert len(engine.allocate()) == 0
+        engine.set_whitelist(["n1", "h2"])
+        assert given(engine.allocate(), "other") == R("cpus:4")
+
+    def test_the_role_finds_what_was_held_back(self, engine):
+        self.two_agents(engine)
+        engine.deactivate_agent("n2")
+        engine.add_framework("fq", ["q"])
+        assert amounts(engine.allocate()) == [("fq", "cpus:4")]
+
+    def test_what_is_in_use_there_comes_and_goes_with_the_agent(self, engine):
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:8", used={"other": {"other": "cpus:3"}})
+        engine.add_agent("n2", "cpus:2")
+        engine.set_quota("q", guarantee="cpus:5")
+        engine.deactivate_agent("n1")
+        # 2 available; 5 required.
+        assert len(engine.allocate()) == 0
+        engine.activate_agent("n1")
+        # 5 + 2 available.
+        assert given(engine.allocate(), "other") == R("cpus:2")
+
+    def test_an_inactive_agent_below_its_use_takes_nothing_from_the_others(self, engine):
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:8", used={"other": {"other": "cpus:8"}})
+        engine.add_agent("n2", "cpus:6")
+        engine.set_quota("q", guarantee="cpus:1")
+        engine.update_agent("n1", resources="cpus:3")
+        # −5 + 6 available, 1 required.
+        assert len(engine.allocate()) == 0
+        engine.deactivate_agent("n1")
+        assert given(engine.allocate(), "other") == R("cpus:5")
+
+    def test_a_named_cycle_counts_all_candidates(self, engine):
+        self.two_agents(engine)
+        assert given(engine.allocate(["n1"]), "other") == R("cpus:4")
+        assert len(engine.allocate()) == 0
+
+    def test_an_agent_that_comes_while_a_whitelist_keeps_it_out(self, engine):
+        self.two_agents(engine)
+        engine.set_whitelist(["n1"])
+        engine.add_agent("n3", "cpus:9")
+        assert len(engine.allocate()) == 0
+        engine.remove_agent("n3")
+        engine.set_whitelist(None)
+        assert given(engine.allocate(), "other") == R("cpus:4")
+
+
+class TestNeedsThatLimitsMakeImpossible:
+    """A need is no more than the limit leaves, at each role."""
+
+    def test_a_limit_that_a_sibling_used_up_caps_the_need(self, engine):
+        engine.set_quota("a", limit="cpus:4")
+        engine.set_quota("a/x", guarantee="cpus:3")
+        engine.add_framework("fy", ["a/y"], suppressed=["a/y"])
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:10", used={"fy": {"a/y": "cpus:3"}})
+        # a/x lacks 3, of which a has room for 1: 7 − 1.
+        assert amounts(engine.allocate()) == [("other", "cpus:6")]
+
+    def test_an_exhausted_limit_needs_nothing(self, engine):
+        engine.set_quota("a", limit="cpus:4")
+        engine.set_quota("a/x", guarantee="cpus:3")
+        engine.add_framework("fy", ["a/y"], suppressed=["a/y"])
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:10", used={"fy": {"a/y": "cpus:6"}})
+        assert amounts(engine.allocate()) == [("other", "cpus:4")]
+        # Back to 3 of 4: 1 is needed again, of the 3 that came back.
+        engine.release("fy", "n1", "a/y", "cpus:3")
+        assert amounts(engine.allocate()) == [("other", "cpus:2")]
+
+    def test_a_limit_on_its_own_role(self, engine):
+        engine.set_quota("a", guarantee="cpus:3", limit="cpus:3")
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:6;cpus(a/x):2")
+        # Reservations count: 3 − 2 is lacking, and allowed.
+        assert amounts(engine.allocate()) == [("other", "cpus:5")]
+
+    def test_two_limits_on_a_path(self, engine):
+        engine.set_quota("a", limit="cpus:5")
+        engine.set_quota("a/b", limit="cpus:4")
+        engine.set_quota("a/b/x", guarantee="cpus:3")
+        engine.set_quota("a/c", guarantee="cpus:1")
+        engine.add_framework("fy", ["a/b/y"], suppressed=["a/b/y"])
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:10", used={"fy": {"a/b/y": "cpus:2"}})
+        # a/b: min(3, 4 − 2) = 2; a: min(2 + 1, 5 − 2) = 3.
+        assert amounts(engine.allocate()) == [("other", "cpus:5")]
+
+    def test_consumption_where_there_is_a_limit_alone_moves_the_need_above(self, engine):
+        engine.set_quota("a", guarantee="cpus:4")
+        engine.set_quota("a/b", limit="cpus:3")
+        engine.set_quota("a/b/x", guarantee="cpus:3")
+        engine.add_framework("fy", ["a/b/y"], suppressed=["a/b/y"])
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:10", used={"fy": {"a/b/y": "cpus:2"}})
+        # a/b: min(3, 3 − 2) = 1; a: max(4 − 2, 1) = 2.
+        assert amounts(engine.allocate()) == [("other", "cpus:6")]
+
+    def test_per_resource(self, engine):
+        engine.set_quota("a", limit="cpus:2")
+        engine.set_quota("a/x", guarantee="cpus:2;mem:5")
+        engine.add_framework("fy", ["a/y"], suppressed=["a/y"])
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:8;mem:8", used={"fy": {"a/y": "cpus:2"}})
+        assert amounts(engine.allocate()) == [("other", "cpus:6;mem:3")]
+
+    def test_raising_the_limit_brings_the_need_back(self, engine):
+        engine.set_quota("a", limit="cpus:3")
+        engine.set_quota("a/x", guarantee="cpus:3")
+        engine.add_framework("fy", ["a/y"], suppressed=["a/y"])
+        engine.add_framework("other", ["other"])
+        engine.add_agent("n1", "cpus:9", used={"fy": {"a/y": "cpus:3"}})
+        engine.decline(engine.allocate()[0], refuse_seconds=None)
+        engine.set_quota("a", limit="cpus:5")
+        # 2 more are possible: 6 − 2.
+        assert amounts(engine.allocate()) == [("other", "cpus:4")]
+
+
+class TestLimitsKeepRoomForGuarantees:
+    """What a limit leaves beside the needs of the subtrees that branch off the path."""
+
+    def test_an_idle_guarantee_finds_its_part_of_the_limit(self, engine):
+        engine.set_quota("a", limit="cpus:10")
+        engine.set_quota("a/x", guarantee="cpus:5")
+        engine.add_framework("fy", ["a/y"])
+        engine.add_agent("n1", "cpus:30")
+        # 10 − 0 − 5 of a/x.
+        assert amounts(engine.allocate()) == [("fy", "cpus:5")]
+        engine.add_framework("fx", ["a/x"])
+        assert amounts(engine.allocate()) == [("fx", "cpus:5")]
+
+    def test_its_own_need_does_not_stand_in_its_way(self, engine):
+        engine.set_quota("a", limit="cpus:10")
+        engine.set_quota("a/x", guarantee="cpus:5")
+        engine.add_framework("fx", ["a/x"])
+        engine.add_agent("n1", "cpus:30")
+        # 5 serve, and 5 more are allowed: nobody else needs anything.
+        assert amounts(engine.allocate()) == [("fx", "cpus:10")]
+
+    def test_a_parents_framework_leaves_it_too(self, engine):
+        engine.set_quota("a", limit="cpus:10")
+        engine.set_quota("a/b/x", guarantee="cpus:4")
+        engine.add_framework("fa", ["a"])
+        engine.add_framework("fb", ["a/b"])
+        engine.add_agent("n1", "cpus:30")
+        # a comes first, by number of allocations and path: 10 − 4; a/b: 10 − 6 − 4.
+        assert amounts(engine.allocate()) == [("fa", "cpus:6")]
+
+    def test_at_every_limit_on_the_path(self, engine):
+        engine.set_quota("a", limit="cpus:10")
+        engine.set_quota("a/b", limit="cpus:8")
+        engine.set_quota("a/b/x", guarantee="cpus:3")
+        engine.set_quota("a/c", guarantee="cpus:4")
+        engine.add_framework("fy", ["a/b/y"])
+        engine.add_agent("n1", "cpus:30")
+        # a/b: 8 − 3 = 5; a: 10 − 3 − 4 = 3.
+        assert amounts(engine.allocate()) == [("fy", "cpus:3")]
+
+    def test_what_is_consumed_already_needs_no_room(self, engine):
+        engine.set_quota("a", limit="cpus:10")
+        engine.set_quota("a/x", guarantee="cpus:5")
+        engine.add_framework("fx", ["a/x"], suppressed=["a/x"])
+        engine.add_framework("fy", ["a/y"])
+        engine.add_agent("n1", "cpus:30", used={"fx": {"a/x": "cpus:3"}})
+        # 10 − 3 − 2.
+        assert amounts(engine.allocate()) == [("fy", "cpus:5")]
+
+    def test_a_need_that_a_limit_below_caps_takes_no_more_room(self, engine):
+        engine.set_quota("a", limit="cpus:10")
+        engine.set_quota("a/b", limit="cpus:4")
+        engine.set_quota("a/b/x", guarantee="cpus:4")
+        engine.add_framework("fz", ["a/b/z"], suppressed=["a/b/z"])
+        engine.add_framework("fy", ["a/y"])
+        engine.add_agent("n1", "cpus:30", used={"fz": {"a/b/z": "cpus:3"}})
+        # a/b needs min(4, 4 − 3) = 1: 10 − 3 − 1.
+        assert amounts(engine.allocate()) == [("fy", "cpus:6")]
+
+    def test_in_stage_one_what_serves_is_within_the_limit_and_the_rest_beside_needs(self, engine):
+        engine.set_quota("a", limit="cpus:10")
+        engine.set_quota("a/x", guarantee="cpus:5")
+        engine.set_quota("a/y", guarantee="cpus:2")
+        engine.add_framework("fy", ["a/y"])
+        engine.add_agent("n1", "cpus:30")
+        # 2 serve; then a leaves 10 − 2 − 5 = 3 beside a/x's need.
+        assert amounts(engine.allocate()) == [("fy", "cpus:5")]
+
+    def test_what_serves_goes_before_a_siblings_need_where_both_do_not_fit(self, engine):
+        engine.set_quota("a", limit="cpus:7")
+        engine.set_quota("a/x", guarantee="cpus:5")
+        engine.set_quota("a/y", guarantee="cpus:2")
+        engine.add_framework("fz", ["a/z"], suppressed=["a/z"])
+        engine.add_framework("fy", ["a/y"])
+        engine.add_agent("n1", "cpus:30", used={"fz": {"a/z": "cpus:4"}})
+        # a leaves 3; 2 serve a/y.
+        assert amounts(engine.allocate()) == [("fy", "cpus:2")]
+
+    def test_per_resource(self, engine):
+        engine.set_quota("a", limit="cpus:10;mem:10")
+        engine.set_quota("a/x", guarantee="cpus:5")
+        engine.add_framework("fy", ["a/y"])
+        engine.add_agent("n1", "cpus:30;mem:30")
+        assert amounts(engine.allocate()) == [("fy", "cpus:5;mem:10")]
+
+    def test_an_entry_that_cannot_be_split_fits_beside_needs_or_is_left_out(self, engine):
+        engine.set_quota("a", limit="disk:100")
+        engine.set_quota("a/x", guarantee="disk:20")
+        engine.add_framework("fy", ["a/y"])
+        engine.add_agent("n1", R("cpus:1") + mount_disk(90))
+        assert amounts(engine.allocate()) == [("fy", "cpus:1")]
+        engine.add_agent("n2", mount_disk(80, "/mnt/2"))
+        assert given(engine.allocate(), "fy") == mount_disk(80, "/mnt/2")
+
+
 class TestNestedGuarantee:
     def serve(self, engine, cpus):
         """Return what a role beside everything gets of so many cpus."""
@@ -545,6 +780,51 @@ class TestRefused:
         with pytest.raises(QuotaError):
             engine.set_quota("eng", limit="cpus:1.999")
         engine.set_quota("eng", limit="cpus:2")
+
+    def test_what_a_subtree_guarantees_in_all_must_fit_in_every_limit_on_its_path(self, engine):
+        engine.set_quota("a", limit="cpus:2")
+        engine.set_quota("a/b/c", guarantee="cpus:2")
+        with pytest.raises(QuotaError, match="cpus:2"):
+            engine.set_quota("a/b/d", guarantee="cpus:2")
+        with pytest.raises(QuotaError):
+            engine.set_quota("a/d", guarantee="cpus:0.001")
+        engine.set_quota("a/b/c", guarantee="cpus:1")
+        engine.set_quota("a/b/d", guarantee="cpus:1")
+        with pytest.raises(QuotaError):
+            engine.set_quota("a", limit="cpus:1.999")
+        with pytest.raises(QuotaError):
+            engine.set_quota("a/b", limit="cpus:1.999")
+        assert engine.role("a").quota.limit == {"cpus": 2}
+
+    def test_a_guarantee_in_between_stands_for_all_below_it_against_a_limit(self, engine):
+        engine.set_quota("a", limit="cpus:6")
+        engine.set_quota("a/b", guarantee="cpus:4")
+        engine.set_quota("a/b/c", guarantee="cpus:3")
+        # a/b counts as its own 4.
+        engine.set_quota("a/d", guarantee="cpus:2")
+        with pytest.raises(QuotaError):
+            engine.set_quota("a/b", guarantee="cpus:4.001")
+        engine.remove_quota("a/b")
+        # Now as 3.
+        engine.set_quota("a/d", guarantee="cpus:3")
+
+    def test_all_together_are_judged_in_the_end(self, engine):
+        engine.set_quota("a/b", guarantee="cpus:4")
+        engine.set_quotas({"a": {"limit": "cpus:3"}, "a/b": {"guarantee": "cpus:3"}})
+        before = engine.snapshot()
+        with pytest.raises(QuotaError):
+            engine.set_quotas({"a": {"limit": "cpus:2"}, "a/c": {"guarantee": "cpus:1"}})
+        assert engine.snapshot() == before
+
+    def test_at_the_greatest_depth(self, engine):
+        """Nothing is looked for below a limit, however deep it goes."""
+        deepest = "/".join("a" * 128)
+        engine.set_quota(deepest, guarantee="cpus:2")
+        with pytest.raises(QuotaError):
+            engine.set_quota("a", limit="cpus:1")
+        engine.set_quota("a", limit="cpus:2")
+        with pytest.raises(QuotaError):
+            engine.set_quota("a/b", guarantee="cpus:1")
 
     def test_children_must_fit_in_their_parent(self, engine):
         engine.set_quota("eng", guarantee="cpus:5")

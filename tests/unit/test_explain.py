@@ -275,6 +275,7 @@ def test_over_the_limit_of_each_role_on_the_path_by_how_much(engine: Allocator) 
         "limit": 2,
         "consumed": 0,
         "wanted": 8,
+        "kept": 0,
         "over": 6,
         "text": "over limit of role eng for cpus by 6 (limit 2, consumed 0, here 8)",
     }
@@ -282,6 +283,39 @@ def test_over_the_limit_of_each_role_on_the_path_by_how_much(engine: Allocator) 
         changes.RaiseLimit("eng/prod", Quantities("cpus:8")),
         changes.RaiseLimit("eng", Quantities("cpus:6")),
     )
+
+
+def test_a_limit_keeps_room_for_guarantees_below_it(engine: Allocator) -> None:
+    engine.update_agent("a1", resources="cpus:8")
+    engine.set_quota("eng", limit="cpus:5")
+    engine.set_quota("eng/prod", guarantee="cpus:2")
+    engine.set_quota("eng/test/x", guarantee="cpus:3")
+    engine.add_framework("f", ["eng/dev"])
+    # Of 5 both of the others' guarantees, 2 + 3, are kept.
+    reason = why(engine)[0]
+    assert reason == reasons.OverLimit("eng", "cpus", 5000, 0, 8000, 5000)
+    assert str(reason) == (
+        "over limit of role eng for cpus by 8 "
+        "(limit 5, consumed 0, kept for guarantees below it 5, here 8)"
+    )
+
+
+def test_held_back_is_no_more_than_a_limit_leaves(engine: Allocator) -> None:
+    engine.update_agent("a1", resources="cpus:8")
+    engine.add_agent("a2", "cpus:3", used={"g": {"eng/dev": "cpus:3"}})
+    engine.set_quota("eng", limit="cpus:7")
+    engine.set_quota("eng/prod", guarantee="cpus:3")
+    engine.set_quota("eng/test", guarantee="cpus:4")
+    engine.set_quota("ops", guarantee="cpus:4")
+    engine.add_framework("f", ["other"])
+    # 3 + 4 are lacking, of which eng has room for 7 − 3 = 4.
+    (reason,) = (r for r in why(engine) if isinstance(r, reasons.HeldBack))
+    assert reason.roles == (
+        reasons.Guaranteed("eng/prod", 3000),
+        reasons.Guaranteed("eng/test", 1000),
+        reasons.Guaranteed("ops", 4000),
+    )
+    assert sum(need.held_milli for need in reason.roles) == engine._state.tree.required["cpus"]
 
 
 def test_of_several_names_over_a_limit_only_one_is_raised(engine: Allocator) -> None:

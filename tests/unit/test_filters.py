@@ -13,7 +13,7 @@ from allocator.engine._bundles import Bundles
 from allocator.engine._filters import Filters
 from allocator.resources import Resources
 from allocator.sorter import Totals
-from tests.compiled.bundles import Held, copied, forget_all, held, n_in_use
+from tests.compiled.bundles import BundleView, copied, forget_all, held, n_in_use
 from tests.compiled.filters import asked, check, ended_pairs, known
 
 #: What is refused or asked for; some contain others, some have a special part.
@@ -31,7 +31,7 @@ Row = tuple[int, int, int, float]
 class Store:
     """Bundles of VALUES; their numbers are good as long as the store is not closed."""
 
-    def __init__(self, bundles: Bundles, held: list[Held]) -> None:
+    def __init__(self, bundles: Bundles, held: list[BundleView]) -> None:
         self.bundles = bundles
         self.held = held
         self.numbers = [bundle.number for bundle in held]
@@ -45,7 +45,7 @@ class Store:
     def copy(self) -> Store:
         """Return a copy with the same numbers and as many references."""
         bundles = copied(self.bundles, self.bundles.totals.copy())
-        return Store(bundles, [Held(bundles, number) for number in self.numbers])
+        return Store(bundles, [BundleView(bundles, number) for number in self.numbers])
 
     def close(self) -> None:
         """Give up all references, and check that nobody else has any."""
