@@ -142,14 +142,14 @@ class Rehearsal:
         ]
 
     def sums(self, role: str) -> RoleSums:
-        """Return a role's quota and sums. O(names + children)."""
+        """Return a role's quota and sums. O(names)."""
         node = self._state.tree.nodes[role]
-        children = tuple(child.path for child in node.children.values())
-        return RoleSums(node.quota.guarantee, node.quota.limit, node.consumed, node.need, children)
+        quota = node.quota
+        return RoleSums(quota.guarantee, quota.limit, node.consumed, node.need, node.children_need)
 
-    def top_roles(self) -> Sequence[str]:
-        """Return the roles that lie below no other. O(roles)."""
-        return [path for path, node in self._state.tree.roles.items() if node.parent is None]
+    def guarantors(self) -> Sequence[str]:
+        """Return the roles that have a guarantee. O(roles)."""
+        return [path for path, node in self._state.tree.roles.items() if node.quota.guarantee]
 
     def headroom(self, name: str) -> int:
         """Return how much of a resource is available in the cluster. O(names)."""

@@ -222,11 +222,27 @@ class BelowMinimum(Reason):
 
 
 @dataclass(frozen=True, slots=True)
+class Guaranteed:
+    """So much of a resource is held back for a role, whose guarantee is short of so much."""
+
+    role: str
+    held_milli: int
+    short_milli: int
+
+    def to_json(self) -> Json:
+        """Return the parts. O(1)."""
+        return parts_to_json(self)
+
+    def __str__(self) -> str:
+        return f"{cut(self.role)} ({write_milli(self.held_milli)})"
+
+
+@dataclass(frozen=True, slots=True)
 class OverLimit(Reason):
     """A limit on the role's path does not allow all of what is there.
 
-    `wanted_milli` is what of the name could be offered but for quotas, `kept_milli` what the limit
-    keeps room for beside it: what other roles below it are guaranteed and need.
+    `wanted_milli` is what of the name could be offered but for quotas, `kept` what the limit keeps
+    room for beside it: what other roles below it are guaranteed and do not consume yet.
     """
 
     kind = "over_limit"
@@ -237,7 +253,12 @@ class OverLimit(Reason):
     limit_milli: int
     consumed_milli: int
     wanted_milli: int
-    kept_milli: int = 0
+    kept: tuple[Guaranteed, ...] = ()
+
+    @property
+    def kept_milli(self) -> int:
+        """What the limit keeps room for, in thousandths."""
+        return sum(role.held_milli for role in self.kept)
 
     @property
     def over_milli(self) -> int:
@@ -254,9 +275,7 @@ class OverLimit(Reason):
         return {**Reason.to_json(self), "over": number_of(self.over_milli)}
 
     def __str__(self) -> str:
-        kept = ""
-        if self.kept_milli:
-            kept = f"kept for guarantees below it {write_milli(self.kept_milli)}, "
+        kept = f"kept for guarantees of {listed(self.kept)}, " if self.kept else ""
         return (
             f"over limit of role {cut(self.role)} for {cut(self.name)} "
             f"by {write_milli(self.over_milli)} "
@@ -266,26 +285,11 @@ class OverLimit(Reason):
 
 
 @dataclass(frozen=True, slots=True)
-class Guaranteed:
-    """So much of a resource is held back for a role."""
-
-    role: str
-    held_milli: int
-
-    def to_json(self) -> Json:
-        """Return the parts. O(1)."""
-        return parts_to_json(self)
-
-    def __str__(self) -> str:
-        return f"{cut(self.role)} ({write_milli(self.held_milli)})"
-
-
-@dataclass(frozen=True, slots=True)
 class HeldBack(Reason):
     """Unmet guarantees need what is there.
 
-    `headroom_milli` is what of the name is available in the cluster, `roles` who needs how much
-    of it, `wanted_milli` what could be offered here but for quotas.
+    `headroom_milli` is what of the name is available on agents that are active and whitelisted,
+    `roles` who needs how much of it, `wanted_milli` what could be offered here but for quotas.
     """
 
     kind = "held_back"
@@ -311,7 +315,7 @@ class HeldBack(Reason):
         return (
             f"{cut(self.name)}:{write_milli(held)} held back for guarantees of roles "
             f"{listed(self.roles)}, of {write_milli(max(self.headroom_milli, 0))} "
-            "available in the cluster"
+            "that can be offered in the cluster"
         )
 
 

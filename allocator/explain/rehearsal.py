@@ -49,15 +49,15 @@ class Holding(NamedTuple):
 class RoleSums(NamedTuple):
     """A role's quota, and the sums over its subtree that go with it, at one moment.
 
-    `need` is what must be held back for guarantees in the subtree; `children` are the paths of the
-    roles directly below.
+    `need` is what must be held back for guarantees in the subtree, `children_need` the sum of what
+    must be for the roles right below.
     """
 
     guarantee: Mapping[str, int]
     limit: Mapping[str, int]
     consumed: Mapping[str, int]
     need: Mapping[str, int]
-    children: tuple[str, ...]
+    children_need: Mapping[str, int]
 
 
 class Watcher(Protocol):
@@ -149,8 +149,8 @@ class Rehearsal(Protocol):
     def sums(self, role: str) -> RoleSums:
         """Return a role's quota and the sums that go with it."""
 
-    def top_roles(self) -> Sequence[str]:
-        """Return the roles that lie below no other."""
+    def guarantors(self) -> Sequence[str]:
+        """Return the roles that have a guarantee."""
 
     def headroom(self, name: str) -> int:
         """Return how much of a resource is available in the cluster; it may be below zero."""

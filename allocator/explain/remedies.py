@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from allocator.errors import AllocatorError
@@ -40,6 +40,7 @@ from allocator.explain.reasons import (
     ConstraintUnmet,
     Filtered,
     FrameworkInactive,
+    Guaranteed,
     HeldBack,
     MissingCapability,
     NotWhitelisted,
@@ -56,8 +57,6 @@ from allocator.resources import EMPTY, Quantities, Resources
 from allocator.sorter.base import IMPLICIT_NAME, MAX_WEIGHT
 
 Steps: TypeAlias = tuple[Step, ...]
-#: name → role → thousandths.
-ByName: TypeAlias = dict[str, dict[str, int]]
 
 #: A change has at most so many rounds of mending, and so many changes are tried in all.
 MAX_ROUNDS = 5
@@ -117,6 +116,7 @@ class Trials:
         kinds = tuple(map(type, steps))
         if (
             kinds in self.found
+            or any(set(steps) >= set(change.steps) for change in self.found.values())
             or steps in self._tried
             or self._n_alike[kinds] == MAX_ALIKE
             or not self._n_left
@@ -145,8 +145,8 @@ def _remedies(
 ) -> Iterator[tuple[Steps, bool]]:
     """Yield steps that may lead on, and whether they mend a reason that decides by itself."""
     alike: Counter[tuple[type[Reason], ...]] = Counter()
-    # First where little is in the way, and where that ends soonest.
-    for case in sorted(cases, key=lambda case: (len(case.reasons), _seconds(case))):
+    # First where few things are in the way, and where they end soonest or are the smallest.
+    for case in sorted(cases, key=lambda case: (len(case.reasons), _seconds(case), _over(case))):
         kinds = tuple(map(type, case.reasons))
         alike[kinds] += 1
         if alike[kinds] > MAX_ALIKE:
@@ -160,6 +160,10 @@ def _remedies(
 
 def _seconds(case: Case) -> float:
     return max((r.seconds for r in case.reasons if isinstance(r, Filtered)), default=0.0)
+
+
+def _over(case: Case) -> int:
+    return sum(reason.over_milli for reason in case.reasons if isinstance(reason, OverLimit))
 
 
 def _mend(reason: Reason, framework: str, case: Case) -> Iterator[Step]:
@@ -198,6 +202,9 @@ def _make_room(at_rest: Rehearsal, framework: str, case: Case) -> Iterator[Steps
         below = BelowMinimum.by(EMPTY, minimum)
     yield from _loosen(at_rest, case, below)
     for reason in case.reasons:
+        if isinstance(reason, HeldBack):
+            yield from _widen(at_rest, reason, case)
+    for reason in case.reasons:
         if isinstance(reason, ServedEarlier):
             yield from _overtake(at_rest, reason, case)
             yield from _guarantee(at_rest, reason, case, below)
@@ -211,49 +218,91 @@ def _loosen(at_rest: Rehearsal, case: Case, below: BelowMinimum | None) -> Itera
     name: the name of which the agent has the smallest part first.
     """
     total = at_rest.engine.agent(case.agent).total.quantities().milli
-    limits: ByName = {}
-    guarantees: ByName = {}
+    limits, held, kept = ByName(), ByName(), ByName()
     for reason in case.reasons:
         if not isinstance(reason, OverLimit | HeldBack):
             continue
-        wanted = reason.wanted_milli
+        name, wanted = reason.name, reason.wanted_milli
         if below is not None:
-            if reason.name not in below.lacking:
+            if name not in below.lacking:
                 continue
-            wanted = min(wanted, below.nearest.milli[reason.name])
+            wanted = min(wanted, below.nearest.milli[name])
         if isinstance(reason, OverLimit):
-            limits.setdefault(reason.name, {}).update(_by_limit(reason, wanted))
+            by = reason.over_milli - reason.wanted_milli + wanted
+            limits.note(name, reason.role, by)
+            kept.note_shares(name, reason.kept, by)
         else:
-            guarantees.setdefault(reason.name, {}).update(_by_guarantee(reason, wanted))
-    names = sorted(limits.keys() | guarantees.keys(), key=lambda name: (total.get(name, 0), name))
+            held.note_shares(name, reason.roles, wanted - reason.surplus_milli)
+    names = {*limits.roles, *held.roles}
+    ordered = sorted(names, key=lambda name: (total.get(name, 0), name))
     # Any one name makes an offer, unless there is an amount that asks for several.
-    for chosen in [names] if below is not None else [[name] for name in names]:
-        raised = tuple(RaiseLimit(*each) for each in _by_role(limits, chosen))
-        lowered = tuple(LowerGuarantee(*each) for each in _by_role(guarantees, chosen))
-        yield from dict.fromkeys(steps for steps in (raised, lowered, raised + lowered) if steps)
+    for chosen in [ordered] if below is not None else [[name] for name in ordered]:
+        raised = tuple(RaiseLimit(*each) for each in limits.by_role(chosen))
+        lowered = tuple(LowerGuarantee(*each) for each in held.by_role(chosen))
+        all_lowered = tuple(LowerGuarantee(*each) for each in held.joined(kept).by_role(chosen))
+        choices = raised, lowered, all_lowered, raised + lowered
+        yield from dict.fromkeys(steps for steps in choices if steps)
 
 
-def _by_limit(reason: OverLimit, wanted: int) -> Iterator[tuple[str, int]]:
-    by = reason.over_milli - reason.wanted_milli + wanted
-    if by > 0:
-        yield reason.role, by
+class ByName:
+    """Amounts by resource and role."""
+
+    def __init__(self) -> None:
+        #: name → role → thousandths, above zero.
+        self.roles: dict[str, dict[str, int]] = {}
+
+    def note(self, name: str, role: str, milli: int) -> None:
+        """Have at least so much."""
+        if milli > 0:
+            roles = self.roles.setdefault(name, {})
+            roles[role] = max(milli, roles.get(role, 0))
+
+    def note_shares(self, name: str, needs: Sequence[Guaranteed], milli: int) -> None:
+        """Have so much of what is held for these roles less, the first of them first.
+
+        Where a limit leaves less than they are short of, that much more of their guarantees.
+        """
+        left = milli + sum(need.short_milli - need.held_milli for need in needs)
+        for need in needs:
+            self.note(name, need.role, min(left, need.short_milli))
+            left -= need.short_milli
+
+    def joined(self, other: ByName) -> ByName:
+        """Return the larger of both."""
+        both = ByName()
+        for each in (self, other):
+            for name, roles in each.roles.items():
+                for role, milli in roles.items():
+                    both.note(name, role, milli)
+        return both
+
+    def by_role(self, names: Sequence[str]) -> Iterator[tuple[str, Quantities]]:
+        """Yield role and amounts of these names."""
+        roles = dict.fromkeys(role for name in names for role in self.roles.get(name, ()))
+        for role in roles:
+            amounts = {name: self.roles.get(name, {}).get(role, 0) for name in names}
+            yield role, Quantities.from_milli(amounts)
 
 
-def _by_guarantee(reason: HeldBack, wanted: int) -> Iterator[tuple[str, int]]:
-    by = wanted - reason.surplus_milli
-    for need in reason.roles:
-        taken = min(by, need.held_milli)
-        if taken > 0:
-            yield need.role, taken
-            by -= taken
+def _widen(at_rest: Rehearsal, reason: HeldBack, case: Case) -> Iterator[Steps]:
+    """Yield what adds to the headroom: the largest of the agents that cannot be offered, by how.
 
-
-def _by_role(by_name: ByName, names: list[str]) -> Iterator[tuple[str, Quantities]]:
-    """Yield role and amounts by name."""
-    roles = dict.fromkeys(role for name in names for role in by_name.get(name, ()))
-    for role in roles:
-        amounts = {name: by_name[name][role] for name in names if role in by_name.get(name, ())}
-        yield role, Quantities.from_milli(amounts)
+    Those that are not active, or not whitelisted, do not count in it.
+    """
+    whitelist = at_rest.whitelist
+    largest: dict[tuple[type[Step], ...], tuple[int, Steps]] = {}
+    for id in at_rest.agents:
+        agent = at_rest.engine.agent(id)
+        steps: Steps = () if agent.active else (ActivateAgent(id),)
+        if whitelist is not None and agent.hostname not in whitelist:
+            steps += (Whitelist(agent.hostname),)
+        if not steps or id == case.agent:
+            continue
+        free = agent.available.unreserved().nonrevocable().quantities().milli.get(reason.name, 0)
+        kinds = tuple(map(type, steps))
+        if free > largest.get(kinds, (0, ()))[0]:
+            largest[kinds] = free, steps
+    yield from (steps for _, steps in largest.values())
 
 
 def _overtake(at_rest: Rehearsal, reason: ServedEarlier, case: Case) -> Iterator[Steps]:

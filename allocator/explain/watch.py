@@ -7,18 +7,18 @@ why an attempt came to nothing and who was served before. So what is said would 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from allocator.errors import cut
+from allocator.explain.guarantees import Guarantees
 from allocator.explain.reasons import (
     AgentInactive,
     BelowMinimum,
     ConstraintUnmet,
     Filtered,
     FrameworkInactive,
-    Guaranteed,
     HeldBack,
     Json,
     MissingCapability,
@@ -101,7 +101,7 @@ def look(rehearsal: Rehearsal, question: Question) -> tuple[Case, ...]:
     agents = rehearsal.agents if question.agent is None else [question.agent]
     before = {agent: _left_over(rehearsal, agent) for agent in agents}
     roles = engine.framework(question.framework).roles
-    watch = Watch(rehearsal, question.framework)
+    watch = Watch(rehearsal, question)
     made = rehearsal.watch(watch, *question).by_framework().get(question.framework, ())
     offered = {(offer.role, offer.agent): offer.resources for offer in made}
     cases = []
@@ -157,9 +157,12 @@ class Watch:
     Fills `allocator.explain.rehearsal.Watcher`.
     """
 
-    def __init__(self, rehearsal: Rehearsal, framework: str) -> None:
+    def __init__(self, rehearsal: Rehearsal, question: Question) -> None:
         self._rehearsal = rehearsal
-        self._framework = framework
+        self._framework = framework = question.framework
+        #: Whether it is told of all offers that are made.
+        self._hears_all = question.agent is None
+        self._guarantees = Guarantees(rehearsal)
         self._capabilities = rehearsal.engine.framework(framework).capabilities
         self._roles = rehearsal.engine.framework(framework).roles
         self._refusals = rehearsal.refusals()
@@ -200,6 +203,8 @@ class Watch:
         """Note that an agent's turn in a stage begins."""
         self._stage = stage
         self._standings.clear()
+        if not self._hears_all:
+            self._guarantees.forget()
 
     def attempt(
         self,
@@ -224,6 +229,7 @@ class Watch:
     ) -> None:
         """Note whether the offer was made."""
         if is_made:
+            self._guarantees.forget()
             for behind, entry in self._served.items():
                 self._ahead.setdefault((behind, agent), []).append(entry)
         elif framework == self._framework and role in self._roles:
@@ -248,45 +254,22 @@ class Watch:
     def _chopped(self, role: str, visible: Resources) -> Iterator[Reason]:
         """Yield the limits and guarantees that do not allow all of `visible`."""
         wanted = visible.unreserved().nonrevocable().quantities().milli
-        path = list(ancestry(role))
-        kept: Counter[str] = Counter()
+        path, kept = list(ancestry(role)), Counter[str]()
+        on_path: Mapping[str, int] = {}
         for above in path:
-            sums = self._rehearsal.sums(above)
-            for child in sums.children:
-                if child not in path:
-                    kept.update(self._rehearsal.sums(child).need)
+            sums = self._guarantees.sums(above)
+            for name in wanted:
+                kept[name] += sums.children_need.get(name, 0) - on_path.get(name, 0)
+            on_path = sums.need
             for name in sorted(sums.limit.keys() & wanted.keys()):
                 limit, consumed = sums.limit[name], sums.consumed.get(name, 0)
                 if consumed + kept[name] + wanted[name] > limit:
-                    yield OverLimit(above, name, limit, consumed, wanted[name], kept[name])
+                    roles = self._guarantees.kept(above, path, name)
+                    yield OverLimit(above, name, limit, consumed, wanted[name], roles)
         for name in sorted(wanted):
             headroom, required = self._rehearsal.headroom(name), self._rehearsal.required(name)
             if required and headroom - required < wanted[name]:
-                yield HeldBack(name, wanted[name], headroom, tuple(self._needs(name)))
-
-    def _needs(self, name: str) -> Iterator[Guaranteed]:
-        """Yield which roles' guarantees the required headroom of a name is for; sums up to it."""
-        for role in self._rehearsal.top_roles():
-            yield from self._needs_of(role, name)
-
-    def _needs_of(self, role: str, name: str) -> Iterator[Guaranteed]:
-        """Yield the role if its own guarantee needs most, else those below it that do.
-
-        Where its limit leaves less than they need together, the first ones.
-        """
-        sums = self._rehearsal.sums(role)
-        left = sums.need.get(name, 0)
-        if not left:
-            return
-        below = [need for child in sums.children for need in self._needs_of(child, name)]
-        own = sums.guarantee.get(name, 0) - sums.consumed.get(name, 0)
-        if own >= sum(need.held_milli for need in below):
-            below = [Guaranteed(role, left)]
-        for need in below:
-            held = min(need.held_milli, left)
-            if held:
-                yield Guaranteed(need.role, held)
-                left -= held
+                yield HeldBack(name, wanted[name], headroom, self._guarantees.required(name))
 
     def _hidden(self, role: str, agent: str) -> Iterator[Reason]:
         """Yield why the framework may see nothing of what is available."""

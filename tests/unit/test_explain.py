@@ -29,6 +29,7 @@ from allocator.explain.reasons import Reason
 from allocator.explain.watch import Case
 from allocator.sorter import Standing
 from tests.contract import dynamic, reserved, revocable, volume
+from tests.explaining import check_change
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ def test_over_the_limit_of_each_role_on_the_path_by_how_much(engine: Allocator) 
         "limit": 2,
         "consumed": 0,
         "wanted": 8,
-        "kept": 0,
+        "kept": [],
         "over": 6,
         "text": "over limit of role eng for cpus by 6 (limit 2, consumed 0, here 8)",
     }
@@ -293,11 +294,96 @@ def test_a_limit_keeps_room_for_guarantees_below_it(engine: Allocator) -> None:
     engine.add_framework("f", ["eng/dev"])
     # Of 5 both of the others' guarantees, 2 + 3, are kept.
     reason = why(engine)[0]
-    assert reason == reasons.OverLimit("eng", "cpus", 5000, 0, 8000, 5000)
-    assert str(reason) == (
-        "over limit of role eng for cpus by 8 "
-        "(limit 5, consumed 0, kept for guarantees below it 5, here 8)"
+    kept = (
+        reasons.Guaranteed("eng/prod", 2000, 2000),
+        reasons.Guaranteed("eng/test/x", 3000, 3000),
     )
+    assert reason == reasons.OverLimit("eng", "cpus", 5000, 0, 8000, kept)
+    assert isinstance(reason, reasons.OverLimit)
+    assert str(reason) == (
+        "over limit of role eng for cpus by 8 (limit 5, consumed 0, "
+        "kept for guarantees of eng/prod (2), eng/test/x (3), here 8)"
+    )
+    assert reason.to_json()["kept"][0] == {"role": "eng/prod", "held": 2, "short": 2}
+    # Nothing is in use yet: the agent's 8 cpus leave 3 beside the guarantees, and eng none.
+    found = [change.steps for change in engine.explain("f").changes]
+    assert found == [
+        (changes.RaiseLimit("eng", Quantities("cpus:8")),),
+        (
+            changes.LowerGuarantee("eng/prod", Quantities("cpus:2")),
+            changes.LowerGuarantee("eng/test/x", Quantities("cpus:3")),
+        ),
+    ]
+
+
+def test_a_limit_above_keeps_room_beside_the_path_at_each_depth(engine: Allocator) -> None:
+    engine.set_quota("eng", limit="cpus:6")
+    engine.set_quota("eng/prod", guarantee="cpus:1")
+    engine.set_quota("eng/dev/a", guarantee="cpus:2")
+    engine.set_quota("eng/dev", limit="cpus:5")
+    engine.add_framework("f", ["eng/dev/b"])
+    case = only_case(engine)
+    assert case.offered == Resources("cpus:3;mem:64")
+    dev = reasons.Guaranteed("eng/dev/a", 2000, 2000)
+    prod = reasons.Guaranteed("eng/prod", 1000, 1000)
+    assert case.reasons == (
+        reasons.OverLimit("eng/dev", "cpus", 5000, 0, 8000, (dev,)),
+        reasons.OverLimit("eng", "cpus", 6000, 0, 8000, (dev, prod)),
+        reasons.HeldBack("cpus", 8000, 8000, (prod, dev)),
+    )
+
+
+def test_a_guarantee_that_a_limit_makes_impossible_in_part_is_lowered_enough(
+    engine: Allocator,
+) -> None:
+    engine.update_agent("a1", resources="cpus:4")
+    engine.set_quota("eng", limit="cpus:7")
+    engine.set_quota("eng/prod", guarantee="cpus:3")
+    engine.set_quota("eng/test", guarantee="cpus:4")
+    engine.add_agent("a2", "cpus:3", used={"g": {"eng/dev": "cpus:3"}})
+    engine.add_framework("f", ["other"])
+    # They are short of 7, of which eng has room for 4, which are all there is: for one more cpu
+    # than 0 to be free, 3 + 4 have to be lacking no longer.
+    assert remedy(engine) == (
+        changes.LowerGuarantee("eng/prod", Quantities("cpus:3")),
+        changes.LowerGuarantee("eng/test", Quantities("cpus:4")),
+    )
+
+
+@pytest.mark.parametrize("how", ["inactive", "not whitelisted", "both"])
+def test_headroom_grows_with_agents_that_could_not_be_offered(engine: Allocator, how: str) -> None:
+    engine.update_agent("a1", resources="cpus:4")
+    engine.add_agent("small", "cpus:2")
+    engine.add_agent("large", "cpus:4", hostname="host")
+    engine.set_quota("ops", guarantee="cpus:4")
+    engine.add_framework("f", ["other"])
+    steps: tuple[changes.Step, ...] = ()
+    for agent in ("small", "large") if how != "not whitelisted" else ():
+        engine.deactivate_agent(agent)
+        steps = (changes.ActivateAgent("large"),)
+    if how != "inactive":
+        engine.set_whitelist(["a1"])
+        steps += (changes.Whitelist("host"),)
+    explanation = engine.explain("f", agent="a1")
+    (reason,) = explanation.cases[0].reasons
+    assert str(reason) == (
+        "cpus:4 held back for guarantees of roles ops (4), of 4 that can be offered in the cluster"
+    )
+    assert steps in [change.steps for change in explanation.changes]
+    for change in explanation.changes:
+        check_change(engine, explanation, change)
+
+
+def test_what_a_framework_uses_that_is_not_back_yet_counts(engine: Allocator) -> None:
+    engine.update_agent("a1", resources="cpus:4")
+    engine.add_agent("a2", "cpus:6", used={"gone": {"eng/x": "cpus:6"}})
+    engine.set_quota("eng", limit="cpus:6")
+    engine.add_framework("f", ["eng/y"])
+    reason = only_case(engine).reasons[0]
+    assert reason == reasons.OverLimit("eng", "cpus", 6000, 6000, 4000)
+    assert (changes.RaiseLimit("eng", Quantities("cpus:4")),) in [
+        change.steps for change in engine.explain("f").changes
+    ]
 
 
 def test_held_back_is_no_more_than_a_limit_leaves(engine: Allocator) -> None:
@@ -311,9 +397,9 @@ def test_held_back_is_no_more_than_a_limit_leaves(engine: Allocator) -> None:
     # 3 + 4 are lacking, of which eng has room for 7 − 3 = 4.
     (reason,) = (r for r in why(engine) if isinstance(r, reasons.HeldBack))
     assert reason.roles == (
-        reasons.Guaranteed("eng/prod", 3000),
-        reasons.Guaranteed("eng/test", 1000),
-        reasons.Guaranteed("ops", 4000),
+        reasons.Guaranteed("eng/prod", 3000, 3000),
+        reasons.Guaranteed("eng/test", 1000, 4000),
+        reasons.Guaranteed("ops", 4000, 4000),
     )
     assert sum(need.held_milli for need in reason.roles) == engine._state.tree.required["cpus"]
 
@@ -332,6 +418,17 @@ def test_of_several_names_over_a_limit_only_one_is_raised(engine: Allocator) -> 
         changes.RaiseLimit("eng/prod", Quantities("cpus:1;mem:16")),
         changes.RaiseLimit("eng", Quantities("cpus:2;mem:16")),
     )
+
+
+def test_a_limit_is_raised_for_the_agent_where_least_is_needed(engine: Allocator) -> None:
+    engine.add_agent("a2", "cpus:3")
+    engine.add_agent("a3", "cpus:5")
+    engine.set_quota("eng", limit="cpus:0;mem:0")
+    engine.add_framework("f", ["eng"])
+    explanation = engine.explain("f")
+    assert [change.steps for change in explanation.changes] == [
+        (changes.RaiseLimit("eng", Quantities("cpus:3")),)
+    ]
 
 
 def test_a_limit_is_raised_by_no_more_than_min_allocatable_needs(engine: Allocator) -> None:
@@ -360,12 +457,13 @@ def test_held_back_for_guarantees_of_the_roles_that_need_it(engine: Allocator) -
     engine.set_quota("dev/x", guarantee="cpus:1")
     engine.add_framework("f", ["other"])
     held = tuple(
-        reasons.Guaranteed(*need) for need in [("eng", 5000), ("ops", 4000), ("dev/x", 1000)]
+        reasons.Guaranteed(role, short, short)
+        for role, short in [("eng", 5000), ("ops", 4000), ("dev/x", 1000)]
     )
     assert why(engine) == (reasons.HeldBack("cpus", 8000, 8000, held),)
     assert str(why(engine)[0]) == (
         "cpus:8 held back for guarantees of roles eng (5), ops (4), dev/x (1), "
-        "of 8 available in the cluster"
+        "of 8 that can be offered in the cluster"
     )
     assert sum(need.held_milli for need in held) == engine._state.tree.required["cpus"]
     assert set(remedy(engine)) == {
@@ -385,7 +483,10 @@ def test_held_back_names_children_whose_needs_exceed_their_parents(engine: Alloc
     engine.add_framework("f", ["other"])
     (reason,) = why(engine)
     assert isinstance(reason, reasons.HeldBack)
-    assert reason.roles == (reasons.Guaranteed("eng/prod", 4000), reasons.Guaranteed("ops", 4000))
+    assert reason.roles == (
+        reasons.Guaranteed("eng/prod", 4000, 4000),
+        reasons.Guaranteed("ops", 4000, 4000),
+    )
 
 
 def test_served_earlier_names_who_by_which_shares(engine: Allocator) -> None:
