@@ -720,6 +720,16 @@ class TestLimit:
         assert offer.resources == mount_disk(100, "/mnt/a")
         assert engine.agent("a1").available == mount_disk(100, "/mnt/b")
 
+    def test_an_agent_of_disks_is_looked_at_again_after_a_quota_came(self, engine):
+        engine.add_agent("a1", mount_disk(100), capabilities=[])
+        engine.add_framework("f", ["eng/prod"])
+        # The agent cannot do roles below others.
+        assert len(engine.allocate()) == 0
+        engine.set_quota("ops", guarantee="cpus:1")
+        assert len(engine.allocate()) == 0
+        engine.update_agent("a1", capabilities=["HIERARCHICAL_ROLE"])
+        assert given(engine.allocate(), "f") == mount_disk(100)
+
     def test_lowered_below_consumption(self, engine):
         engine.add_framework("f1", ["eng"])
         engine.add_agent("a1", "cpus:4", used={"f1": {"eng": "cpus:4"}})
