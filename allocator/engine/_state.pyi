@@ -25,11 +25,11 @@ class HoldingView(NamedTuple):
     allocated: Resources
     offers: dict[str, Resources]
 
-@final
 class Expected(NamedTuple):
     framework: str
     role: str
 
+@final
 class State:
     @property
     def n_offers_made(self) -> int: ...
