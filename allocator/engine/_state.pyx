@@ -57,7 +57,7 @@ from allocator.engine.filters import (
     filter_time,
     filter_times,
 )
-from allocator.engine.use import beyond, check_contained
+from allocator.engine.inputs import beyond, check_contained
 from allocator.engine.many import read_each
 from allocator.errors import InvalidValue, OfferGone, ResourceError, cut, shown
 from allocator.resources import EMPTY, Quantities, Resources
@@ -1493,8 +1493,9 @@ cdef class State:
         capabilities, region, zone
             Of each of them.
         totals : EachBundle
-        users : Users or None
-            `Users`: who uses what of them; None if nobody uses anything.
+        users : tuple or None
+            Who uses what: positions in `ids`, frameworks and roles, a list each, and an
+            `EachBundle`; None if nobody uses anything.
 
         Raises
         ------
@@ -1507,8 +1508,7 @@ cdef class State:
         cdef list agents = []
         cdef Py_ssize_t i
         if users is not None:
-            owners, frameworks, roles, resources = users
-            used = self.each_bundle(resources, len(owners))
+            owners, frameworks, roles, used = users
             self.check_used(ids, totals, owners, used)
         self.check_reach([], totals, None)
         for i in range(totals.n):

@@ -1,0 +1,249 @@
+"""ACCEPT: operations on offers, one after the other, and then what is left goes back.
+
+The engine converts an open offer in place (RESERVE, CREATE, …); what tasks take is noted while the
+operations go on, and kept in one answer to the engine at the end. An operation that the offers do
+not allow is left out, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from allocator.contract import Offer
+from allocator.errors import AllocatorError
+from allocator.master import events
+from allocator.master.master import Master
+from allocator.master.records import Framework, Json, Task
+from allocator.master.tasks import status_of_master
+from allocator.resources import Resources
+from allocator.resources.conversions import convert
+from allocator.wire import messages as m
+
+EMPTY: Final = Resources()
+
+INVALID_OFFERS: Final = "REASON_INVALID_OFFERS"
+TASK_INVALID: Final = "REASON_TASK_INVALID"
+
+#: Operations that turn resources into other ones; the engine reads them in their v1 JSON form.
+CONVERSIONS: Final = frozenset(
+    {"RESERVE", "UNRESERVE", "CREATE", "DESTROY", "GROW_VOLUME", "SHRINK_VOLUME"}
+)
+
+
+def accept(master: Master, framework: Framework, call: m.AcceptCall) -> None:
+    """ACCEPT; without operations a DECLINE."""
+    from allocator.master.scheduler import refuse_seconds
+
+    operations = call.accept.operations or []
+    ids = list(dict.fromkeys(id.value for id in call.accept.offer_ids))
+    seconds = refuse_seconds(call.accept.filters)
+    offers = _open_offers(master, framework, ids)
+    if offers is None:
+        for info in _tasks_of(operations):
+            _reject_task(master, framework, info, INVALID_OFFERS, "An offer is not valid any more")
+        _give_back(master, [id for id in ids if id in framework.offers], [], seconds)
+        return
+    acceptance = Acceptance(master, framework, offers)
+    for operation in operations:
+        acceptance.carry_out(operation)
+    _give_back(master, ids, acceptance.kept, seconds)
+    acceptance.launch()
+
+
+def _open_offers(master: Master, framework: Framework, ids: list[str]) -> list[Offer] | None:
+    """Return offers that are open, of one agent and one role; None if they are not all that."""
+    if not ids or not all(id in framework.offers for id in ids):
+        return None
+    offers = [master.engine.open_offers[id] for id in ids]
+    if len({(offer.agent, offer.role) for offer in offers}) > 1:
+        return None
+    return offers
+
+
+def _give_back(
+    master: Master, ids: list[str], kept: list[Resources], refuse_seconds: float
+) -> None:
+    """Answer the engine: what is kept of each offer; nothing is, where `kept` is empty."""
+    if not ids:
+        return
+    if kept:
+        master.engine.accept(ids, kept, refuse_seconds=refuse_seconds)
+    else:
+        master.engine.decline(ids, refuse_seconds=refuse_seconds)
+    for id in ids:
+        master.close_offer(id)
+
+
+def _tasks_of(operations: list[m.Operation]) -> Iterator[m.TaskInfo]:
+    for operation in operations:
+        if operation.launch is not None:
+            yield from operation.launch.task_infos or ()
+        if operation.launch_group is not None:
+            yield from operation.launch_group.task_group.tasks
+
+
+def _reject_task(
+    master: Master, framework: Framework, info: m.TaskInfo, reason: str, message: str
+) -> None:
+    """Tell a framework that a task was not launched."""
+    if reason == TASK_INVALID:
+        state = "TASK_ERROR"
+    else:
+        state = "TASK_DROPPED" if framework.is_partition_aware else "TASK_LOST"
+    status = status_of_master(
+        info.task_id.value, state, reason, message, master.wall(), info.agent_id.value
+    )
+    master.send(framework, events.update(status))
+
+
+class Acceptance:
+    """One ACCEPT while its operations are carried out.
+
+    Parameters
+    ----------
+    master : Master
+    framework : Framework
+    offers : list of Offer
+        Open, of one agent and one role.
+    """
+
+    def __init__(self, master: Master, framework: Framework, offers: list[Offer]) -> None:
+        self._master = master
+        self._framework = framework
+        self._agent = master.agents[offers[0].agent]
+        self._role = offers[0].role
+        #: What is in each offer now, conversions included.
+        self._offers = offers
+        #: What tasks keep of each offer.
+        self._kept = [EMPTY] * len(offers)
+        #: Tasks that are launched in the end, in groups that are launched together.
+        self._launches: list[tuple[list[Task], Json | None]] = []
+
+    @property
+    def kept(self) -> list[Resources]:
+        """What is kept of each offer; empty where nothing is kept of any."""
+        return self._kept if any(self._kept) else []
+
+    def carry_out(self, operation: m.Operation) -> None:
+        """Carry one operation out, or leave it out if the offers do not allow it."""
+        if operation.type == "LAUNCH" and operation.launch is not None:
+            for info in operation.launch.task_infos or ():
+                self._take_tasks([info], None)
+        elif operation.type == "LAUNCH_GROUP" and operation.launch_group is not None:
+            group = operation.launch_group
+            self._take_tasks(group.task_group.tasks, group.executor)
+        elif operation.type in CONVERSIONS:
+            self._convert(operation)
+
+    def _convert(self, operation: m.Operation) -> None:
+        """Convert the first offer that allows it, in what no task has taken of it."""
+        json = msgspec.to_builtins(operation)
+        agent = self._master.engine.agent(self._agent.id)
+        for place, offer in enumerate(self._offers):
+            try:
+                convert(
+                    offer.resources - self._kept[place],
+                    json,
+                    existing=agent.total,
+                    shared_in_use=agent.offered + agent.allocated - offer.resources,
+                )
+                self._offers[place] = self._master.engine.apply(offer, json)
+            except AllocatorError:
+                continue
+            self._master.agent_converted(self._agent)
+            return
+
+    # Tasks.
+
+    def _take_tasks(self, infos: list[m.TaskInfo], executor: Json | None) -> None:
+        """Set aside what tasks need, all of a group or none, or tell what is wrong."""
+        before = list(self._kept)
+        tasks: list[Task] = []
+        try:
+            for info in infos:
+                if any(info.task_id.value == task.id for task in tasks):
+                    raise TaskRefused(f"task id {info.task_id.value!r} is there twice")
+                tasks.append(self._task(info, is_grouped=executor is not None))
+        except (TaskRefused, AllocatorError) as error:
+            self._kept = before
+            for info in infos:
+                _reject_task(self._master, self._framework, info, TASK_INVALID, str(error))
+            return
+        self._launches.append((tasks, executor))
+
+    def _task(self, info: m.TaskInfo, *, is_grouped: bool) -> Task:
+        id = info.task_id.value
+        if (
+            id in self._framework.tasks
+            or id in self._framework.unreachable
+            or self._launches_id(id)
+        ):
+            raise TaskRefused(f"task id {id!r} is in use")
+        check_task(info, self._agent.id, is_grouped=is_grouped)
+        wanted = Resources(info.resources or [])
+        if not wanted:
+            raise TaskRefused(f"task {id!r} has no resources")
+        self._keep(id, wanted)
+        return Task(info, self._framework.id, self._agent.id, self._role, wanted)
+
+    def _launches_id(self, id: str) -> bool:
+        return any(task.id == id for tasks, _ in self._launches for task in tasks)
+
+    def _keep(self, id: str, wanted: Resources) -> None:
+        """Take what a task needs out of the offers, the first ones first."""
+        rest = wanted
+        kept = list(self._kept)
+        for place, offer in enumerate(self._offers):
+            left = offer.resources - kept[place]
+            beyond = rest.minus_floor(left)
+            kept[place] = kept[place] + (rest - beyond)
+            rest = beyond
+        if rest:
+            raise TaskRefused(f"task {id!r} uses {wanted}, of which the offers lack {rest}")
+        self._kept = kept
+
+    def launch(self) -> None:
+        """Launch what was set aside: the engine has it as allocated now."""
+        for tasks, _ in self._launches:
+            for task in tasks:
+                self._master.add_task(self._framework, task)
+        alone = [task for tasks, executor in self._launches if executor is None for task in tasks]
+        groups = [(tasks, executor) for tasks, executor in self._launches if executor is not None]
+        for tasks, executor in [(alone, None), *groups] if alone else groups:
+            message = launch_message(self._framework, tasks, executor, self._role)
+            self._master.tell_agent(self._agent, message)
+
+
+class TaskRefused(AllocatorError):
+    """A task that cannot be launched."""
+
+
+def check_task(info: m.TaskInfo, agent_id: str, *, is_grouped: bool) -> None:
+    """Refuse a task that no agent could launch; raises `TaskRefused`."""
+    id = info.task_id.value
+    if not id or "/" in id or id in (".", "..") or not id.isprintable():
+        raise TaskRefused(f"task id {id!r} is not a name")
+    if info.agent_id.value != agent_id:
+        raise TaskRefused(f"task {id!r} is for agent {info.agent_id.value!r}, not {agent_id!r}")
+    if is_grouped:
+        if info.executor is not None:
+            raise TaskRefused(f"task {id!r} of a group has an executor of its own")
+    elif (info.command is None) == (info.executor is None):
+        raise TaskRefused(f"task {id!r} has either a command or an executor")
+
+
+def launch_message(
+    framework: Framework, tasks: list[Task], executor: Json | None, role: str
+) -> Json:
+    """Return what an agent is told to launch; a group is all or nothing."""
+    return {
+        "type": "LAUNCH" if executor is None else "LAUNCH_GROUP",
+        "framework_id": {"value": framework.id},
+        "framework_info": framework.info,
+        "role": role,
+        "tasks": [task.info for task in tasks],
+        **({} if executor is None else {"executor": executor}),
+    }

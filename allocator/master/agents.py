@@ -1,0 +1,343 @@
+"""The calls of agents' processes, and the pings that tell whether they are there.
+
+A process registers one agent or many, and is a session from then on: one stream, in which all that
+the master has to say to its agents goes. docs/agent-protocol.md has the messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from allocator.errors import AllocatorError
+from allocator.master import events
+from allocator.master.instructions import EndStream, Send
+from allocator.master.master import Master
+from allocator.master.records import Agent, Json, Session, Task
+from allocator.master.tasks import REPORTED, TERMINAL, note_status, status_of_master
+from allocator.resources import Resources
+from allocator.wire import messages as m
+from allocator.wire.refusal import BAD_REQUEST, CONFLICT, FORBIDDEN, CallRefused
+
+
+def register(
+    master: Master, call: m.RegisterCall, principal: str | None, session_id: str
+) -> Session:
+    """REGISTER: take in the agents of a process, new ones and ones that come back.
+
+    All or none; one that was declared gone is told to shut down.
+
+    Raises
+    ------
+    CallRefused
+        An agent that cannot be taken in as it says it is.
+    """
+    read = [_read(master, registration) for registration in call.register.agents]
+    ids = [agent.id for agent, _ in read if agent.id]
+    if len(set(ids)) < len(ids):
+        raise CallRefused(BAD_REQUEST, "an agent is there twice")
+    session = Session(session_id, principal, master.clock())
+    master.sessions[session_id] = session
+    admitted = []
+    for agent, registration in read:
+        if agent.id in master.gone_agents:
+            shut_down(master, session_id, agent.id, "The agent was declared gone")
+        else:
+            admitted.append((admit(master, session, agent, registration), registration))
+    master.instruct(Send(session_id, registered(master, [agent for agent, _ in admitted])))
+    for agent, registration in admitted:
+        take_statuses(master, agent, registration.statuses or [])
+    return session
+
+
+def registered(master: Master, agents: list[Agent]) -> Json:
+    """Return what a process is told first: the ids of its agents, in the order in which it came."""
+    return {
+        "type": "REGISTERED",
+        "agents": [{"id": agent.id, "hostname": agent.hostname} for agent in agents],
+        "master_info": master.info.to_json(),
+        "ping_timeout_seconds": master.options.agent_ping_timeout,
+    }
+
+
+def _read(master: Master, registration: m.AgentRegistration) -> tuple[Agent, m.AgentRegistration]:
+    """Return an agent as it describes itself, its id empty if it has none yet."""
+    info = registration.agent_info
+    try:
+        resources = Resources(info.resources or [])
+    except AllocatorError as error:
+        raise CallRefused(BAD_REQUEST, f"agent {info.hostname!r}: {error}") from None
+    agent = Agent("" if info.id is None else info.id.value, info, resources)
+    agent.version = registration.version or ""
+    agent.pid = registration.pid or ""
+    return agent, registration
+
+
+def admit(
+    master: Master, session: Session, agent: Agent, registration: m.AgentRegistration
+) -> Agent:
+    """Take in one agent: a new one gets its id, one that comes back keeps its tasks."""
+    known = master.agents.get(agent.id)
+    if known is not None:
+        return reconnect(master, session, known, agent, registration)
+    now = master.wall()
+    waited_for = master.recovered_agents.pop(agent.id, None)
+    master.unreachable_agents.pop(agent.id, None)
+    if not agent.id:
+        agent.id = master.new_agent_id()
+        agent.registered_time = now
+    else:
+        agent.reregistered_time = now
+        agent.registered_time = waited_for.registered_time if waited_for else now
+        if waited_for is not None:
+            agent.resources = converted(agent.resources, waited_for.resources)
+    tasks = [task for known in registration.tasks or [] if (task := _task(master, agent, known))]
+    add_to_engine(master, agent, tasks)
+    join(master, session, agent)
+    for task in tasks:
+        take_back(master, agent, task)
+    master.persist_agent(agent)
+    master.publish({"type": "AGENT_ADDED", "agent": agent})
+    return agent
+
+
+def converted(brought: Resources, kept: Resources) -> Resources:
+    """Return what an agent has: as the registry knows it, where that is as much as it brings.
+
+    Reservations and volumes are made at the master, which alone knows them for certain.
+    """
+    return kept if kept.quantities() == brought.quantities() else brought
+
+
+def add_to_engine(master: Master, agent: Agent, tasks: list[Task]) -> None:
+    """Have the engine know an agent, with what its tasks use."""
+    used: dict[str, dict[str, Resources]] = {}
+    for task in tasks:
+        if task.holds:
+            by_role = used.setdefault(task.framework_id, {})
+            by_role[task.role] = by_role.get(task.role, Resources()) + task.resources
+    region = zone = None
+    if agent.info.domain:
+        fault = agent.info.domain.get("fault_domain") or {}
+        region = (fault.get("region") or {}).get("name")
+        zone = (fault.get("zone") or {}).get("name")
+    try:
+        master.engine.add_agent(
+            agent.id,
+            agent.resources,
+            hostname=agent.hostname,
+            attributes=agent.info.attributes,
+            region=region,
+            zone=zone,
+            used=used,
+        )
+    except AllocatorError as error:
+        raise CallRefused(CONFLICT, f"agent {agent.hostname!r}: {error}") from None
+
+
+def join(master: Master, session: Session, agent: Agent) -> None:
+    """Make an agent part of a session."""
+    agent.session = session.id
+    session.agents[agent.id] = agent
+    master.agents[agent.id] = agent
+    master.mark(agent)
+
+
+def _task(master: Master, agent: Agent, known: m.KnownTask) -> Task | None:
+    """Return a task that an agent brings; None of a framework that was removed."""
+    framework_id = known.framework_id.value
+    if framework_id in master.removed_frameworks:
+        return None
+    task = Task(
+        known.task, framework_id, agent.id, known.role, Resources(known.task.resources or [])
+    )
+    for status in known.statuses or ():
+        note_status(task, msgspec.to_builtins(status))
+    task.state = known.state
+    task.is_terminal = known.state in TERMINAL
+    task.holds = not task.is_terminal
+    return task
+
+
+def take_back(master: Master, agent: Agent, task: Task) -> None:
+    """Take in a task of an agent that came (back), and tell its framework what is known of it."""
+    framework = master.frameworks.get(task.framework_id)
+    if framework is None:
+        return  # its framework is not back yet, and asks when it is
+    framework.unreachable.pop(task.id, None)
+    framework.tasks[task.id] = task
+    agent.tasks[task.key] = task
+    master.mark(task)
+    master.mark(framework)
+    if not task.is_terminal:
+        status = status_of_master(
+            task.id,
+            task.state,
+            "REASON_SLAVE_REREGISTERED",
+            "The agent is back",
+            master.wall(),
+            agent.id,
+        )
+        master.send(framework, events.update(status))
+
+
+def reconnect(
+    master: Master, session: Session, known: Agent, agent: Agent, registration: m.AgentRegistration
+) -> Agent:
+    """Give an agent that is still registered a new session in place of the old.
+
+    Tasks that it should have and has not are lost; so are launches that never reached it.
+    """
+    leave_session(master, known)
+    join(master, session, known)
+    if not known.active:
+        known.active = True
+        master.engine.activate_agent(known.id)
+    known.reregistered_time = master.wall()
+    known.pid, known.version = agent.pid, agent.version
+    if agent.resources.quantities() != known.resources.quantities():
+        master.engine.update_agent(known.id, resources=agent.resources)
+        known.resources = agent.resources
+        master.persist_agent(known)
+    has = {(task.framework_id.value, task.task.task_id.value) for task in registration.tasks or ()}
+    for key, task in list(known.tasks.items()):
+        if key not in has and not task.is_terminal:
+            framework = master.frameworks[task.framework_id]
+            state = "TASK_DROPPED" if framework.is_partition_aware else "TASK_LOST"
+            master.lose_task(task, state, "REASON_RECONCILIATION", "The agent does not have it")
+    return known
+
+
+def leave_session(master: Master, agent: Agent) -> None:
+    """Take an agent out of its session; one without agents ends."""
+    session = master.sessions.get(agent.session or "")
+    agent.session = None
+    if session is not None:
+        session.agents.pop(agent.id, None)
+        if not session.agents:
+            end_session(master, session)
+
+
+def end_session(master: Master, session: Session) -> None:
+    """End a process's stream, if it has not ended."""
+    if master.sessions.pop(session.id, None) is not None:
+        master.instruct(EndStream(session.id))
+
+
+def disconnect(master: Master, session_id: str) -> None:
+    """Note that a process's stream ended: its agents may come back until they missed their pings.
+
+    Meanwhile nothing is offered on them.
+    """
+    session = master.sessions.get(session_id)
+    if session is None:
+        return
+    for agent in session.agents.values():
+        if agent.session == session_id:
+            agent.session = None
+            agent.active = False
+            master.engine.deactivate_agent(agent.id)
+            master.rescind(agent.offers, tell=True)
+            master.mark(agent)
+
+
+def shut_down(master: Master, session_id: str, agent_id: str, text: str) -> None:
+    """Tell an agent that it is none of ours, and should end what it runs."""
+    message = {"type": "SHUTDOWN", "agent_id": {"value": agent_id}, "message": text}
+    master.instruct(Send(session_id, message))
+
+
+# What a process says later.
+
+
+def check_session(master: Master, session_id: str | None, principal: str | None) -> Session:
+    """Return the session of a call; raises `CallRefused`."""
+    session = None if session_id is None else master.sessions.get(session_id)
+    if session is None:
+        raise CallRefused(BAD_REQUEST, f"Mesos-Stream-Id {session_id!r} is no session; REGISTER")
+    if session.principal != principal:
+        raise CallRefused(FORBIDDEN, "the session is another principal's")
+    session.last_heard = master.clock()
+    session.n_missed = 0
+    return session
+
+
+def update(master: Master, session: Session, call: m.UpdateCall) -> None:
+    """UPDATE: what became of tasks."""
+    by_agent: dict[str, list[m.TaskStatus]] = {}
+    for status in call.update.statuses:
+        id = "" if status.agent_id is None else status.agent_id.value
+        if id not in session.agents:
+            raise CallRefused(BAD_REQUEST, f"agent {id!r} is not of this session")
+        if status.state not in REPORTED:
+            raise CallRefused(BAD_REQUEST, f"state {status.state!r} is none that is reported")
+        by_agent.setdefault(id, []).append(status)
+    for id, statuses in by_agent.items():
+        take_statuses(master, session.agents[id], statuses)
+
+
+def take_statuses(master: Master, agent: Agent, statuses: list[m.TaskStatus]) -> None:
+    """Take in statuses of an agent's tasks; one that was taken in before is passed over."""
+    for status in statuses:
+        framework_id = "" if status.framework_id is None else status.framework_id.value
+        task = agent.tasks.get((framework_id, status.task_id.value))
+        if task is None:
+            forget_status(master, agent, framework_id, status)
+        elif all(waiting["uuid"] != status.uuid for waiting in task.waiting):
+            json = msgspec.to_builtins(status)
+            json.pop("framework_id", None)
+            master.status(task, json)
+
+
+def forget_status(master: Master, agent: Agent, framework_id: str, status: m.TaskStatus) -> None:
+    """Have an agent keep a status no longer that nobody waits for: the task is not known."""
+    if framework_id in master.frameworks or framework_id in master.removed_frameworks:
+        master.tell_agent(
+            agent,
+            {
+                "type": "ACKNOWLEDGE",
+                "framework_id": {"value": framework_id},
+                "task_id": {"value": status.task_id.value},
+                "uuid": status.uuid,
+            },
+        )
+
+
+def unregister(master: Master, session: Session, call: m.UnregisterCall) -> None:
+    """UNREGISTER: agents that go for good."""
+    for id in call.unregister.agent_ids:
+        agent = session.agents.get(id.value)
+        if agent is not None:
+            master.remove_agent(agent, gone=False)
+            master.persist("agents", agent.id, None)
+
+
+def pong(master: Master, session: Session, call: m.AgentsCall) -> None:
+    """PONG: the process is there, as any call of it says."""
+
+
+def ping(master: Master) -> None:
+    """Ask all processes whether they are there; take out the agents of those that were not.
+
+    To be called every `agent_ping_timeout` seconds. O(processes).
+    """
+    for session in list(master.sessions.values()):
+        session.n_missed += 1
+        if session.n_missed > master.options.max_agent_ping_timeouts:
+            for agent in list(session.agents.values()):
+                master.unreachable_agents[agent.id] = master.wall()
+                master.persist("unreachable", agent.id, {"time": master.wall()})
+                master.remove_agent(agent, gone=False)
+            end_session(master, session)
+        else:
+            master.instruct(Send(session.id, {"type": "PING"}))
+
+
+#: Type → what it does; REGISTER has a way of its own.
+CALLS: Final[dict[str, Callable[[Master, Session, Any], None]]] = {
+    "PONG": pong,
+    "UPDATE": update,
+    "UNREGISTER": unregister,
+}

@@ -1,0 +1,121 @@
+"""What frameworks and agents are told, in the v1 JSON form."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from allocator.contract import Offer
+from allocator.master.records import Agent, Framework
+from allocator.resources import Resources
+
+Json = dict[str, Any]
+
+
+class MasterInfo(NamedTuple):
+    """How a master is found."""
+
+    id: str
+    ip: str
+    port: int
+    hostname: str
+    version: str
+
+    @property
+    def pid(self) -> str:
+        """As Mesos writes where a process is."""
+        return f"master@{self.ip}:{self.port}"
+
+    def to_json(self) -> Json:
+        """Return it as in SUBSCRIBED, and as ZooKeeper has it."""
+        return {
+            "id": self.id,
+            "ip": packed_ip(self.ip),
+            "port": self.port,
+            "pid": self.pid,
+            "hostname": self.hostname,
+            "version": self.version,
+            "address": {"hostname": self.hostname, "ip": self.ip, "port": self.port},
+        }
+
+
+def packed_ip(ip: str) -> int:
+    """Return an IPv4 address as Mesos' 32 bits (network order in a little-endian integer)."""
+    address = ipaddress.ip_address(ip)
+    if address.version != 4:
+        return 0
+    return int.from_bytes(address.packed, "little")
+
+
+@lru_cache(maxsize=4096)
+def offered_entries(resources: Resources, role: str) -> tuple[Json, ...]:
+    """Return the entries of an offer, with their role and whom they are for. O(entries) once."""
+    entries = []
+    for entry in resources.to_json():
+        reservations = entry.get("reservations")
+        entry["role"] = reservations[-1]["role"] if reservations else "*"
+        entry["allocation_info"] = {"role": role}
+        entries.append(entry)
+    return tuple(entries)
+
+
+def offer_json(offer: Offer, agent: Agent, unavailability: Json | None = None) -> Json:
+    """Return an offer as frameworks are sent it."""
+    json: Json = {
+        "id": {"value": offer.id},
+        "framework_id": {"value": offer.framework},
+        "agent_id": {"value": offer.agent},
+        "hostname": agent.hostname,
+        "url": {
+            "scheme": "http",
+            "address": {"hostname": agent.hostname, "ip": agent.ip, "port": agent.port},
+            "path": "/agent(1)",
+            "query": [],
+        },
+        "allocation_info": {"role": offer.role},
+        "resources": offered_entries(offer.resources, offer.role),
+        "executor_ids": [],
+    }
+    if agent.info.attributes:
+        json["attributes"] = agent.info.attributes
+    if agent.info.domain:
+        json["domain"] = agent.info.domain
+    if unavailability is not None:
+        json["unavailability"] = unavailability
+    return json
+
+
+def subscribed(framework: Framework, heartbeat_seconds: float, master: MasterInfo) -> Json:
+    """Return the first event of a stream."""
+    return {
+        "type": "SUBSCRIBED",
+        "subscribed": {
+            "framework_id": {"value": framework.id},
+            "heartbeat_interval_seconds": heartbeat_seconds,
+            "master_info": master.to_json(),
+        },
+    }
+
+
+HEARTBEAT: Json = {"type": "HEARTBEAT"}
+
+
+def error(message: str) -> Json:
+    """Return the event before a stream ends."""
+    return {"type": "ERROR", "error": {"message": message}}
+
+
+def rescind(offer_id: str) -> Json:
+    """Return the event that takes an offer back."""
+    return {"type": "RESCIND", "rescind": {"offer_id": {"value": offer_id}}}
+
+
+def update(status: Json) -> Json:
+    """Return the event that tells a status."""
+    return {"type": "UPDATE", "update": {"status": status}}
+
+
+def failure(agent_id: str) -> Json:
+    """Return the event that tells that an agent is gone."""
+    return {"type": "FAILURE", "failure": {"agent_id": {"value": agent_id}}}

@@ -1,0 +1,531 @@
+"""The policy of the master: what is known, and what follows from what happens.
+
+Synchronous and free of I/O: a call changes what is known and the engine, and leaves instructions
+behind (`take`), which somebody else carries out. Times are handed in: `now` is a steady clock's,
+`wall` that of the calendar. The calls of each API stand in `scheduler`, `operator` and `agents`;
+here is what they have in common.
+
+V1. A task holds resources in the engine exactly while `holds`: from its launch to its terminal
+    status, or until its agent is away.
+V2. An open offer of the engine is in `offers`, and in those of its framework and of its agent.
+V3. A framework is in the engine while it is in `frameworks`, and active there while it is connected
+    and active; an agent is in the engine exactly while it is in `agents`.
+V4. What must survive the end of the process is in the instructions (`Persist`) of the call that
+    brought it about, and so in the registry before that call is answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from allocator import Allocator, Offers
+from allocator.contract import Offer
+from allocator.master import events
+from allocator.master.events import MasterInfo
+from allocator.master.instructions import (
+    EndStream,
+    Instruction,
+    Persist,
+    Publish,
+    Send,
+)
+from allocator.master.records import (
+    MAX_COMPLETED_FRAMEWORKS,
+    MAX_UNREACHABLE_TASKS,
+    Agent,
+    Framework,
+    Json,
+    Session,
+    Task,
+)
+from allocator.master.tasks import (
+    TERMINAL,
+    begin_resending,
+    note_status,
+    resent,
+    status_of_master,
+)
+
+#: What the engine knows of a framework's capabilities; the others are the master's matter.
+ENGINE_CAPABILITIES = frozenset(
+    {
+        "GPU_RESOURCES",
+        "SHARED_RESOURCES",
+        "REVOCABLE_RESOURCES",
+        "MULTI_ROLE",
+        "RESERVATION_REFINEMENT",
+        "REGION_AWARE",
+        "PARTITION_AWARE",
+    }
+)
+
+
+class Options(NamedTuple):
+    """What was set when the master was started; times in seconds."""
+
+    heartbeat_interval: float = 15.0
+    agent_ping_timeout: float = 15.0
+    max_agent_ping_timeouts: int = 5
+    agent_reregister_timeout: float = 600.0
+    cluster: str | None = None
+
+
+DEFAULTS: Final = Options()
+
+
+class Master:
+    """Frameworks, agents and tasks, and the engine that decides who is offered what.
+
+    Parameters
+    ----------
+    engine : Allocator
+        An engine that nobody else uses, whose offer ids begin with the master's id and a hyphen.
+    info : MasterInfo
+        How the master is found; its id is new at each start.
+    options : Options
+    clock : callable
+        A steady clock, the engine's, in seconds.
+    wall : callable
+        The time of the calendar, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        engine: Allocator,
+        info: MasterInfo,
+        options: Options = DEFAULTS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.engine = engine
+        self.info = info
+        self.options = options
+        self.clock = clock
+        self.wall = wall
+        self.start_time = wall()
+        self.frameworks: dict[str, Framework] = {}
+        self.completed: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
+        #: Ids that were torn down and may not come back.
+        self.removed_frameworks: set[str] = set()
+        self.agents: dict[str, Agent] = {}
+        #: Agents that are admitted and not here: id → what the registry knows of them.
+        self.recovered_agents: dict[str, Agent] = {}
+        #: Agents that missed their pings: id → when, by the calendar.
+        self.unreachable_agents: dict[str, float] = {}
+        #: Agents that an operator declared gone; they may not come back.
+        self.gone_agents: set[str] = set()
+        self.sessions: dict[str, Session] = {}
+        #: Open offers (V2).
+        self.offers: dict[str, Offer] = {}
+        self.n_frameworks = 0
+        self.n_agents = 0
+        #: Tasks whose first waiting status is sent again in time: task → None.
+        self.resending: dict[Task, None] = {}
+        #: Tasks, frameworks and agents that `/state` shows otherwise than before.
+        self.changed: dict[Task | Framework | Agent, None] = {}
+        self._out: list[Instruction] = []
+
+    # Instructions.
+
+    def take(self) -> list[Instruction]:
+        """Return what is to be done, in order, and forget it. O(1)."""
+        out, self._out = self._out, []
+        return out
+
+    def instruct(self, instruction: Instruction) -> None:
+        """Have something done that no method below stands for."""
+        self._out.append(instruction)
+
+    def send(self, framework: Framework, event: Json) -> None:
+        """Send an event to a framework, if it is connected."""
+        if framework.stream_id is not None:
+            self._out.append(Send(framework.stream_id, event))
+
+    def end_stream(self, framework: Framework) -> None:
+        """End a framework's stream, if it has one."""
+        if framework.stream_id is not None:
+            self._out.append(EndStream(framework.stream_id))
+            framework.stream_id = None
+
+    def tell_agent(self, agent: Agent, message: Json) -> None:
+        """Send a message to an agent, if it is connected."""
+        if agent.session is not None:
+            self._out.append(Send(agent.session, {**message, "agent_id": {"value": agent.id}}))
+
+    def persist(self, table: str, key: str, value: Mapping[str, Any] | None) -> None:
+        """Have a row of the registry written, or taken out, before the call is answered."""
+        self._out.append(Persist(table, key, value))
+
+    def publish(self, event: Json) -> None:
+        """Tell the subscribers of the operator API."""
+        self._out.append(Publish(event))
+
+    def mark(self, record: Task | Framework | Agent) -> None:
+        """Note that `/state` shows a record otherwise than before."""
+        record.fragment = None
+        self.changed[record] = None
+
+    # Cycles.
+
+    def offer(self, offers: Offers) -> None:
+        """Send what a cycle of the engine offers, and tell what it took back. O(offers)."""
+        for id in offers.rescinded:
+            framework = self.frameworks[self.offers[id].framework]
+            self.close_offer(id)
+            self.send(framework, events.rescind(id))
+        made: dict[Framework, list[Json]] = {}
+        for offer in offers:
+            framework, agent = self.frameworks[offer.framework], self.agents[offer.agent]
+            self.offers[offer.id] = offer
+            framework.offers[offer.id] = agent.offers[offer.id] = None
+            made.setdefault(framework, []).append(self.offer_json(offer, agent))
+            self.mark(agent)
+        for framework, json in made.items():
+            self.send(framework, {"type": "OFFERS", "offers": {"offers": json}})
+            self.mark(framework)
+
+    def offer_json(self, offer: Offer, agent: Agent) -> Json:
+        """Return an offer as its framework is sent it."""
+        return events.offer_json(offer, agent)
+
+    def close_offer(self, id: str) -> None:
+        """Take an offer that the engine closed out of the records (V2). O(1)."""
+        offer = self.offers.pop(id)
+        framework = self.frameworks[offer.framework]
+        del framework.offers[id]
+        self.mark(framework)
+        agent = self.agents[offer.agent]
+        del agent.offers[id]
+        self.mark(agent)
+
+    def rescind(self, ids: Iterable[str], *, tell: bool) -> None:
+        """Take open offers back, telling their frameworks or not. O(offers)."""
+        for id in list(ids):
+            framework = self.frameworks[self.offers[id].framework]
+            self.engine.rescind(id)
+            self.close_offer(id)
+            if tell:
+                self.send(framework, events.rescind(id))
+
+    # Frameworks.
+
+    def new_framework_id(self) -> str:
+        """Return an id that was never given before: the master's own is part of it."""
+        id = f"{self.info.id}-{self.n_frameworks:04d}"
+        self.n_frameworks += 1
+        return id
+
+    def add_framework(self, framework: Framework) -> None:
+        """Take a framework in; raises what the engine refuses, and then nothing changed."""
+        self.engine.add_framework(
+            framework.id,
+            framework.roles,
+            active=framework.connected and framework.active,
+            suppressed=framework.suppressed,
+            capabilities=framework.capabilities & ENGINE_CAPABILITIES,
+            min_allocatable=minimum_of(framework.info.offer_filters),
+            constraints=framework.constraints,
+        )
+        self.frameworks[framework.id] = framework
+        self.mark(framework)
+        self.publish({"type": "FRAMEWORK_ADDED", "framework": framework})
+
+    def persist_framework(self, framework: Framework) -> None:
+        """Have the registry know a framework as it is."""
+        self.persist(
+            "frameworks",
+            framework.id,
+            {
+                "info": framework.info,
+                "roles": list(framework.roles),
+                "suppressed": sorted(framework.suppressed),
+                "constraints": framework.constraints,
+                "principal": framework.principal,
+                "registered_time": framework.registered_time,
+                "failover_deadline": self._failover_deadline(framework),
+            },
+        )
+
+    def _failover_deadline(self, framework: Framework) -> float | None:
+        """Return when it is removed unless it comes back, by the calendar; None if connected."""
+        if framework.remove_at is None:
+            return None
+        return self.wall() + framework.remove_at - self.clock()
+
+    def disconnect(self, stream_id: str) -> None:
+        """Note that a framework's stream ended: the time in which it may come back begins.
+
+        One that has another stream by now is not concerned. O(frameworks).
+        """
+        framework = next((f for f in self.frameworks.values() if f.stream_id == stream_id), None)
+        if framework is None:
+            return
+        framework.stream_id = None
+        self.deactivate(framework)
+        framework.connected = False
+        framework.remove_at = self.clock() + framework.failover_timeout
+        self.persist_framework(framework)
+        self.mark(framework)
+        self.publish({"type": "FRAMEWORK_UPDATED", "framework": framework})
+        if framework.failover_timeout == 0:
+            self.remove_framework(framework)
+
+    def deactivate(self, framework: Framework) -> None:
+        """Offer a framework nothing, and take back what is on offer, without a word."""
+        framework.active = False
+        self.engine.deactivate_framework(framework.id)
+        self.rescind(framework.offers, tell=False)
+
+    def remove_framework(self, framework: Framework) -> None:
+        """Remove a framework for good: its stream ends and its tasks are killed."""
+        self.rescind(framework.offers, tell=False)
+        for task in list(framework.tasks.values()):
+            if not task.is_terminal:
+                status = status_of_master(
+                    task.id,
+                    "TASK_KILLED",
+                    "REASON_FRAMEWORK_REMOVED",
+                    "Framework has been removed",
+                    self.wall(),
+                    task.agent_id,
+                )
+                self._end_task(task, status)
+            self.complete_task(framework, task)
+        for agent in self.agents.values():
+            if agent.session is not None:
+                self._shut_down_on(agent, framework)
+        self.end_stream(framework)
+        self.engine.remove_framework(framework.id)
+        framework.connected = framework.active = False
+        framework.unregistered_time = self.wall()
+        framework.remove_at = None
+        del self.frameworks[framework.id]
+        self.completed.append(framework)
+        self.removed_frameworks.add(framework.id)
+        self.persist("frameworks", framework.id, None)
+        self.persist("removed_frameworks", framework.id, {})
+        self.mark(framework)
+        self.publish({"type": "FRAMEWORK_REMOVED", "framework_info": framework.info})
+
+    def _shut_down_on(self, agent: Agent, framework: Framework) -> None:
+        self.tell_agent(
+            agent, {"type": "SHUTDOWN_FRAMEWORK", "framework_id": {"value": framework.id}}
+        )
+
+    # Tasks.
+
+    def add_task(self, framework: Framework, task: Task) -> None:
+        """Take in a task whose resources the engine counts as allocated (V1)."""
+        agent = self.agents[task.agent_id]
+        framework.tasks[task.id] = task
+        agent.tasks[task.key] = task
+        self.mark(task)
+        self.mark(agent)
+        self.mark(framework)
+        self.publish({"type": "TASK_ADDED", "task": task})
+
+    def status(self, task: Task, status: Json) -> None:
+        """Take in what an agent reports of a task, and tell its framework in its turn."""
+        framework = self.frameworks[task.framework_id]
+        if status["state"] in TERMINAL:
+            self._end_task(task, status)
+        else:
+            note_status(task, status)
+        self._marked_with_places(task)
+        self._publish_status(task, status)
+        task.waiting.append(status)
+        if len(task.waiting) == 1:
+            self._send_waiting(framework, task)
+
+    def _publish_status(self, task: Task, status: Json) -> None:
+        self.publish(
+            {
+                "type": "TASK_UPDATED",
+                "framework_id": {"value": task.framework_id},
+                "status": status,
+                "state": status["state"],
+            }
+        )
+
+    def _marked_with_places(self, task: Task) -> None:
+        self.mark(task)
+        agent = self.agents.get(task.agent_id)
+        if agent is not None:
+            self.mark(agent)
+        self.mark(self.frameworks[task.framework_id])
+
+    def _end_task(self, task: Task, status: Json) -> None:
+        """Note a terminal status: what the task held is available again (V1)."""
+        note_status(task, status)
+        task.is_terminal = True
+        self.give_up(task)
+
+    def give_up(self, task: Task) -> None:
+        """Have the engine take back what a task holds, if it holds anything (V1)."""
+        if task.holds:
+            task.holds = False
+            self.engine.release(task.framework_id, task.agent_id, task.role, task.resources)
+
+    def _send_waiting(self, framework: Framework, task: Task) -> None:
+        """Send the status of a task that is first in turn, again and again until acknowledged."""
+        self.send(framework, events.update(task.waiting[0]))
+        begin_resending(task, self.clock())
+        self.resending[task] = None
+
+    def send_all_waiting(self, framework: Framework) -> None:
+        """Send a framework that comes back what it has not acknowledged. O(its tasks)."""
+        for tasks in (framework.tasks, framework.unreachable):
+            for task in tasks.values():
+                if task.waiting:
+                    self._send_waiting(framework, task)
+
+    def acknowledge(self, framework: Framework, task: Task, uuid: str) -> None:
+        """Take the first waiting status off, if it is this one, and send the next."""
+        if not task.waiting or task.waiting[0]["uuid"] != uuid:
+            return
+        acknowledged = task.waiting.popleft()
+        agent = self.agents.get(task.agent_id)
+        if agent is not None:
+            self.tell_agent(agent, acknowledgement(task, uuid))
+        if task.waiting:
+            self._send_waiting(framework, task)
+            return
+        self.resending.pop(task, None)
+        if acknowledged["state"] in TERMINAL:
+            self.complete_task(framework, task)
+
+    def complete_task(self, framework: Framework, task: Task) -> None:
+        """Move a task that has ended, and of which nothing more is told, to the completed ones."""
+        framework.tasks.pop(task.id, None)
+        framework.unreachable.pop(task.id, None)
+        agent = self.agents.get(task.agent_id)
+        if agent is not None:
+            agent.tasks.pop(task.key, None)
+            self.mark(agent)
+        task.waiting.clear()
+        self.resending.pop(task, None)
+        framework.completed.append(task)
+        self.mark(task)
+        self.mark(framework)
+
+    def lose_task(self, task: Task, state: str, reason: str, message: str) -> None:
+        """Note that nothing is known of a task any more: its agent is away, or gone."""
+        framework = self.frameworks[task.framework_id]
+        status = status_of_master(task.id, state, reason, message, self.wall(), task.agent_id)
+        if state == "TASK_UNREACHABLE":
+            status["unreachable_time"] = {"nanoseconds": int(self.wall() * 1e9)}
+            note_status(task, status)
+            self.give_up(task)
+            framework.tasks.pop(task.id, None)
+            framework.unreachable[task.id] = task
+            while len(framework.unreachable) > MAX_UNREACHABLE_TASKS:
+                oldest = next(iter(framework.unreachable))
+                del framework.unreachable[oldest]
+            self._marked_with_places(task)
+        else:
+            self._end_task(task, status)
+            self.complete_task(framework, task)
+        self.send(framework, events.update(status))
+        self._publish_status(task, status)
+
+    # Agents.
+
+    def new_agent_id(self) -> str:
+        """Return an id that was never given before: the master's own is part of it."""
+        id = f"{self.info.id}-S{self.n_agents}"
+        self.n_agents += 1
+        return id
+
+    def remove_agent(self, agent: Agent, *, gone: bool) -> None:
+        """Take an agent out: it missed its pings, unregistered, or is declared gone.
+
+        Its offers are rescinded; its tasks are unreachable for frameworks that know of that, lost
+        for the others; gone, when an operator says so.
+        """
+        self.rescind(agent.offers, tell=True)
+        tasks = [task for task in agent.tasks.values() if not task.is_terminal]
+        for task in tasks:
+            self.lose_task(task, *self._loss(task, gone))
+        for task in list(agent.tasks.values()):
+            # A status that is still waiting comes from the record, not from the agent.
+            task.holds = False
+        self.engine.remove_agent(agent.id)
+        del self.agents[agent.id]
+        session = self.sessions.get(agent.session or "")
+        if session is not None:
+            session.agents.pop(agent.id, None)
+        agent.session = None
+        for framework in self.frameworks.values():
+            self.send(framework, events.failure(agent.id))
+        self.mark(agent)
+        self.publish({"type": "AGENT_REMOVED", "agent_id": {"value": agent.id}})
+
+    def agent_converted(self, agent: Agent) -> None:
+        """Note that reservations or volumes of an agent changed, for when it comes back."""
+        agent.resources = self.engine.agent(agent.id).total
+        self.persist_agent(agent)
+        self.mark(agent)
+
+    def persist_agent(self, agent: Agent) -> None:
+        """Have the registry know an agent as it is."""
+        self.persist(
+            "agents",
+            agent.id,
+            {
+                "info": agent.info,
+                "resources": agent.resources.to_json(),
+                "registered_time": agent.registered_time,
+            },
+        )
+
+    def _loss(self, task: Task, gone: bool) -> tuple[str, str, str]:
+        aware = self.frameworks[task.framework_id].is_partition_aware
+        if gone:
+            state = "TASK_GONE_BY_OPERATOR" if aware else "TASK_LOST"
+            return state, "REASON_AGENT_REMOVED_BY_OPERATOR", "The agent is gone"
+        state = "TASK_UNREACHABLE" if aware else "TASK_LOST"
+        return state, "REASON_AGENT_REMOVED", "The agent cannot be reached"
+
+    # Time.
+
+    def tick(self) -> None:
+        """Do what is due: resend, remove frameworks that stay away. O(what is waiting)."""
+        now = self.clock()
+        for task in list(self.resending):
+            if task.resend_at <= now:
+                framework = self.frameworks.get(task.framework_id)
+                if framework is not None and framework.connected:
+                    self.send(framework, events.update(task.waiting[0]))
+                resent(task, now)
+        for framework in list(self.frameworks.values()):
+            if framework.remove_at is not None and framework.remove_at <= now:
+                self.remove_framework(framework)
+
+
+def acknowledgement(task: Task, uuid: str) -> Json:
+    """Return what an agent is told when a framework has acknowledged a status."""
+    return {
+        "type": "ACKNOWLEDGE",
+        "framework_id": {"value": task.framework_id},
+        "task_id": {"value": task.id},
+        "uuid": uuid,
+    }
+
+
+def minimum_of(offer_filters: Json | None) -> dict[str, list[dict[str, float]]] | None:
+    """Return what a framework wants an offer to have at least, by role; None says nothing."""
+    if not offer_filters:
+        return None
+    found: dict[str, list[dict[str, float]]] = {}
+    for role, filters in offer_filters.items():
+        wanted = (filters or {}).get("min_allocatable_resources")
+        if wanted is not None:
+            found[role] = [
+                {name: amount["value"] for name, amount in each["quantities"].items()}
+                for each in wanted.get("quantities", [])
+            ]
+    return found or None

@@ -1,0 +1,70 @@
+"""Streams of records that stay open: bounded queues from the policy to connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+from allocator.wire.recordio import framed
+
+#: What may wait in a stream for its reader; past either it is cut off.
+MAX_QUEUED_BYTES: Final = 32 * 2**20
+MAX_QUEUED_RECORDS: Final = 100_000
+
+
+class Stream:
+    r"""Records on their way to one reader, who is cut off if it does not keep up.
+
+    Examples
+    --------
+    >>> async def main():
+    ...     stream = Stream()
+    ...     stream.put(b"{}")
+    ...     stream.end()
+    ...     return [chunk async for chunk in stream.chunks()]
+    >>> asyncio.run(main())
+    [b'2\n{}']
+    """
+
+    def __init__(self) -> None:
+        self._queue: deque[bytes] = deque()
+        self._n_bytes = 0
+        self._woken = asyncio.Event()
+        self._ending = False
+        #: Whether it was cut off, its reader being too slow.
+        self.overrun = False
+
+    def put(self, record: bytes) -> None:
+        """Send a record; what is too much for the reader ends the stream. O(1)."""
+        if self._ending:
+            return
+        self._queue.append(record)
+        self._n_bytes += len(record)
+        if self._n_bytes > MAX_QUEUED_BYTES or len(self._queue) > MAX_QUEUED_RECORDS:
+            self._queue.clear()
+            self.overrun = self._ending = True
+        self._woken.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is taken in any more."""
+        return self._ending
+
+    def end(self) -> None:
+        """End the stream once what was put is out. O(1)."""
+        self._ending = True
+        self._woken.set()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield records, framed, one at a time, until the stream ends."""
+        while True:
+            while self._queue:
+                record = self._queue.popleft()
+                self._n_bytes -= len(record)
+                yield framed(record)
+            if self._ending:
+                return
+            self._woken.clear()
+            await self._woken.wait()

@@ -1,0 +1,94 @@
+"""The states of a task and what becomes of its statuses (Mesos' names).
+
+    STAGING ──▶ STARTING ──▶ RUNNING ──▶ FINISHED | FAILED | KILLED | ERROR | LOST | …
+       │            │        │    ▲
+       │            ▼        ▼    │
+       └──────▶  KILLING     UNREACHABLE   (the agent is away; back when it returns)
+
+What an agent reports is believed; the master itself makes the statuses of tasks that never reached
+an agent, or whose agent is away. Statuses of an agent carry a uuid: the framework gets one at a
+time, again and again until it acknowledges it, and then the next.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+from allocator.master.records import Task
+
+Json = dict[str, Any]
+
+#: After which nothing comes, and nothing is held any more.
+TERMINAL: Final = frozenset(
+    {
+        "TASK_FINISHED",
+        "TASK_FAILED",
+        "TASK_KILLED",
+        "TASK_ERROR",
+        "TASK_LOST",
+        "TASK_DROPPED",
+        "TASK_GONE",
+        "TASK_GONE_BY_OPERATOR",
+    }
+)
+#: All that an agent may report.
+REPORTED: Final = frozenset(
+    {"TASK_STARTING", "TASK_RUNNING", "TASK_KILLING", "TASK_FINISHED", "TASK_FAILED"}
+    | {"TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_GONE", "TASK_DROPPED", "TASK_STAGING"}
+)
+
+#: After how long a status is sent again, doubling up to the last, in seconds.
+FIRST_RESEND: Final = 10.0
+LAST_RESEND: Final = 600.0
+
+
+def status_of_master(
+    task_id: str,
+    state: str,
+    reason: str | None,
+    message: str,
+    timestamp: float,
+    agent_id: str | None = None,
+) -> Json:
+    """Return a status that the master makes: it has no uuid, and is sent once."""
+    status: Json = {
+        "task_id": {"value": task_id},
+        "state": state,
+        "source": "SOURCE_MASTER",
+        "message": message,
+        "timestamp": timestamp,
+    }
+    if reason is not None:
+        status["reason"] = reason
+    if agent_id is not None:
+        status["agent_id"] = {"value": agent_id}
+    return status
+
+
+def new_uuid() -> str:
+    """Return 16 random bytes in base64."""
+    import base64
+
+    return base64.b64encode(uuid.uuid4().bytes).decode("ascii")
+
+
+def note_status(task: Task, status: Json) -> None:
+    """Take a status into a task's history: the first one of each state, in order of arrival."""
+    state = status["state"]
+    task.state = state
+    task.fragment = None
+    if state not in task.statuses or "healthy" in status or "container_status" in status:
+        task.statuses[state] = status
+
+
+def begin_resending(task: Task, now: float) -> None:
+    """Have the first waiting status be sent again after a while."""
+    task.resend_interval = FIRST_RESEND
+    task.resend_at = now + FIRST_RESEND
+
+
+def resent(task: Task, now: float) -> None:
+    """Have it be sent again after twice as long."""
+    task.resend_interval = min(2 * task.resend_interval, LAST_RESEND)
+    task.resend_at = now + task.resend_interval
