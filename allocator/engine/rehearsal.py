@@ -122,7 +122,7 @@ class Rehearsal:
             (framework.id, role): max(leaf.refusal, 0.0)
             for framework in self._state.frameworks.values()
             for role, leaf in framework.subscriptions.items()
-            if not math.isnan(leaf.refusal)
+            if leaf.subscribed and not math.isnan(leaf.refusal)
         }
 
     def filters(self, framework: str, role: str, agent: str) -> Sequence[tuple[Resources, float]]:

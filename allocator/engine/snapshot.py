@@ -1,8 +1,9 @@
 """Snapshots: the whole state as JSON, and back.
 
-A snapshot has what decides anything from now on, and nothing else: no statistics, no marks of what
-a cycle may leave out (a restored engine looks at everything once). It lists everything by id, and
-times as time remaining, so that equal states have equal snapshots.
+A snapshot has what decides anything from now on, and for how long each last answer refused, which
+explaining goes by; no statistics, no marks of what a cycle may leave out (a restored engine looks
+at everything once). It lists everything by id, and times as time remaining, so that equal states
+have equal snapshots.
 """
 
 from __future__ import annotations

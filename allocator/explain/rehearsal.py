@@ -137,7 +137,8 @@ class Rehearsal(Protocol):
     def refusals(self) -> dict[tuple[str, str], float]:
         """Return by framework and role for how many seconds the last answer refused an offer.
 
-        0 without a filter. Those who took something, or gave no answer yet, are not there.
+        0 without a filter. Those who took something, gave no answer yet or have left the role are
+        not there.
         """
 
     def filters(self, framework: str, role: str, agent: str) -> Sequence[tuple[Resources, float]]:

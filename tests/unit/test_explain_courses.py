@@ -194,6 +194,16 @@ def test_nobody_is_counted_on_to_refuse_who_took_something_last() -> None:
     assert explained(engine).changes == ()
 
 
+def test_nobody_is_counted_on_to_refuse_in_a_role_that_it_has_left() -> None:
+    engine = starved([5.0, 5.0, 5.0, 5.0, 5.0, 5.0], ends_with_answers=False)
+    (holder,) = (offer.framework for offer in engine.open_offers.values())
+    engine.update_framework(holder, roles=["ops"])
+    explanation = explained(engine)
+    # What it is still offered in the role that it has left, nobody gives back.
+    assert isinstance(explanation.cases[0].reasons[0], NothingLeft)
+    assert [change.steps for change in explanation.changes] == []
+
+
 def test_a_change_as_json() -> None:
     change = explained(starved([600.0, 600.0, 1.0])).changes[1].to_json()
     assert change == {
