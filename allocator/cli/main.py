@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         From argparse, for `--help`, `--version` and wrong arguments.
     """
+    if sys.stdout is None:  # closed before the process began
+        print("allocator: stdout: Bad file descriptor", file=sys.stderr)
+        return 2
     try:
         args = _parsed(argv)
     except BrokenPipeError:

@@ -14,6 +14,7 @@ from allocator.engine.frameworks import Minimum
 from allocator.engine.many import Each
 from allocator.engine.quota import Quota
 from allocator.engine.tally import Tally
+from allocator.engine.use import Users
 from allocator.resources import Resources
 from allocator.sorter import Ordering, Totals
 
@@ -24,11 +25,11 @@ class HoldingView(NamedTuple):
     allocated: Resources
     offers: dict[str, Resources]
 
-@final
 class Expected(NamedTuple):
     framework: str
     role: str
 
+@final
 class State:
     @property
     def n_offers_made(self) -> int: ...
@@ -189,7 +190,7 @@ class State:
         region: str | None,
         zone: str | None,
         totals: EachBundle,
-        users: tuple[list[int], list[str], list[str], EachBundle] | None,
+        users: Users | None,
     ) -> None: ...
     def update_agents(self, agents: list[Agent], totals: EachBundle) -> None: ...
     def release(

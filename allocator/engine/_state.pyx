@@ -57,7 +57,7 @@ from allocator.engine.filters import (
     filter_time,
     filter_times,
 )
-from allocator.engine.inputs import beyond, check_contained
+from allocator.engine.use import beyond, check_contained
 from allocator.engine.many import read_each
 from allocator.errors import InvalidValue, OfferGone, ResourceError, cut, shown
 from allocator.resources import EMPTY, Quantities, Resources
@@ -1493,9 +1493,8 @@ cdef class State:
         capabilities, region, zone
             Of each of them.
         totals : EachBundle
-        users : tuple or None
-            Who uses what: positions in `ids`, frameworks and roles, a list each, and an
-            `EachBundle`; None if nobody uses anything.
+        users : Users or None
+            `Users`: who uses what of them; None if nobody uses anything.
 
         Raises
         ------
@@ -1508,7 +1507,8 @@ cdef class State:
         cdef list agents = []
         cdef Py_ssize_t i
         if users is not None:
-            owners, frameworks, roles, used = users
+            owners, frameworks, roles, resources = users
+            used = self.each_bundle(resources, len(owners))
             self.check_used(ids, totals, owners, used)
         self.check_reach([], totals, None)
         for i in range(totals.n):

@@ -41,7 +41,6 @@ from allocator.engine.inputs import (
     read_name,
     read_roles,
     read_suppressed,
-    read_used,
     read_weight,
     read_whitelist,
     read_words,
@@ -56,7 +55,6 @@ from allocator.engine.many import (
     read_each_roles,
     read_ids,
     read_new_ids,
-    read_used_by,
 )
 from allocator.engine.metrics import PREFIX, Latency, state_metrics
 from allocator.engine.offers import Offers, offer_id, offer_numbers
@@ -64,17 +62,16 @@ from allocator.engine.options import read_options
 from allocator.engine.quota import NO_QUOTA, read_quota, read_quotas, set_quotas
 from allocator.engine.recovery import Recovery
 from allocator.engine.snapshot import VERSION, reading, restore_state, state_to_json
+from allocator.engine.use import beyond_said, read_used, read_used_by, read_users
 from allocator.engine.views import AgentView, FrameworkView, OpenOffers, RoleView, Views
 from allocator.errors import (
     DuplicateAgent,
     DuplicateFramework,
     InvalidValue,
     NotAllowed,
-    ResourceError,
     UnknownAgent,
     UnknownFramework,
     UnknownRole,
-    cut,
     shown,
 )
 from allocator.resources import (
@@ -87,7 +84,6 @@ from allocator.resources.conversions import Operation, convert, read_operations
 from allocator.roles import validate_role
 
 if TYPE_CHECKING:
-    from allocator.engine._bundles import EachBundle
     from allocator.explain import Explanation
 
 
@@ -241,7 +237,7 @@ class Allocator:
         if id in self._state.agents:
             raise DuplicateAgent(f"there is an agent {shown(id)} already")
         total = Resources(resources)
-        in_use = read_used("framework", used)
+        users = read_users(used)
         state = self._state
         state.add_agents(
             [id],
@@ -251,7 +247,7 @@ class Allocator:
             read_name("region", region),
             read_name("zone", zone),
             state.each_bundle([total], 1),
-            self._users(in_use) if in_use else None,
+            users,
         )
         self._recovery.agent_added(len(state.agents))
 
@@ -349,13 +345,7 @@ class Allocator:
             can,
             *at,
             state.each_bundle(totals, n),
-            users
-            and (
-                list(range(n)),
-                users.frameworks,
-                users.roles,
-                state.each_bundle(users.resources, n),
-            ),
+            users,
         )
         self._recovery.agent_added(len(state.agents))
 
@@ -482,7 +472,7 @@ class Allocator:
             minimum=read_minimum(min_allocatable),
             constraints=read_constraints(constraints),
         )
-        more = self._not_yet_known(id, read_used("agent", used))
+        more = beyond_said(self._state.agents, id, read_used("agent", used))
         self._state.add_framework(framework, subscribed, quiet)
         for agent, role, resources in more:
             self._state.use(id, role, agent, resources)
@@ -1358,37 +1348,6 @@ class Allocator:
         held = self._state.holdings_on(self._state.agents[agent])
         leaves = (holding.subscription for holding in held)
         return {leaf.framework.id for leaf in leaves if leaf.framework.active}
-
-    def _users(
-        self, in_use: list[tuple[str, str, Resources]]
-    ) -> tuple[list[int], list[str], list[str], EachBundle]:
-        """Return who uses what of one agent that is to be added."""
-        frameworks, roles, resources = map(list, zip(*in_use, strict=True))
-        used = self._state.each_bundle(resources, len(in_use))
-        return [0] * len(in_use), frameworks, roles, used
-
-    def _not_yet_known(
-        self, id: str, used: list[tuple[str, str, Resources]]
-    ) -> list[tuple[Agent, str, Resources]]:
-        """Return what a framework uses beyond what its agents said of it already."""
-        more: list[tuple[Agent, str, Resources]] = []
-        taken: dict[str, Resources] = {}
-        for agent_id, role, resources in used:
-            agent = self._state.agents.get(agent_id)
-            if agent is None:
-                continue
-            said = (agent.pending or {}).get(id, {}).get(role, EMPTY)
-            beyond = resources.minus_floor(said)
-            if not beyond:
-                continue
-            taken[agent_id] = taken.get(agent_id, EMPTY) + beyond
-            if not agent.available >= taken[agent_id]:
-                raise ResourceError(
-                    f"framework {shown(id)} uses {cut(beyond)} of agent {shown(agent_id)}, "
-                    f"which has only {cut(agent.available) or 'nothing'} available"
-                )
-            more.append((agent, role, beyond))
-        return more
 
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from allocator.contract import MinimumLike, Used
+from allocator.contract import MinimumLike
 from allocator.engine.frameworks import Minimum
-from allocator.errors import InvalidValue, ResourceError, UnknownRole, cut, shown
-from allocator.resources import Quantities, QuantitiesLike, Resources
+from allocator.errors import InvalidValue, UnknownRole, shown
+from allocator.resources import Quantities, QuantitiesLike
 from allocator.roles import validate_role
 from allocator.sorter.base import MAX_WEIGHT, MIN_WEIGHT
 
@@ -158,53 +158,6 @@ def read_capabilities(what: str, names: Iterable[str], known: frozenset[str]) ->
         )
     # Equal sets are one object: there are many agents and frameworks, and few kinds of them.
     return _CAPABILITY_SETS.setdefault(given, given)
-
-
-def read_used(what: str, used: Used | None) -> list[tuple[str, str, Resources]]:
-    """Return (framework or agent, role, resources) of what is in use; empty amounts vanish."""
-    if used is None:
-        return []
-    if not isinstance(used, Mapping):
-        raise InvalidValue(f"used is a mapping of {what} to role to resources, not {shown(used)}")
-    found = []
-    for id, by_role in used.items():
-        id = read_id(what, id)
-        if not isinstance(by_role, Mapping):
-            raise InvalidValue(f"used: {shown(id)} maps roles to resources, not {shown(by_role)}")
-        for role, given in by_role.items():
-            resources = Resources(given)
-            role = validate_role(role)
-            if resources:
-                found.append((id, role, resources))
-    return found
-
-
-def check_contained(what: str, total: Resources, used: Resources) -> None:
-    """Refuse use of more than there is; several may use one copy of a shared entry."""
-    single = Resources(entry.replace(copies=1) for entry in used.shared())
-    if not total >= used.nonshared() + single:
-        raise ResourceError(f"{what}: {cut(used)} of {cut(total)}")
-
-
-def beyond(total: Resources, in_use: Resources) -> Resources:
-    """Return what is in use beyond a total, by entry; a shared one that it has not counts once.
-
-    Raises
-    ------
-    ResourceError
-        They cannot go together: a name is of another type in one, or a shared entry another value.
-    """
-    kinds = {entry.name: entry.type for entry in total}
-    for entry in in_use:
-        if kinds.get(entry.name, entry.type) != entry.type:
-            raise ResourceError(
-                f"{shown(entry.name)} is in use as {entry.type}, not as {kinds[entry.name]}"
-            )
-    shared = total.shared()
-    shared + in_use.shared()  # refuses one that is there with another value
-    single = (entry.replace(copies=1) for entry in in_use.shared())
-    gone = Resources([entry for entry in single if entry not in shared])
-    return in_use.nonshared().minus_floor(total.nonshared()) + gone
 
 
 def read_minimum(given: MinimumLike) -> Minimum | dict[str, Minimum] | None:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from allocator.contract import AmountsLike, EachLike, UsedLike
+from allocator.contract import AmountsLike, EachLike
 from allocator.engine.columns import read_milli_array
 from allocator.engine.inputs import read_attributes, read_id, read_roles
 from allocator.errors import AllocatorError, InvalidValue, ResourceError, shown
 from allocator.resources import Resources
 from allocator.resources.fixed import read_milli
 from allocator.resources.reader import is_v1
-from allocator.roles import validate_role
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,14 +32,6 @@ class EachColumns(NamedTuple):
 
 #: What each of n agents or offers has: all the same, or n of them.
 Each: TypeAlias = "Resources | list[Resources] | EachColumns"
-
-
-class Users(NamedTuple):
-    """What is in use of each of n agents."""
-
-    frameworks: list[str]
-    roles: list[str]
-    resources: Each
 
 
 def read_each(what: str, given: EachLike, n: int) -> Each:
@@ -89,28 +80,6 @@ def check_distinct(kind: str, ids: Sequence[str], error: type[AllocatorError]) -
         raise error(f"{kind} {shown(id)} is there twice")
 
 
-def read_used_by(used: UsedLike | None, n: int) -> Users | None:
-    """Return who uses what of each of n agents, None if nothing is used.
-
-    Raises
-    ------
-    InvalidValue, InvalidRole, ResourceError
-        O(n × names).
-    """
-    if used is None:
-        return None
-    if not isinstance(used, Mapping) or used.keys() != {"framework", "role", "resources"}:
-        raise InvalidValue(f"used says a framework, a role and resources, not {shown(used)}")
-    frameworks = _texts("framework", used["framework"], n)
-    roles = _texts("role", used["role"], n)
-    known = {role: validate_role(role) for role in dict.fromkeys(roles)}
-    return Users(
-        [read_id("framework", framework) for framework in frameworks],
-        [known[role] for role in roles],
-        read_each("agents", used["resources"], n),
-    )
-
-
 def read_each_attributes(given: object, n: int) -> list[Mapping[str, object]]:
     """Return the attributes of each of n agents, from one mapping for all or a list. O(n)."""
     if isinstance(given, list | tuple):
@@ -138,17 +107,6 @@ def check_length(what: str, of: str, given: Sized, n: int) -> None:
     """Refuse a list that is not as long as what it is about."""
     if len(given) != n:
         raise InvalidValue(f"{len(given)} {of} for {n} {what}")
-
-
-def _texts(what: str, given: Any, n: int) -> list[str]:
-    """Return n texts, from one for all or from as many."""
-    if isinstance(given, str):
-        return [given] * n
-    if not isinstance(given, Iterable):
-        raise InvalidValue(f"used: {shown(given)} is no {what}, nor a sequence of them")
-    found = list(given)
-    check_length("agents", f"{what}s", found, n)
-    return found
 
 
 def _is_column(value: object) -> bool:

@@ -115,6 +115,14 @@ def test_every_subcommand_registers_what_main_runs() -> None:
         assert callable(subparser.get_default("func"))
 
 
+def test_an_output_that_was_closed_before_is_one_line(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(command(lambda: 0)) == 2
+    assert capsys.readouterr().err == "allocator: stdout: Bad file descriptor\n"
+
+
 def test_a_closed_pipe_is_quiet() -> None:
     # Ten thousand lines to a reader that takes one: more than any pipe holds.
     script = (

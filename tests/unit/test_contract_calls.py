@@ -48,6 +48,10 @@ def test_the_reference_has_no_other_calls() -> None:
     assert public(reference.Allocator) <= public(Engine)
 
 
+def test_the_reference_has_the_options_of_the_engine() -> None:
+    assert parameters(reference.Allocator) == parameters(Allocator)
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [(kind, name) for kind, contract in FILLED for name in sorted(public(contract))],

@@ -95,3 +95,10 @@ def test_modules_import_from_below_only() -> None:
         if floor[other] >= floor[room]
     ]
     assert wrong == []
+
+
+def test_each_module_of_the_engine_has_its_place_in_the_design() -> None:
+    rooms = (ROOT / "docs" / "design.md").read_text("utf-8").split("## Rooms")[1].split("```")[1]
+    there = set(re.findall(r"\w+\.(?:pyx|pxd|py)\b", rooms))
+    modules = {name.split("/")[1] for name, _ in sources(".py", ".pyx") if "engine/" in name}
+    assert modules - {"__init__.py"} <= there
