@@ -232,6 +232,14 @@ class RoleView(Protocol):
     def filters(self) -> int: ...
 
 
+class Changes(Protocol):
+    """A reader of what changed: (kind, id) of each thing, once since it was last taken."""
+
+    def take(self) -> list[tuple[str, str]]: ...
+
+    def close(self) -> None: ...
+
+
 class Explanation(Protocol):
     """What the next cycle offers a framework, and why not more."""
 
@@ -526,6 +534,9 @@ class Decider(Protocol):
     def inverse_statuses(self, agent: str) -> Mapping[str, str]: ...
 
     @looking
+    def changes(self, wake: Callable[[], object] | None = None) -> Changes: ...
+
+    @looking
     def now(self) -> float: ...
 
     @looking
@@ -544,14 +555,10 @@ class Engine(Decider, Protocol):
     def metrics(self) -> dict[str, float]: ...
 
     @looking
-    def snapshot(self) -> dict[str, Any]: ...
+    def touched_agents(self) -> list[str] | None: ...
 
-    @property
     @looking
-    def on_change(self) -> Callable[[str | None], None] | None: ...
-
-    @on_change.setter
-    def on_change(self, listener: Callable[[str | None], None] | None) -> None: ...
+    def snapshot(self) -> dict[str, Any]: ...
 
 
 def _marked(is_changing: bool) -> tuple[str, ...]:

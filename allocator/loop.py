@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import math
 import time
@@ -12,10 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from allocator.engine.metrics import PREFIX, Latency
-from allocator.errors import InvalidValue, NotAllowed, UnknownAgent, shown
+from allocator.errors import InvalidValue, NotAllowed, shown
 
 if TYPE_CHECKING:
     from allocator.engine import Allocator, Offers
+    from allocator.engine._changes import Changes
 
 #: What the loop does with the offers of a cycle; may be a coroutine function.
 OnOffers = Callable[["Offers"], Awaitable[None] | None]
@@ -24,19 +24,20 @@ OnOffers = Callable[["Offers"], Awaitable[None] | None]
 class AllocationLoop:
     """Run an engine's cycles in an asyncio task: all agents at intervals, changed ones at once.
 
-    The engine stays synchronous and free of I/O. The loop listens to it (`engine.on_change`):
-    each call that may make an offer possible marks the agents concerned. All agents marked by the
-    time the task gets its turn form one batch, served by one `engine.allocate(batch)`; whatever
-    happens, a full cycle over all agents runs every `interval`. One batch is served at a time:
-    agents marked meanwhile wait for the next. What is given back without a filter is offered
-    again as soon as the loop is free, so what nobody wants should be declined with one.
+    The engine stays synchronous and free of I/O. Each call that may make an offer possible marks
+    the agents concerned; the loop is woken by what changes (`engine.changes`) and asks the engine
+    for them. All agents marked by the time the task gets its turn form one batch, served by one
+    `engine.allocate(batch)`; whatever happens, a full cycle over all agents runs every `interval`.
+    One batch is served at a time: agents marked meanwhile wait for the next. What is given back
+    without a filter is offered again as soon as the loop is free, so what nobody wants should be
+    declined with one.
 
     All methods belong to the event loop's thread, as the engine itself does.
 
     Parameters
     ----------
     engine : Allocator
-        The engine to run. It must not have another listener.
+        The engine to run.
     on_offers : callable
         Called with the `Offers` of each cycle that made any, inverse ones included; may return an
         awaitable, which is awaited before the next batch.
@@ -76,12 +77,14 @@ class AllocationLoop:
         self._engine = engine
         self._on_offers = on_offers
         self._interval = interval
-        #: Agents marked since the last batch -> nothing; a dict, to keep the order of the marks.
+        #: Agents marked by hand since the last batch -> nothing; a dict, to keep their order.
         self._marked: dict[str, None] = {}
-        #: Whether all agents are marked, so that the next batch is a full cycle.
+        #: Whether the next batch is a full cycle.
         self._all_marked = False
-        #: When the oldest of the marks was made, by `time.monotonic`; infinite without a mark.
-        self._marked_at = math.inf
+        #: When the loop was first woken since the last batch, by `time.monotonic`, or infinity.
+        self._woken_at = math.inf
+        #: What wakes the loop, while it runs.
+        self._changes: Changes | None = None
         #: The task, until its end was waited for by `stop`.
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -103,20 +106,18 @@ class AllocationLoop:
         Raises
         ------
         NotAllowed
-            If this loop is started already, or the engine has another listener.
+            If this loop is started already.
         RuntimeError
             If no event loop runs.
         """
         if self._task is not None:
             raise NotAllowed("the allocation loop is started already")
-        if self._engine.on_change is not None:
-            raise NotAllowed("the engine already has a listener: one loop for one engine")
         self._stopping = False
         self._woken = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name="allocation-loop")
         # Not a `finally` in the task: one that is cancelled before its first step has none.
-        self._task.add_done_callback(self._stop_listening)
-        self._engine.on_change = self._changed
+        self._task.add_done_callback(self._stop_reading)
+        self._changes = self._engine.changes(self._wake)
         return self._task
 
     async def stop(self) -> None:
@@ -166,28 +167,22 @@ class AllocationLoop:
         self._wake()
 
     def metrics(self) -> dict[str, float]:
-        """Return both latencies in milliseconds, under the keys of Mesos' metrics.
+        """Return how long batches waited, in milliseconds, under the key of Mesos' metrics.
 
-        `allocator/mesos/allocation_run_ms` and `allocator/mesos/allocation_run_latency_ms`, each
-        also with `/count`, `/max`, `/min`, `/p50` … `/p9999`; only the counts before any batch.
+        `allocator/mesos/allocation_run_latency_ms`, also with `/count`, `/max`, `/min`, `/p50` …
+        `/p9999`; only the count before any batch. How long runs took is told by the engine that ran
+        them, as `allocator/mesos/allocation_run_ms`, so that the two can be put together.
         """
-        return {
-            **dict(self.allocation_run.statistics(f"{PREFIX}/allocation_run_ms")),
-            **dict(self.allocation_run_latency.statistics(f"{PREFIX}/allocation_run_latency_ms")),
-        }
-
-    def _changed(self, agent_id: str | None) -> None:
-        if agent_id is None:
-            self.mark_all()
-        else:
-            self.mark(agent_id)
+        return dict(self.allocation_run_latency.statistics(f"{PREFIX}/allocation_run_latency_ms"))
 
     def _wake(self) -> None:
-        self._marked_at = min(self._marked_at, time.monotonic())
+        self._woken_at = min(self._woken_at, time.monotonic())
         self._woken.set()
 
-    def _stop_listening(self, _task: asyncio.Task[None]) -> None:
-        self._engine.on_change = None
+    def _stop_reading(self, _task: asyncio.Task[None]) -> None:
+        if self._changes is not None:
+            self._changes.close()
+            self._changes = None
 
     async def _run(self) -> None:
         due = time.monotonic()
@@ -196,9 +191,9 @@ class AllocationLoop:
             now = time.monotonic()
             if now >= due:
                 self._all_marked = True
-                self._marked_at = min(self._marked_at, due)
+                self._woken_at = min(self._woken_at, due)
                 due = _next_due(due, self._interval, now)
-            if (self._all_marked or self._marked) and not self._stopping:
+            if not self._stopping:
                 await self._serve(now)
 
     async def _wait_until(self, due: float) -> None:
@@ -212,28 +207,46 @@ class AllocationLoop:
         self._woken.clear()
 
     async def _serve(self, now: float) -> None:
-        agents = None if self._all_marked else self._marked_agents()
-        waited = now - self._marked_at
-        self._marked = {}
-        self._all_marked = False
-        self._marked_at = math.inf
+        """Serve the agents that are marked, if any are."""
+        waited = now - self._woken_at
+        agents = self._take_marks()
         if agents == []:
             return
         self.allocation_run_latency.record(waited * 1e3)
         begin = time.perf_counter()
         offers = self._engine.allocate(agents)
         self.allocation_run.record((time.perf_counter() - begin) * 1e3)
+        self._forget_own_changes()
         if offers or offers.inverse:
             outcome = self._on_offers(offers)
             if inspect.isawaitable(outcome):
                 await outcome
 
-    def _marked_agents(self) -> list[str]:
-        known = []
-        for agent_id in self._marked:
-            with contextlib.suppress(UnknownAgent):  # removed since it was marked
-                known.append(self._engine.agent(agent_id).id)
-        return known
+    def _take_marks(self) -> list[str] | None:
+        """Return the agents that the next batch is about, None for all."""
+        marked = self._marked
+        is_full, self._all_marked = self._all_marked, False
+        self._marked, self._woken_at = {}, math.inf
+        self._clear_changes()
+        touched = None if is_full else self._engine.touched_agents()
+        if touched is None:
+            return None
+        known = [agent for agent in marked if agent in self._engine.agents]
+        return list(dict.fromkeys([*known, *touched]))
+
+    def _forget_own_changes(self) -> None:
+        """Sleep on, unless others who were woken by the batch called the engine at once."""
+        self._clear_changes()
+        if self._engine.touched_agents() != [] or self._marked or self._all_marked:
+            self._wake()
+        else:
+            self._woken.clear()
+            self._woken_at = math.inf
+
+    def _clear_changes(self) -> None:
+        """Have the next change wake the loop."""
+        if self._changes is not None:
+            self._changes.clear()
 
 
 def _next_due(due: float, interval: float, now: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -28,6 +28,8 @@ from allocator.engine import Allocator
 from allocator.errors import InvalidValue, NotAllowed
 
 if TYPE_CHECKING:
+    from allocator.engine._changes import Changes
+
     # To a type checker a log is the engine that it stands for; at run time it has one.
     _Base = Allocator
 else:
@@ -63,8 +65,8 @@ class AuditLog(_Base):
     the engine is then ahead of the log.
 
     Arguments are passed on as the log holds them (`to_json`); what it has no form for is refused
-    as the engine refuses it. A listener (`on_change`) is called in the middle of a call, and must
-    not make another one: that raises `NotAllowed`.
+    as the engine refuses it. Who reads what changes (`changes`) is woken when the record of the
+    call that changed it is written, and may then make calls.
 
     Creation takes as long as a snapshot and its restoration; a call O(size of its arguments and
     offers) more than the engine's.
@@ -96,6 +98,8 @@ class AuditLog(_Base):
         self._n_records = 0
         #: Why no call can be made; None if one can.
         self._hindrance: str | None = None
+        #: What is to be called when the record of the call under way is written.
+        self._to_wake: list[Callable[[], object]] = []
         self._owns_out = isinstance(out, str | os.PathLike)
         self._out: TextIO = (
             open(out, "x", encoding="ascii", newline="\n")  # noqa: SIM115 -- `close` closes it
@@ -103,6 +107,12 @@ class AuditLog(_Base):
             else out
         )
         self._write(header)
+
+    def changes(self, wake: Callable[[], object] | None = None) -> Changes:
+        """Return a reader of what changes, as `Allocator.changes` does."""
+        if not callable(wake):
+            return self._inner.changes(wake)
+        return self._inner.changes(lambda: self._to_wake.append(wake))
 
     def close(self) -> None:
         """Record that the log ends here; later calls raise `NotAllowed`, looking goes on.
@@ -151,9 +161,20 @@ class AuditLog(_Base):
             returned, error, outcome = perform(self._inner, name, args)
             self._append(now, name, args, outcome)
         self._hindrance = None
-        if error is not None:
-            raise error
-        return returned
+        try:
+            if error is not None:
+                raise error
+            return returned
+        finally:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Wake those who read what changes, all of them also if one raises."""
+        while self._to_wake:
+            try:
+                self._to_wake.pop(0)()
+            finally:
+                self._wake()
 
     def _append(self, now: float, name: str, args: Json, outcome: Json) -> None:
         self._n_records += 1
@@ -212,14 +233,11 @@ def _passed_on(name: str) -> Any:
     def look(self: AuditLog) -> Any:
         return getattr(self._inner, name)
 
-    def put(self: AuditLog, value: Any) -> None:
-        setattr(self._inner, name, value)
-
     def call(self: AuditLog, /, *args: Any, **kwargs: Any) -> Any:
         return look(self)(*args, **kwargs)
 
     if isinstance(member, property):
-        return property(look, put if member.fset is not None else None, doc=doc)
+        return property(look, doc=doc)
     return _named(call, name, doc)
 
 
@@ -233,4 +251,5 @@ def _named(call: Any, name: str, doc: str) -> Any:
 for _name in CHANGING:
     setattr(AuditLog, _name, _recorded(_name))
 for _name in LOOKING:
-    setattr(AuditLog, _name, _passed_on(_name))
+    if _name not in vars(AuditLog):
+        setattr(AuditLog, _name, _passed_on(_name))

@@ -791,14 +791,15 @@ cdef class Cycle:
         cdef OfferColumns columns = OfferColumns.__new__(OfferColumns)
         cdef Py_ssize_t i
         cdef int32_t holding
+        cdef int64_t told = state.journal.tell_offers(state.n_offers_made + 1, self.n_made)
         columns.bundles = self.bundles
         columns.first_number = state.n_offers_made + 1
-        columns.prefix = state.ledger.prefix
+        columns.prefix = state.journal.offer_prefix
         columns.agents = [None] * self.n_made
         columns.leaves = [None] * self.n_made
         for i in range(self.n_made):
             holding = self.made_holdings[i]
-            state.open_offer(holding, self.made_bundles[i], end)
+            state.open_offer(holding, self.made_bundles[i], end, told)
             columns.agents[i] = state.agents_at[state.ledger.holdings[holding].agent]
             columns.leaves[i] = state.leaves_at[state.ledger.holdings[holding].leaf]
         columns.offered = self.made_bundles

@@ -94,6 +94,7 @@ cdef class Filters:
     cpdef int32_t n_held_by(self, int32_t leaf, double now) noexcept
     cpdef int32_t drop_leaf(self, Bundles bundles, int32_t leaf) except -1
     cpdef int drop_agent(self, Bundles bundles, int32_t agent) except -1
+    cdef list leaves_on(self, int32_t agent, list leaves_at)
     cpdef list held(self)
     cpdef Filters copy(self)
 

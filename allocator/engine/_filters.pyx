@@ -235,6 +235,16 @@ cdef class Filters:
                 self.drop(bundles, leaf, slot)
         return 0
 
+    cdef list leaves_on(self, int32_t agent, list leaves_at):
+        """Return the records of the leaves with filters on an agent. O(leaves), O(1) if none."""
+        cdef list found = []
+        cdef int32_t leaf
+        if agent < self.agent_capacity and self.on_agent[agent]:
+            for leaf in range(self.leaf_capacity):
+                if slot_of(&self.by_leaf[leaf], agent, ANY) != NONE:
+                    found.append(leaves_at[leaf])
+        return found
+
     cpdef list held(self):
         """Return (leaf, agent, bundle, end) of each filter, in no particular order. O(filters)."""
         cdef list held = []

@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from allocator.engine._bundles cimport Bundles
+from allocator.engine._changes cimport Journal
 from allocator.engine._intmap cimport IntMap
 from allocator.engine._records cimport Agent, Subscription
 
@@ -28,6 +29,7 @@ cdef struct Holding:
 cdef struct OpenOffer:
     double end           # the instant from which on it is rescinded, infinity if at none
     int64_t number       # N of its id; offers are numbered as they are made
+    int64_t told         # as `Record.told`
     int32_t holding      # index of the holding that it is part of; next free offer in a free one
     int32_t bundle       # what is still in it
     int32_t older        # index of the next older offer of the holding, or NONE
@@ -47,7 +49,7 @@ cdef class Ledger:
     cdef IntMap offer_of             # number -> open offer
     cdef int32_t first_open          # index of the open offer made first, NONE if none is open
     cdef int32_t last_open           # index of the one made last
-    cdef readonly str prefix         # what ids begin with, before their "O"
+    cdef Journal journal             # told of each offer that changes
 
     cdef int32_t find(self, Agent agent, Subscription leaf) noexcept
     cdef int32_t new_holding(self, Agent agent, Subscription leaf) except -1
@@ -58,8 +60,9 @@ cdef class Ledger:
     cdef int64_t number_of(self, str id) except -1
     cdef int64_t last_number(self) noexcept
     cdef int32_t open_offer(
-        self, int32_t holding, int32_t bundle, int64_t number, double end
+        self, int32_t holding, int32_t bundle, int64_t number, double end, int64_t told
     ) except -1
+    cdef int tell(self, int32_t offer) except -1
     cdef int close_offer(self, int32_t offer) except -1
     cdef dict offers_of(self, int32_t holding)
-    cdef Ledger copy_for(self, Bundles bundles)
+    cdef Ledger copy_for(self, Bundles bundles, Journal journal)

@@ -1,9 +1,8 @@
 from typing import Self, final
 
 from allocator.engine._bundles import Bundles
+from allocator.engine._changes import Journal
 
 @final
 class Ledger:
-    @property
-    def prefix(self) -> str: ...
-    def __new__(cls, bundles: Bundles, prefix: str) -> Self: ...
+    def __new__(cls, bundles: Bundles, journal: Journal) -> Self: ...

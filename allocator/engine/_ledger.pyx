@@ -13,6 +13,7 @@ from cpython.mem cimport PyMem_Free
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport NOTHING, Bundles, release, retained
+from allocator.engine._changes cimport Journal, tell_offer
 from allocator.engine._intmap cimport clear, copy_to, drop, get, put, reserve_one
 from allocator.engine._memory cimport duplicate, grown
 from allocator.engine._records cimport Agent, Subscription
@@ -26,9 +27,9 @@ from allocator.errors import OfferGone, shown
 cdef class Ledger:
     """All holdings, found by agent and subscription, and all open offers, found by number."""
 
-    def __cinit__(self, Bundles bundles not None, str prefix not None):
+    def __cinit__(self, Bundles bundles not None, Journal journal not None):
         self.bundles = bundles
-        self.prefix = prefix
+        self.journal = journal
         self.free_holding = self.free_offer = NONE
         self.first_open = self.last_open = NONE
 
@@ -112,15 +113,16 @@ cdef class Ledger:
 
     cdef str id_of(self, int64_t number):
         """Return the id of the offer of a number. O(1)."""
-        return f"{self.prefix}O{number}"
+        return f"{self.journal.offer_prefix}O{number}"
 
     cdef int64_t number_of(self, str id) except -1:
         """Return N of the id of an offer; raises `OfferGone` if it cannot be one of here. O(1)."""
-        cdef Py_ssize_t begin = len(self.prefix) + 1
+        cdef Py_ssize_t begin = len(self.journal.offer_prefix) + 1
         cdef Py_ssize_t end = len(id)
         cdef Py_ssize_t i
         cdef int64_t number = 0
-        if begin < end < begin + 19 and id[begin - 1] == u"O" and id.startswith(self.prefix):
+        if begin < end < begin + 19 and id[begin - 1] == u"O" and (
+                id.startswith(self.journal.offer_prefix)):
             for i in range(begin, end):
                 if not u"0" <= id[i] <= u"9" or id[begin] == u"0":
                     break
@@ -134,11 +136,12 @@ cdef class Ledger:
         return 0 if self.last_open == NONE else self.offers[self.last_open].number
 
     cdef int32_t open_offer(
-        self, int32_t holding, int32_t bundle, int64_t number, double end
+        self, int32_t holding, int32_t bundle, int64_t number, double end, int64_t told
     ) except -1:
         """Open an offer of resources that are held as offered. O(1) amortised.
 
-        Its number is above those of all open offers, and its end not before theirs.
+        Its number is above those of all open offers, and its end not before theirs. The caller
+        tells of it.
         """
         cdef int32_t offer, i
         cdef int32_t capacity
@@ -153,7 +156,7 @@ cdef class Ledger:
         offer = self.free_offer
         self.free_offer = self.offers[offer].holding
         self.offers[offer] = OpenOffer(
-            end, number, holding, retained(self.bundles, bundle),
+            end, number, told, holding, retained(self.bundles, bundle),
             self.holdings[holding].last_offer, NONE, [self.last_open, NONE])
         if self.holdings[holding].last_offer == NONE:
             self.holdings[holding].first_offer = offer
@@ -172,6 +175,7 @@ cdef class Ledger:
         """Forget an open offer; its resources stay held as offered. O(1)."""
         cdef OpenOffer *closed = &self.offers[offer]
         cdef Holding *held = &self.holdings[closed.holding]
+        self.tell(offer)
         if closed.older == NONE:
             held.first_offer = closed.newer
         else:
@@ -194,6 +198,10 @@ cdef class Ledger:
         self.free_offer = offer
         return 0
 
+    cdef int tell(self, int32_t offer) except -1:
+        """Tell that an open offer changes. O(1)."""
+        return tell_offer(self.journal, self.offers[offer].number, &self.offers[offer].told)
+
     cdef dict offers_of(self, int32_t holding):
         """Return id -> what is left of each open offer of a holding, the oldest first. O(them)."""
         cdef dict found = {}
@@ -207,9 +215,9 @@ cdef class Ledger:
 
     # Copying.
 
-    cdef Ledger copy_for(self, Bundles bundles):
+    cdef Ledger copy_for(self, Bundles bundles, Journal journal):
         """Return a copy for a fork, whose bundles have the same numbers and references. O(all)."""
-        cdef Ledger twin = Ledger(bundles, self.prefix)
+        cdef Ledger twin = Ledger(bundles, journal)
         twin.holdings = <Holding *>duplicate(
             self.holdings, self.holding_capacity * sizeof(Holding))
         twin.holding_capacity = self.holding_capacity

@@ -10,6 +10,7 @@ cdef class Marks:
     cdef dict fresh                  # Subscription -> None: to be tried on every agent
     cdef int64_t epoch               # grows when all agents are to be looked at
     cdef int64_t swept               # the epoch up to which a full cycle did
+    cdef int64_t widened             # the epoch that `mark_all` made last
     cdef int32_t *dirty              # (n_dirty,) indices of agents; some may be dirty no more
     cdef Py_ssize_t n_dirty
     cdef Py_ssize_t dirty_capacity
@@ -46,4 +47,5 @@ cdef class Marks:
 
     # Looking.
     cdef bint any_due(self, object agents) except -1
+    cdef object touched(self)
     cdef Marks copy_for(self, list agents_at, list leaves_at)

@@ -71,6 +71,7 @@ cdef class Marks:
     cdef int mark_agent(self, Agent agent) except -1:
         """Have the next cycle look at an agent. O(1) amortised."""
         self.changed = True
+        agent.is_touched = True
         return 0 if agent.is_dirty else self.put_dirty(agent)
 
     cdef int put_dirty(self, Agent agent) except -1:
@@ -88,12 +89,13 @@ cdef class Marks:
 
     cdef void unmark_agent(self, Agent agent) noexcept:
         """Forget an agent that is gone. O(1)."""
-        agent.is_dirty = False
+        agent.is_dirty = agent.is_touched = False
 
     cdef void mark_all(self) noexcept:
         """Have the next cycle look at every agent. O(1)."""
         self.changed = True
         self.epoch += 1
+        self.widened = self.epoch
 
     cdef void mark_all_for_quotas(self) noexcept:
         """Do as `mark_all` where a quota may now allow what it did not, but for a cycle (S4)."""
@@ -160,6 +162,7 @@ cdef class Marks:
 
     cdef int set_looked(self, Agent agent, bint has_quotas) except -1:
         """Take back an agent's mark as it is looked at. O(1) amortised."""
+        agent.is_touched = False
         agent.looked = self.epoch
         # A shared entry can be offered again in the next cycle; of entries that cannot be split,
         # a quota that leaves less room may let through others than before.
@@ -232,11 +235,30 @@ cdef class Marks:
                 return True
         return False
 
+    cdef object touched(self):
+        """Return the agents to which something happened, None if it was to all. O(marks).
+
+        Not those that are dirty for nothing but shared entries, nor those looked at for the sake of
+        quotas: they are due in the next full cycle.
+        """
+        cdef list found = []
+        cdef Py_ssize_t i
+        cdef Agent agent
+        if self.fresh or self.swept < self.widened:
+            return None
+        self.keep_dirty()
+        for i in range(self.n_dirty):
+            agent = self.dirty_agent(i)
+            if agent.is_touched and agent.admitted:
+                found.append(agent)
+        return found
+
     cdef Marks copy_for(self, list agents_at, list leaves_at):
         """Return the same marks on a fork's records, which are at the same places. O(marks)."""
         cdef Marks twin = Marks(agents_at)
         twin.fresh = {leaves_at[(<Subscription>leaf).index]: None for leaf in self.fresh}
-        twin.epoch, twin.swept, twin.changed = self.epoch, self.swept, self.changed
+        twin.epoch, twin.swept, twin.widened = self.epoch, self.swept, self.widened
+        twin.changed = self.changed
         twin.dirty = <int32_t *>duplicate(self.dirty, self.dirty_capacity * sizeof(int32_t))
         twin.n_dirty, twin.dirty_capacity = self.n_dirty, self.dirty_capacity
         twin.reopened = <uint64_t *>duplicate(

@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
+from allocator.engine._changes cimport Record
 from allocator.engine._minima cimport Minima
 from allocator.engine._roles cimport RoleNode
 
@@ -22,7 +23,7 @@ cdef struct AgentBundles:
     int32_t excess       # what is in use beyond the total (A3)
 
 
-cdef class Agent:
+cdef class Agent(Record):
     cdef readonly str id
     cdef readonly str hostname
     cdef readonly object region      # str or None
@@ -40,6 +41,7 @@ cdef class Agent:
     cdef readonly bint active
     cdef bint admitted               # active, and admitted by the whitelist
     cdef bint is_dirty               # whether the next cycle looks at it whatever else happens (S3)
+    cdef bint is_touched             # whether that is since something happened to it
     cdef bint has_gpus               # whether the total has GPUs
     cdef bint has_shared             # whether the total has shared entries
     cdef bint is_intricate           # whether unreserved scalars of the total have more than a name
@@ -51,7 +53,7 @@ cdef class Agent:
     cdef int set_capabilities(self, object capabilities) except -1
 
 
-cdef class Framework:
+cdef class Framework(Record):
     cdef readonly str id
     cdef readonly bint active        # whether it takes part at all
     cdef readonly object capabilities  # frozenset of str

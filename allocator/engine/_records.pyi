@@ -1,13 +1,14 @@
 from collections.abc import Mapping
 from typing import final
 
+from allocator.engine._changes import Record
 from allocator.engine._roles import RoleNode
 from allocator.engine.constraints import RoleConstraints
 from allocator.engine.frameworks import Minimum
 from allocator.resources import Resources
 
 @final
-class Agent:
+class Agent(Record):
     @property
     def attributes(self) -> Mapping[str, object]: ...
     @property
@@ -40,7 +41,7 @@ class Agent:
     def excess(self) -> Resources: ...
 
 @final
-class Framework:
+class Framework(Record):
     @property
     def id(self) -> str: ...
     @property

@@ -14,12 +14,13 @@ A3. `excess` is what is offered or allocated of an agent beyond its total, by id
 cimport cython
 
 from allocator.engine._bundles cimport Bundles
+from allocator.engine._changes cimport Record
 from allocator.engine._minima cimport Minima
 
 
 @cython.final
 @cython.auto_pickle(False)
-cdef class Agent:
+cdef class Agent(Record):
     """One agent's resources, as `State` keeps them (A1, A2)."""
 
     @property
@@ -54,13 +55,16 @@ cdef class Agent:
         self.hierarchical = "HIERARCHICAL_ROLE" in capabilities
         return 0
 
+    cdef tuple change(self):
+        return "agent", self.id
+
     def __repr__(self):
         return f"<agent record {self.id!r}>"
 
 
 @cython.final
 @cython.auto_pickle(False)
-cdef class Framework:
+cdef class Framework(Record):
     """One framework: what it can do, what it asks for, and where it is subscribed.
 
     Parameters
@@ -96,6 +100,9 @@ cdef class Framework:
             constraints=self.constraints)
         twin.roles = self.roles
         return twin
+
+    cdef tuple change(self):
+        return "framework", self.id
 
     def __repr__(self):
         return f"<framework record {self.id!r}>"
@@ -153,6 +160,7 @@ cdef Agent copied_agent(Agent agent, Bundles bundles):
     twin.bundle = agent.bundle
     twin.first_holding = agent.first_holding
     twin.active, twin.admitted, twin.is_dirty = agent.active, agent.admitted, agent.is_dirty
+    twin.is_touched = agent.is_touched
     twin.has_gpus, twin.has_shared = agent.has_gpus, agent.has_shared
     twin.is_intricate = agent.is_intricate
     twin.overcommitted, twin.overdrawn = agent.overcommitted, agent.overdrawn

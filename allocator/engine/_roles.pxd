@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from allocator.engine._bundles cimport Bundles
+from allocator.engine._changes cimport Journal, Record
 from allocator.sorter._ordering cimport Ordering
 
 cdef enum:
@@ -20,7 +21,7 @@ cdef enum:
     N_ROWS
 
 
-cdef class RoleNode:
+cdef class RoleNode(Record):
     cdef readonly str path         # full path
     cdef readonly uint64_t id_hash  # sets the random order of its frameworks apart from others'
     cdef readonly RoleNode parent  # None for a top-level role
@@ -58,6 +59,7 @@ cdef class RoleNode:
 
 
 cdef class RoleTree:
+    cdef Journal journal           # told of each role whose view changes
     cdef readonly object totals    # Totals of all sorters
     cdef readonly Bundles bundles  # tells the columns
     cdef readonly Ordering sorter  # hierarchical, of the roles with frameworks
@@ -74,11 +76,12 @@ cdef class RoleTree:
     cdef readonly int64_t n_met    # grows when a name is no longer required
     cdef int64_t n_settled         # grows when a role no longer needs a name
 
+    cdef int tell(self, RoleNode node) except -1
     cdef int settle(self, RoleNode node) except -1
     cdef int fit_columns(self) except -1
     cdef int32_t leaf_of(self, RoleNode node) except -1
     cdef int32_t needy_leaf_of(self, RoleNode node) except -1
-    cdef RoleTree copy_for(self, Bundles bundles)
+    cdef RoleTree copy_for(self, Bundles bundles, Journal journal)
     cdef int add_client(self, str path) except -1
     cdef int adopt(
         self, RoleNode node, str framework, object subscription, int32_t leaf

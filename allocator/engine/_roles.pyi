@@ -2,13 +2,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Self, final
 
 from allocator.engine._bundles import Bundles
+from allocator.engine._changes import Journal, Record
 from allocator.engine._records import Subscription
 from allocator.engine.quota import Quota
 from allocator.engine.tally import Tally
 from allocator.sorter import Ordering, Sorter, Totals
 
 @final
-class RoleNode:
+class RoleNode(Record):
     @property
     def path(self) -> str: ...
     @property
@@ -78,6 +79,7 @@ class RoleTree:
         bundles: Bundles,
         role_sorter: Callable[[Totals], Ordering],
         framework_sorter: Callable[[Totals], Ordering],
+        journal: Journal,
     ) -> Self: ...
     def get(self, path: str) -> RoleNode | None: ...
     def ensure(self, path: str) -> RoleNode: ...

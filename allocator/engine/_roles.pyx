@@ -30,6 +30,7 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from allocator.engine._bundles cimport Bundles
+from allocator.engine._changes cimport Journal, Record, tell
 from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport NONE
 
@@ -42,7 +43,7 @@ from allocator.roles import parent_of
 
 @cython.final
 @cython.auto_pickle(False)
-cdef class RoleNode:
+cdef class RoleNode(Record):
     """One role: its place in the tree and the sums kept for its subtree."""
 
     def __cinit__(
@@ -200,6 +201,9 @@ cdef class RoleNode:
             parent.children[self.path] = twin
         return twin
 
+    cdef tuple change(self):
+        return "role", self.path
+
     def __repr__(self):
         return f"<role node {self.path!r}>"
 
@@ -217,10 +221,15 @@ cdef class RoleTree:
     role_sorter, framework_sorter : callable
         Make, on these totals, the hierarchical sorter whose clients are role paths, and the flat
         sorter of one role's frameworks.
+    journal : Journal
+        Told of each role whose view changes.
     """
 
-    def __cinit__(self, Bundles bundles, object role_sorter, object framework_sorter):
+    def __cinit__(
+        self, Bundles bundles, object role_sorter, object framework_sorter, Journal journal
+    ):
         self.bundles = bundles
+        self.journal = journal
         self.totals = bundles.totals
         self.sorter = role_sorter(self.totals)
         self.framework_sorter = framework_sorter
@@ -255,6 +264,10 @@ cdef class RoleTree:
                 parent.children[path] = node
         return node
 
+    cdef int tell(self, RoleNode node) except -1:
+        """Tell that what a node's view shows has changed, if it is a role. O(1)."""
+        return tell(self.journal, node) if node.exists else 0
+
     cdef int settle(self, RoleNode node) except -1:
         """Restore R1 at a node and above it. O(depth)."""
         cdef bint exists, is_needed
@@ -267,8 +280,10 @@ cdef class RoleTree:
                 node.exists = exists
                 if exists:
                     self.roles[node.path] = node
+                    tell(self.journal, node)
                 else:
                     del self.roles[node.path]
+                    self.journal.tell_gone(node)
                 if node.parent is not None:
                     node.parent.n_existing += 1 if exists else -1
             if not is_needed:
@@ -290,9 +305,10 @@ cdef class RoleTree:
         except UnknownClient:
             return 0.0
 
-    cdef RoleTree copy_for(self, Bundles bundles):
+    cdef RoleTree copy_for(self, Bundles bundles, Journal journal):
         """Return a copy without subscriptions, for a fork. O(roles × columns + sorters)."""
-        cdef RoleTree twin = RoleTree(bundles, self.sorter.copy, self.framework_sorter)
+        cdef RoleTree twin = RoleTree(
+            bundles, self.sorter.copy, self.framework_sorter, journal)
         cdef RoleNode node, parent
         memcpy(twin.required_row, self.required_row, self.stride * sizeof(int64_t))
         # A parent comes to be before its children, and so stands before them.
@@ -343,6 +359,7 @@ cdef class RoleTree:
         leaf = node.sorter.leaf_of(framework)
         self.adopt(node, framework, subscription, leaf)
         self.settle(node)
+        tell(self.journal, node)
         return leaf
 
     cdef int add_client(self, str path) except -1:
@@ -368,6 +385,7 @@ cdef class RoleTree:
 
     def detach(self, RoleNode node, str framework, int32_t leaf):
         """Undo `attach` for an inactive subscription that holds nothing. O(depth)."""
+        tell(self.journal, node)
         del node.subscriptions[framework]
         node.sorter.remove_leaf(leaf)
         node.at_leaf[leaf] = None
@@ -397,7 +415,11 @@ cdef class RoleTree:
 
     def set_weight(self, str path, double weight):
         """Weigh the subtree of `path`, now and for roles that come later. O(log siblings)."""
-        cdef RoleNode node = self.ensure(path)
+        cdef RoleNode node = self.nodes.get(path)
+        if weight == (_DEFAULT_WEIGHT if node is None else node.weight):
+            return
+        node = self.ensure(path)
+        tell(self.journal, node)
         node.weight = weight
         self.sorter.update_weight(path, weight)
         if self.needy is not None:
@@ -424,11 +446,15 @@ cdef class RoleTree:
 
     def set_quota(self, str path, object quota):
         """Replace the quota of `path`; `NO_QUOTA` removes it. O(depth × names)."""
-        cdef RoleNode node = self.ensure(path)
+        cdef RoleNode node = self.nodes.get(path)
         cdef RoleNode ancestor
         cdef Ordering needy
         cdef int64_t n_guarantees = self.n_guarantees
-        before = node.quota
+        before = NO_QUOTA if node is None else node.quota
+        if quota == before:
+            return
+        node = self.ensure(path)
+        tell(self.journal, node)
         names = before.guarantee.keys() | quota.guarantee.keys()
         guaranteed = {name: node.guaranteed(name) for name in names}
         n_guarantees += bool(quota.guarantee) - bool(before.guarantee)
@@ -474,6 +500,7 @@ cdef class RoleTree:
             column = self.bundles.column(name)
             role = node
             while role is not None:
+                self.tell(role)
                 role.rows[RESERVED * role.stride + column] += sign * milli
                 role.rows[CONSUMED * role.stride + column] += sign * milli
                 if self.n_quotas:
@@ -496,6 +523,7 @@ cdef class RoleTree:
         cdef Py_ssize_t column
         cdef int64_t *sums
         while node is not None:
+            self.tell(node)
             sums = node.rows + sum * node.stride
             for column in range(self.bundles.n_columns):
                 sums[column] += sign * whole[column]
@@ -508,6 +536,7 @@ cdef class RoleTree:
         cdef RoleNode role = node
         cdef int64_t *consumed
         while role is not None:
+            self.tell(role)
             consumed = role.rows + CONSUMED * role.stride
             for column in range(self.bundles.n_columns):
                 if charged[column]:
@@ -524,6 +553,7 @@ cdef class RoleTree:
         cdef Py_ssize_t column
         cdef RoleNode role = node
         while role is not None:
+            self.tell(role)
             for column in range(self.bundles.n_columns):
                 role.rows[OFFERED * role.stride + column] -= whole[column]
                 role.rows[ALLOCATED * role.stride + column] += whole[column]
@@ -538,6 +568,7 @@ cdef class RoleTree:
         cdef int64_t milli = entry.value
         key = (sum, agent, entry.identity)
         while role is not None:
+            self.tell(role)
             if role.copies is None:
                 role.copies = {}
             role.rows[sum * role.stride + column] += milli * count_copies(

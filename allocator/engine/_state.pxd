@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, int64_t
 
 from allocator.engine._bundles cimport Bundles, EachBundle
+from allocator.engine._changes cimport Journal
 from allocator.engine._filters cimport Filters
 from allocator.engine._ledger cimport Ledger
 from allocator.engine._marks cimport Marks
@@ -19,7 +20,7 @@ cdef class State:
     cdef readonly dict frameworks    # id -> Framework
     cdef readonly dict expected      # framework not yet added -> agent id -> Agent it uses
     cdef readonly object whitelist   # frozenset of host names, None admits all
-    cdef readonly object listener    # told the id of an agent with something to offer, None for all
+    cdef readonly Journal journal    # told of what views show otherwise
     cdef list agents_at              # index -> Agent or None
     cdef list free_agents            # int: free indices
     cdef list leaves_at              # index -> Subscription or None
@@ -74,7 +75,7 @@ cdef class State:
     cdef int32_t excess_of(self, int32_t total, int32_t in_use) except -1
     cdef int set_excess(self, Agent agent, int32_t excess) except -1
     cdef EachBundle in_use_of(self, list agents)
-    cdef int publish_totals(self) except -1
+    cpdef int publish_totals(self) except -1
     cdef int note_total(self, Agent agent) except -1
     cdef int note_overdrawn(self, Agent agent) except -1
     cdef bint is_candidate(self, Agent agent) except -1
@@ -86,7 +87,9 @@ cdef class State:
     cdef int give_back(self, Agent agent, int32_t bundle, bint offered) except -1
     cdef int drop_holding(self, int32_t holding) except -1
     cdef object held(self, int32_t holding)
-    cdef int32_t open_offer(self, int32_t holding, int32_t bundle, double end) except -1
+    cdef int32_t open_offer(
+        self, int32_t holding, int32_t bundle, double end, int64_t told
+    ) except -1
     cdef int check_open(self, const int64_t[:] numbers) except -1
     cdef int check_in_offer(self, int32_t offer, int32_t kept) except -1
     cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1
@@ -122,6 +125,9 @@ cdef class State:
     cdef int settle(self, Subscription leaf) except -1
     cdef int drop_filters(self, Subscription leaf) except -1
     cdef int forget_filters(self, Subscription leaf) except -1
+    cdef int forget_agent_filters(self, Agent agent) except -1
+    cdef int set_suppressed(self, Subscription leaf, bint suppressed) except -1
+    cdef int tell_role(self, int32_t leaf) except -1
     cdef int subscribe(self, Framework framework, object roles, object suppressed) except -1
     cdef int admit(self, Agent agent) except -1
     cdef int welcome(self, Framework framework) except -1

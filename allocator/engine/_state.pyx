@@ -32,6 +32,7 @@ from allocator.engine._bundles cimport (
     retained,
     take_from,
 )
+from allocator.engine._changes cimport Journal, tell
 from allocator.engine._filters cimport Filters
 from allocator.engine._intmap cimport IntMap, clear, get, put, reserve_one
 from allocator.engine._ledger cimport AFTER, Holding, Ledger, OpenOffer
@@ -103,9 +104,10 @@ cdef class State:
             return
         self.totals = Totals()
         self.bundles = Bundles(self.totals)
-        self.tree = RoleTree(self.bundles, role_sorter, framework_sorter)
+        self.journal = Journal(offer_prefix)
+        self.tree = RoleTree(self.bundles, role_sorter, framework_sorter, self.journal)
         self.filters = Filters()
-        self.ledger = Ledger(self.bundles, offer_prefix)
+        self.ledger = Ledger(self.bundles, self.journal)
         self.agents = {}
         self.frameworks = {}
         self.expected = {}
@@ -252,9 +254,12 @@ cdef class State:
             found.numbers[i] = self.bundles.plus(agent.bundle.offered, agent.bundle.allocated)
         return found
 
-    cdef int publish_totals(self) except -1:
+    cpdef int publish_totals(self) except -1:
         """Let the sorters know the totals. O(names)."""
-        self.totals.replace(Quantities._make(dict(self.total)))  # positive, and fit to be held
+        total = Quantities._make(dict(self.total))  # positive, and fit to be held
+        if total != self.totals.quantities:
+            self.totals.replace(total)
+            self.journal.tell_of("engine")  # for shares
         return 0
 
     def set_weight(self, str path, double weight):
@@ -272,33 +277,15 @@ cdef class State:
 
     # What may be offered now (S3).
 
-    def listen(self, object listener):
-        """Have a listener told of marks, None for nobody. O(1)."""
-        self.listener = listener
-
-    def touch_agent(self, Agent agent):
-        """Have the next cycle look at `agent`. O(1)."""
-        self.marks.mark_agent(agent)
-        if self.listener is not None:
-            self.listener(agent.id)
-
     def touch_all(self):
         """Have the next cycle look at every agent. O(1)."""
         self.marks.mark_all()
-        if self.listener is not None:
-            self.listener(None)
 
     cdef int touch_quotas(self) except -1:
         """Have the next cycle look at every agent if a quota may allow what it did not (S4)."""
         if self.tree.n_quotas:
             self.marks.mark_all_for_quotas()
         return 0
-
-    def touch_subscription(self, Subscription leaf):
-        """Have the next cycle try `leaf` on every agent. O(1)."""
-        self.marks.mark_subscription(leaf)
-        if self.listener is not None:
-            self.listener(None)
 
     def touch(self):
         """Note that something happened on account of which a cycle may do something. O(1)."""
@@ -312,6 +299,7 @@ cdef class State:
         for i in range(self.filters.n_ended):
             pair = self.filters.ended[i]
             self.marks.mark_pair(<int32_t>(pair & 0xFFFFFFFF), <int32_t>(pair >> 32))
+            self.tell_role(<int32_t>(pair >> 32))
 
     @property
     def has_changed(self):
@@ -323,12 +311,20 @@ cdef class State:
         """Whether there is an agent on which the next cycle tries anything. O(marks)."""
         return self.marks.any_due(self.agents.values())
 
+    def touched_agents(self):
+        """Return the candidates to which something happened, None if it was to all. O(marks)."""
+        return self.marks.touched()
+
+    cdef int tell_role(self, int32_t leaf) except -1:
+        """Tell of a role in which a subscription's filters changed. O(1)."""
+        return tell(self.journal, (<Subscription>self.leaves_at[leaf]).node)
+
     # Agents.
 
     def restore_agent(
         self, str id, object total, *, hostname, attributes, capabilities, region, zone, active
     ):
-        """Take in an agent as a snapshot has it; `publish_agents` comes in the end.
+        """Take in an agent as a snapshot has it; `publish_totals` comes in the end.
 
         O(entries); raises `ResourceError` if the totals are over-large.
         """
@@ -361,17 +357,11 @@ cdef class State:
         self.note_total(agent)
         agent.admitted = self.is_candidate(agent)
         agent.index = take_place(self.agents_at, self.free_agents, agent)
+        tell(self.journal, agent)
         self.agents[id] = agent
         self.count_total(agent, bundle, 1)
         self.marks.mark_agent(agent)
         return agent
-
-    def publish_agents(self, list agents):
-        """Let the sorters know the totals, and the listener agents that came. O(names + agents)."""
-        self.publish_totals()
-        if self.listener is not None:
-            for agent in agents:
-                self.listener(agent.id)
 
     cdef int note_total(self, Agent agent) except -1:
         """Take over what the total tells about offers. O(columns)."""
@@ -394,11 +384,13 @@ cdef class State:
 
         Other attributes end the filters there.
         """
+        if attributes != agent.attributes or capabilities != agent.capabilities:
+            tell(self.journal, agent)
         if attributes != agent.attributes:
             agent.attributes = attributes
-            self.filters.drop_agent(self.bundles, agent.index)
+            self.forget_agent_filters(agent)
         agent.set_capabilities(capabilities)
-        self.touch_agent(agent)
+        self.marks.mark_agent(agent)
 
     def change_total(self, Agent agent, object total):
         """Replace an agent's total, as `update_agents` does. O(entries)."""
@@ -427,11 +419,14 @@ cdef class State:
         for framework, role, resources in used:
             self.restore_use(framework, role, agent, resources)
         self.refresh(agent)
-        self.publish_agents([agent])
+        self.publish_totals()
+        self.marks.mark_agent(agent)
 
     cdef int replace_total(self, Agent agent, int32_t bundle) except -1:
         """Take over a reference to a total that was checked. O(entries)."""
         cdef int32_t before = agent.bundle.total
+        if bundle != before:
+            tell(self.journal, agent)
         agent.bundle.total = bundle
         self.note_total(agent)
         self.refresh(agent)
@@ -472,7 +467,8 @@ cdef class State:
         for framework in list(agent.pending or ()):
             for role, resources in self.unexpect(framework, agent).items():
                 self.disclaim(agent, role, resources)
-        self.filters.drop_agent(self.bundles, agent.index)
+        self.journal.tell_gone(agent)
+        self.forget_agent_filters(agent)
         self.count_total(agent, agent.bundle.total, -1)
         self.n_overdrawn -= agent.overdrawn
         self.set_excess(agent, NOTHING)
@@ -488,13 +484,17 @@ cdef class State:
 
     def set_active(self, Agent agent, bint active):
         """Let cycles consider an agent, or not. O(columns)."""
+        if active != agent.active:
+            tell(self.journal, agent)
         agent.active = active
         self.admit(agent)
         if active:
-            self.touch_agent(agent)
+            self.marks.mark_agent(agent)
 
     def set_whitelist(self, object hostnames):
         """Admit the agents on these hosts only, None admits all. O(agents × columns)."""
+        if hostnames != self.whitelist:
+            self.journal.tell_of("engine")
         self.whitelist = hostnames
         for agent in self.agents.values():
             self.admit(agent)
@@ -535,12 +535,14 @@ cdef class State:
 
     cdef int add_in_use(self, Agent agent, int32_t bundle, bint offered) except -1:
         """Add to what is offered or allocated on an agent. O(entries)."""
+        tell(self.journal, agent)
         if offered:
             return add_to(self.bundles, &agent.bundle.offered, bundle)
         return add_to(self.bundles, &agent.bundle.allocated, bundle)
 
     cdef int take_from_use(self, Agent agent, int32_t bundle, bint offered) except -1:
         """Undo `add_in_use`. O(entries)."""
+        tell(self.journal, agent)
         if offered:
             return take_from(self.bundles, &agent.bundle.offered, bundle)
         return take_from(self.bundles, &agent.bundle.allocated, bundle)
@@ -601,6 +603,7 @@ cdef class State:
         cdef int32_t holding
         cdef Holding *held
         self.marks.note()
+        tell(self.journal, leaf.framework)
         holding = self.ledger.find(agent, leaf)
         if holding == NONE:
             holding = self.ledger.new_holding(agent, leaf)
@@ -622,6 +625,7 @@ cdef class State:
         if bundle == NOTHING:
             return 0
         self.marks.note()
+        tell(self.journal, leaf.framework)
         holding = self.ledger.find(agent, leaf)
         held = &self.ledger.holdings[holding]
         # `bundle` may be good by the holding's reference only.
@@ -652,6 +656,7 @@ cdef class State:
         cdef int32_t unshared
         self.fit_columns()
         unshared = self.bundles.nonshared(bundle)
+        tell(self.journal, leaf.framework)
         # `bundle` may be good by the holding's reference only.
         retained(self.bundles, bundle)
         take_from(self.bundles, &held.offered, bundle)
@@ -816,7 +821,7 @@ cdef class State:
     @property
     def offer_prefix(self):
         """What the ids of offers begin with."""
-        return self.ledger.prefix
+        return self.journal.offer_prefix
 
     def offer_number(self, str id):
         """Return N of the id of an offer of here; raises `OfferGone` for another. O(1)."""
@@ -874,10 +879,12 @@ cdef class State:
         """Return the number of the open offer made last, 0 if none is open. O(1)."""
         return self.ledger.last_number()
 
-    cdef int32_t open_offer(self, int32_t holding, int32_t bundle, double end) except -1:
+    cdef int32_t open_offer(
+        self, int32_t holding, int32_t bundle, double end, int64_t told
+    ) except -1:
         """Open the next offer, of resources that are held as offered. O(1) amortised."""
         self.n_offers_made += 1
-        return self.ledger.open_offer(holding, bundle, self.n_offers_made, end)
+        return self.ledger.open_offer(holding, bundle, self.n_offers_made, end, told)
 
     def restore_offers_made(self, int64_t n):
         """Have the next offer be that after the n-th. O(1)."""
@@ -903,7 +910,7 @@ cdef class State:
         self.add_in_use(agent, bundle, True)
         self.charge(leaf.node, agent, bundle, 1)
         holding = self.book(leaf, agent, bundle, True)
-        self.ledger.open_offer(holding, bundle, number, end)
+        self.ledger.open_offer(holding, bundle, number, end, 0)
         release(self.bundles, bundle)
 
     cdef int shorten_offers(self, Agent agent, Subscription leaf, object resources) except -1:
@@ -917,6 +924,7 @@ cdef class State:
             remaining = left.minus_floor(resources)
             resources = resources.minus_floor(left)
             if remaining:
+                self.ledger.tell(offer)
                 before = self.ledger.offers[offer].bundle
                 self.ledger.offers[offer].bundle = self.bundle_of(remaining)
                 release(self.bundles, before)
@@ -1075,7 +1083,7 @@ cdef class State:
         self.free(leaf, agent, bundle, offered)
         if end > -1.0e308 and leaf.subscribed:
             self.filters.add(self.bundles, leaf.index, agent.index, bundle, end)
-        self.touch_agent(agent)
+        self.marks.mark_agent(agent)
         return 0
 
     def recover(
@@ -1145,6 +1153,9 @@ cdef class State:
         totals = self.each_bundle([total], 1)
         self.check_reach([agent], totals, self.each_bundle([offered + agent.allocated], 1))
         after = self.bundle_of(converted)
+        if after != before:
+            self.ledger.tell(offer)
+            tell(self.journal, leaf.framework)
         self.account(leaf, agent, before, after, 0)
         self.charge(leaf.node, agent, before, -1)
         self.count(leaf.node, agent, before, True, -1)
@@ -1155,7 +1166,8 @@ cdef class State:
         agent.bundle.offered = self.exchanged(agent.bundle.offered, offered)
         release(self.bundles, before)
         self.replace_total(agent, retained(self.bundles, totals.numbers[0]))
-        self.publish_agents([agent])
+        self.publish_totals()
+        self.marks.mark_agent(agent)
 
     cdef int32_t exchanged(self, int32_t before, object resources) except -1:
         """Return the bundle of `resources` and give back the reference to another."""
@@ -1170,6 +1182,7 @@ cdef class State:
 
         The caller has seen that there is none of this id.
         """
+        tell(self.journal, framework)
         self.frameworks[framework.id] = framework
         self.subscribe(framework, roles, suppressed)
         self.welcome(framework)
@@ -1180,6 +1193,8 @@ cdef class State:
     ):
         """Replace all that a framework can do and asks for. O(roles + filters that end)."""
         cdef Subscription leaf
+        if capabilities != framework.capabilities:
+            tell(self.journal, framework)
         framework.capabilities = capabilities
         framework.minimum = minimum
         framework.constraints = constraints
@@ -1188,11 +1203,13 @@ cdef class State:
         self.subscribe(framework, roles, suppressed)
         for leaf in framework.subscriptions.values():
             if leaf.active:
-                self.touch_subscription(leaf)
+                self.marks.mark_subscription(leaf)
 
     def set_framework_active(self, Framework framework, bint active):
         """Let a framework take part, or not, which ends its filters. O(roles + filters)."""
         cdef Subscription leaf
+        if active != framework.active:
+            tell(self.journal, framework)
         framework.active = active
         for leaf in list(framework.subscriptions.values()):
             if not active:
@@ -1205,14 +1222,20 @@ cdef class State:
 
     def suppress(self, Subscription leaf):
         """Offer a subscription nothing more. O(log siblings)."""
-        leaf.suppressed = True
+        self.set_suppressed(leaf, True)
         self.settle(leaf)
 
     def revive(self, Subscription leaf):
         """End the suppression and the filters of a subscription. O(its filters)."""
-        leaf.suppressed = False
+        self.set_suppressed(leaf, False)
         self.settle(leaf)
         self.drop_filters(leaf)
+
+    cdef int set_suppressed(self, Subscription leaf, bint suppressed) except -1:
+        if suppressed != leaf.suppressed:
+            tell(self.journal, leaf.framework)
+        leaf.suppressed = suppressed
+        return 0
 
     cdef Subscription subscription(self, Framework framework, str role):
         """Return the framework's leaf in `role`, attaching an inactive one if absent. O(depth)."""
@@ -1242,7 +1265,7 @@ cdef class State:
             leaf.active = wanted
             if wanted:
                 self.tree.activate(leaf.node, leaf.framework.id)
-                self.touch_subscription(leaf)
+                self.marks.mark_subscription(leaf)
             else:
                 self.tree.deactivate(leaf.node, leaf.framework.id)
                 self.marks.unmark_subscription(leaf)
@@ -1259,7 +1282,8 @@ cdef class State:
     cdef int drop_filters(self, Subscription leaf) except -1:
         """End all filters of a leaf early. O(its filters)."""
         if self.filters.drop_leaf(self.bundles, leaf.index):
-            self.touch_subscription(leaf)
+            self.marks.mark_subscription(leaf)
+            tell(self.journal, leaf.node)
         return 0
 
     def held_filters(self):
@@ -1280,12 +1304,23 @@ cdef class State:
 
     cdef int forget_filters(self, Subscription leaf) except -1:
         """Do as `drop_filters` for a leaf that is to be offered nothing. O(its filters)."""
-        self.filters.drop_leaf(self.bundles, leaf.index)
+        if self.filters.drop_leaf(self.bundles, leaf.index):
+            tell(self.journal, leaf.node)
         return 0
+
+    cdef int forget_agent_filters(self, Agent agent) except -1:
+        """End all filters on an agent early. O(leaves), O(1) if there is none."""
+        cdef Subscription leaf
+        if self.journal.last_take >= 0:
+            for leaf in self.filters.leaves_on(agent.index, self.leaves_at):
+                tell(self.journal, leaf.node)
+        return self.filters.drop_agent(self.bundles, agent.index)
 
     cdef int subscribe(self, Framework framework, object roles, object suppressed) except -1:
         """Set the roles a framework is subscribed to and which of them are suppressed."""
         cdef Subscription leaf
+        if framework.roles != tuple(roles):
+            tell(self.journal, framework)
         framework.roles = tuple(roles)
         quiet = set(suppressed)
         for role in framework.roles:
@@ -1293,7 +1328,7 @@ cdef class State:
             leaf.subscribed = True
             if leaf.suppressed and role not in quiet:
                 self.drop_filters(leaf)
-            leaf.suppressed = role in quiet
+            self.set_suppressed(leaf, role in quiet)
             self.settle(leaf)
         for role, leaf in list(framework.subscriptions.items()):
             if role not in framework.roles:
@@ -1315,9 +1350,10 @@ cdef class State:
                 next = self.ledger.holdings[holding].on_leaf[AFTER]
                 agent = self.agents_at[self.ledger.holdings[holding].agent]
                 self.free_all(holding)
-                self.touch_agent(agent)
+                self.marks.mark_agent(agent)
                 holding = next
             self.settle(leaf)
+        self.journal.tell_gone(framework)
         del self.frameworks[framework.id]
         self.marks.note()
 
@@ -1431,7 +1467,7 @@ cdef class State:
             self.tree.expect(node, -1)
         if not by_role:
             self.unexpect(user.framework, agent)
-        self.touch_agent(agent)
+        self.marks.mark_agent(agent)
         return 0
 
     # Many at once.
@@ -1520,7 +1556,7 @@ cdef class State:
                 if used.numbers[i] != NOTHING:
                     self.use_bundle(
                         frameworks[i], roles[i], agents[<Py_ssize_t>owners[i]], used.numbers[i])
-        self.publish_agents(agents)
+        self.publish_totals()
 
     def update_agents(self, list agents, EachBundle totals):
         """Replace the totals of agents, all or none.
@@ -1535,7 +1571,7 @@ cdef class State:
             if totals.numbers[i] != agent.bundle.total:
                 self.replace_total(agent, retained(self.bundles, totals.numbers[i]))
             self.marks.mark_agent(agent)
-        self.publish_agents(agents)
+        self.publish_totals()
 
     def release(self, list users, list agents, EachBundle given):
         """Give back what subscriptions, or frameworks that were not added yet, use on agents.
@@ -1607,7 +1643,7 @@ cdef class State:
     # Copying.
 
     def fork(self):
-        """Return a copy that decides the same from now on; it has no listener.
+        """Return a copy that decides the same from now on; nobody reads what changes in it.
 
         Values are shared; records, which refer to each other by index, are copied one by one.
         O(size of the state).
@@ -1618,9 +1654,10 @@ cdef class State:
         cdef Subscription leaf
         twin.totals = self.totals.copy()
         twin.bundles = self.bundles.copy_for(twin.totals)
-        twin.tree = self.tree.copy_for(twin.bundles)
+        twin.journal = self.journal.copy()
+        twin.tree = self.tree.copy_for(twin.bundles, twin.journal)
         twin.filters = self.filters.copy()
-        twin.ledger = self.ledger.copy_for(twin.bundles)
+        twin.ledger = self.ledger.copy_for(twin.bundles, twin.journal)
         twin.whitelist = self.whitelist
         twin.agents_at = [None if agent is None else copied_agent(agent, twin.bundles)
                           for agent in self.agents_at]

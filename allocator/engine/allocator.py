@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from allocator.clock import Clock
 from allocator.contract import (
+    CHANGING,
     DEFAULT_AGENT_CAPABILITIES,
     DEFAULT_REFUSE_SECONDS,
     UNSET,
@@ -24,6 +25,7 @@ from allocator.contract import (
     Used,
     UsedLike,
 )
+from allocator.engine._changes import Changes
 from allocator.engine._cycle import Cycle
 from allocator.engine._records import Agent, Framework, Subscription
 from allocator.engine._state import Expected, State
@@ -249,7 +251,7 @@ class Allocator:
             state.each_bundle([total], 1),
             users,
         )
-        self._recovery.agent_added(len(state.agents))
+        self._end_recovery()
 
     def update_agent(
         self,
@@ -347,7 +349,7 @@ class Allocator:
             state.each_bundle(totals, n),
             users,
         )
-        self._recovery.agent_added(len(state.agents))
+        self._end_recovery()
 
     def update_agents(self, ids: Iterable[str], resources: EachLike) -> None:
         """Replace the totals of many agents, all or none, as `update_agent` does for each.
@@ -402,8 +404,9 @@ class Allocator:
         ------
         UnknownAgent
         """
-        self._state.remove_agent(self._agent(id))
-        self._maintenance.clear(id)
+        agent = self._agent(id)
+        self._state.remove_agent(agent)
+        self._clear_unavailability(agent.id)
 
     def activate_agent(self, id: str) -> None:
         """Let cycles consider an agent again; raises `UnknownAgent`. O(1)."""
@@ -574,7 +577,8 @@ class Allocator:
         UnknownFramework
         """
         self._state.remove_framework(self._framework(id))
-        self._maintenance.forget(id)
+        for agent in self._maintenance.forget(id):
+            self._tell("maintenance", agent)
 
     def activate_framework(self, id: str) -> None:
         """Let a framework take part again; raises `UnknownFramework`. O(roles)."""
@@ -740,6 +744,7 @@ class Allocator:
         if agents is not None:
             named = [self._agent(id) for id in read_words("agents", agents)]
         now = self._clock()
+        self._end_recovery(now)
         if self._paused or self._recovery.holds_back(now):
             return Offers()
         started = time.perf_counter()
@@ -751,6 +756,8 @@ class Allocator:
         inverse = self._maintenance.due(
             None if named is None else [agent.id for agent in named], self._holders, now
         )
+        for asked in inverse:
+            self._tell("maintenance", asked.agent)
         self._run.record((time.perf_counter() - started) * 1000)
         return Offers._of(made, inverse=inverse, rescinded=rescinded)
 
@@ -784,13 +791,11 @@ class Allocator:
 
     def pause(self) -> None:
         """Make no offers until `resume`. O(1)."""
-        self._paused = True
+        self._set_paused(True)
 
     def resume(self) -> None:
         """Make offers again. O(1)."""
-        self._paused = False
-        if self._state.listener is not None:
-            self._state.listener(None)
+        self._set_paused(False)
 
     def recover(self, expected_agents: int, quotas: QuotasLike) -> None:
         """Hold offers back until enough agents are back after a restart.
@@ -818,6 +823,8 @@ class Allocator:
         set_quotas(self._state, read)
         if any(quota is not NO_QUOTA for quota in read.values()):
             self._recovery.begin(expected, self._clock())
+            if self._recovery.awaited:
+                self._tell("engine")
 
     # Answers.
 
@@ -1017,12 +1024,14 @@ class Allocator:
         ------
         UnknownAgent, InvalidValue
         """
-        self._maintenance.set(self._agent(agent).id, start, duration)
+        id = self._agent(agent).id
+        self._maintenance.set(id, start, duration)
+        self._tell("maintenance", id)
         self._state.touch()
 
     def clear_unavailability(self, agent: str) -> None:
         """Plan nothing for an agent any more; raises `UnknownAgent`. O(1)."""
-        self._maintenance.clear(self._agent(agent).id)
+        self._clear_unavailability(self._agent(agent).id)
 
     def answer_inverse(
         self,
@@ -1047,13 +1056,16 @@ class Allocator:
         OfferGone
             Nothing is planned for the agent.
         """
-        self._maintenance.answer(
-            self._framework(framework).id,
-            self._agent(agent).id,
+        asked, on = self._framework(framework).id, self._agent(agent).id
+        was_outstanding = self._maintenance.answer(
+            asked,
+            on,
             status,
             now=self._clock(),
             refuse_seconds=refuse_seconds,
         )
+        if was_outstanding:
+            self._tell("maintenance", on)
         self._state.touch()
 
     # Looking.
@@ -1171,24 +1183,80 @@ class Allocator:
 
         Resources are in their own units, times in milliseconds.
         """
-        now = self._clock()
-        self._state.expire_filters(now)
         return {
             f"{PREFIX}/allocation_runs": self._run.count,
             **dict(self._run.statistics(f"{PREFIX}/allocation_run_ms")),
             f"{PREFIX}/open_offers": self._state.n_open_offers,
             f"{PREFIX}/offers_made": self._state.n_offers_made,
-            **dict(state_metrics(self._state, now)),
+            **dict(state_metrics(self._state, self._clock())),
         }
 
-    @property
-    def on_change(self) -> Callable[[str | None], None] | None:
-        """Called with the id of an agent that may have something to offer, None for all agents."""
-        return self._state.listener
+    def changes(self, wake: Callable[[], object] | None = None) -> Changes:
+        """Return a reader of what changes from now on; there may be several.
 
-    @on_change.setter
-    def on_change(self, listener: Callable[[str | None], None] | None) -> None:
-        self._state.listen(listener)
+        Whatever a view or a mapping would show otherwise is told. So are unavailabilities,
+        inverse offers and the answers to them; and of the engine as a whole: pauses, the whitelist,
+        recoveries, and that shares moved with the totals alone. What changed and changed back is
+        told too. Filters that end are told of when a cycle begins; a refused call tells of nothing.
+
+        Parameters
+        ----------
+        wake : callable, optional
+            Called without arguments when there is something to take after there was nothing, after
+            the call that changed it has ended, so that it may call the engine. What it raises, that
+            call raises, and the change stands.
+
+        Returns
+        -------
+        Changes
+            Its `take()` returns (kind, id) of what changed since the last time, each once, its
+            `close()` ends it.
+
+        Raises
+        ------
+        InvalidValue
+            `wake` cannot be called.
+
+        Notes
+        -----
+        Costs nothing without a reader; with some, one call more for each call, and O(1) for each
+        thing that changes.
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> changes = engine.changes(wake=lambda: print("something changed"))
+        >>> engine.add_agent("a1", "cpus:8")
+        something changed
+        >>> engine.deactivate_agent("a1")
+        >>> changes.take()
+        [('agent', 'a1'), ('engine', '')]
+        """
+        return self._state.journal.reader(self, wake)
+
+    def touched_agents(self) -> list[str] | None:
+        """Return the agents for which a cycle is worth while now, None for all of them.
+
+        Those to which something happened since a cycle looked at them, on account of which an offer
+        on them may be possible; none while paused or recovering. Where quotas, filters that end or
+        shared resources may make others possible, that is left to the next full cycle. O(them).
+
+        Examples
+        --------
+        >>> engine = Allocator(seed=7)
+        >>> engine.add_framework("spark")
+        >>> engine.add_agents(["a1", "a2"], "cpus:8")
+        >>> offers = engine.allocate()
+        >>> engine.touched_agents()
+        []
+        >>> engine.decline(offers[0], refuse_seconds=60)
+        >>> engine.touched_agents() == [offers[0].agent]
+        True
+        """
+        if self._paused or self._recovery.holds_back(self._clock()):
+            return []
+        touched = self._state.touched_agents()
+        return None if touched is None else [agent.id for agent in touched]
 
     def now(self) -> float:
         """Return the time of the engine's clock, in seconds."""
@@ -1264,6 +1332,8 @@ class Allocator:
         (1, 0)
         """
         twin = copy(self)
+        for name in CHANGING:
+            vars(twin).pop(name, None)  # those of an engine that somebody reads
         twin._state = self._state.fork()
         twin._recovery = copy(self._recovery)
         twin._maintenance = self._maintenance.copy()
@@ -1305,6 +1375,25 @@ class Allocator:
         if not self._state.expects_in(framework, validate_role(role)):
             raise UnknownRole(f"framework {shown(framework)} uses nothing in role {shown(role)}")
         return Expected(framework, role)
+
+    def _tell(self, kind: str, id: str = "") -> None:
+        """Tell readers of what the state does not know."""
+        self._state.journal.tell_of(kind, id)
+
+    def _set_paused(self, paused: bool) -> None:
+        if paused != self._paused:
+            self._paused = paused
+            self._tell("engine")
+
+    def _end_recovery(self, now: float = -math.inf) -> None:
+        """End a recovery if enough agents are back, or if by now none is waited for any more."""
+        if self._recovery.has_ended(len(self._state.agents), now):
+            self._tell("engine")
+
+    def _clear_unavailability(self, agent: str) -> None:
+        if agent in self._maintenance:
+            self._maintenance.clear(agent)
+            self._tell("maintenance", agent)
 
     def _begin_cycle(self, now: float) -> list[str]:
         """Count a cycle, drop what ends before it, and return the offers rescinded. O(ended)."""

@@ -52,6 +52,7 @@ class Maintenance:
     >>> maintenance.due(["a1", "a2"], {"a1": ["spark"], "a2": ["spark"]}.__getitem__, now=0.0)
     [InverseOffer(framework='spark', agent='a1', start=3600.0, duration=600.0)]
     >>> maintenance.answer("spark", "a1", "DECLINE", now=1.0, refuse_seconds=30.0)
+    True
     >>> maintenance.due(["a1"], {"a1": ["spark"]}.__getitem__, now=2.0)
     []
     """
@@ -153,8 +154,8 @@ class Maintenance:
         *,
         now: float,
         refuse_seconds: float | None = None,
-    ) -> None:
-        """Take a framework's answer to an inverse offer.
+    ) -> bool:
+        """Take a framework's answer to an inverse offer; return whether one was outstanding.
 
         Parameters
         ----------
@@ -185,13 +186,15 @@ class Maintenance:
             raise OfferGone(
                 f"there is no inverse offer on agent {shown(agent)}: it stays available"
             )
-        if framework in plan.outstanding:
+        was_outstanding = framework in plan.outstanding
+        if was_outstanding:
             plan.outstanding.discard(framework)
             if status is not None:
                 plan.statuses[framework] = status
         if seconds is not None:
             # Several refusals hold side by side: the last to end counts.
             plan.filters[framework] = max(plan.filters.get(framework, now), now + seconds)
+        return was_outstanding
 
     def statuses(self, agent: str) -> dict[str, str]:
         """Return framework → its last answer on an agent. O(answers)."""
@@ -216,12 +219,19 @@ class Maintenance:
         if plan is not None:
             plan.filters.clear()
 
-    def forget(self, framework: str) -> None:
-        """Forget all about a framework that was removed. O(agents planned for)."""
-        for plan in self._agents.values():
+    def forget(self, framework: str) -> list[str]:
+        """Forget a framework that was removed; return the agents that asked it to leave.
+
+        O(agents planned for).
+        """
+        asked = []
+        for agent, plan in self._agents.items():
+            if framework in plan.outstanding or framework in plan.statuses:
+                asked.append(agent)
             plan.outstanding.discard(framework)
             plan.statuses.pop(framework, None)
             plan.filters.pop(framework, None)
+        return asked
 
     # As a value
 

@@ -33,8 +33,9 @@ class Recovery:
 
     def to_json(self, now: float) -> dict[str, Any]:
         """Return what of it is part of a snapshot. O(1)."""
-        left = self.end - now if self.awaited else None
-        return {"awaited_agents": self.awaited, "recovery_seconds": left}
+        if not self.holds_back(now):
+            return {"awaited_agents": 0, "recovery_seconds": None}
+        return {"awaited_agents": self.awaited, "recovery_seconds": self.end - now}
 
     def restore(self, body: Mapping[str, Any], now: float) -> None:
         """Go on as `to_json` said, with the time that remained counted from `now`. O(1)."""
@@ -47,13 +48,13 @@ class Recovery:
         self.awaited = int(expected_agents * self.factor)
         self.end = now + self.timeout
 
-    def agent_added(self, n_agents: int) -> None:
-        """Tell how many agents there are now. O(1)."""
-        if n_agents >= self.awaited:
-            self.awaited = 0
+    def has_ended(self, n_agents: int, now: float) -> bool:
+        """End a recovery when enough agents are back or its time is over; tell whether. O(1)."""
+        if not self.awaited or (n_agents < self.awaited and self.holds_back(now)):
+            return False
+        self.awaited = 0
+        return True
 
     def holds_back(self, now: float) -> bool:
-        """Tell whether offers are held back at the time `now`; ends a recovery in time. O(1)."""
-        if self.awaited and now >= self.end:
-            self.awaited = 0
-        return self.awaited > 0
+        """Tell whether offers are held back at the time `now`. O(1)."""
+        return self.awaited > 0 and now < self.end

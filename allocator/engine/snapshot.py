@@ -182,7 +182,7 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
         _restore_policy(state, validate_role(path), body["roles"][path])
     for id, agent in body["agents"].items():
         _restore_agent(state, id, agent)
-    state.publish_agents([])
+    state.publish_totals()
     for id, framework in body["frameworks"].items():
         _restore_framework(state, id, framework)
     for id, agent in body["agents"].items():

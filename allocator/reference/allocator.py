@@ -6,11 +6,12 @@ import copy
 import math
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from allocator.clock import Clock
 from allocator.contract import (
+    CHANGING,
     DEFAULT_AGENT_CAPABILITIES,
     DEFAULT_REFUSE_SECONDS,
     UNSET,
@@ -39,6 +40,7 @@ from allocator.errors import (
     shown,
 )
 from allocator.reference import inputs
+from allocator.reference.changes import Changes, told
 from allocator.reference.conversions import converted
 from allocator.reference.cycle import Cycle, Rules, inverse_offers
 from allocator.reference.order import Ordering, amounts_in, gathered
@@ -144,6 +146,9 @@ class Allocator:
         self._recovery_end = -math.inf
         self._n_cycles = 0
         self._n_offers = 0
+        #: Who is told of changes, and whether a call is under way that tells them in the end.
+        self._readers: list[Changes] = []
+        self._is_called = False
 
     # Agents.
 
@@ -786,13 +791,18 @@ class Allocator:
         maintenance = self._agent(agent).maintenance
         return {} if maintenance is None else dict(maintenance.answers)
 
+    def changes(self, wake: Callable[[], object] | None = None) -> Changes:
+        """Return a reader of what changes from now on."""
+        self._readers.append(Changes(wake))
+        return self._readers[-1]
+
     def now(self) -> float:
         """Return the time of the clock."""
         return self._clock()
 
     def fork(self) -> Allocator:
         """Return a copy that decides on its own and shares the clock."""
-        return copy.deepcopy(self, {id(self._clock): self._clock})
+        return copy.deepcopy(self, {id(self._clock): self._clock, id(self._readers): []})
 
     def __repr__(self) -> str:
         state = self._state
@@ -803,7 +813,7 @@ class Allocator:
 
     def _take_over(self, trial: Allocator) -> None:
         """Go on as a fork on which some calls were tried."""
-        self.__dict__.update(trial.__dict__)
+        self.__dict__.update(trial.__dict__, _readers=self._readers)
 
     def _agent(self, id: str) -> Agent:
         if not isinstance(id, str) or id not in self._state.agents:
@@ -980,6 +990,9 @@ def _below(path: str, holdings: Iterable[tuple[Place, Resources]]) -> Quantities
     held = gathered((p.agent, r) for p, r in holdings if is_at_or_below(p.role, path))
     return Quantities.from_milli(amounts_in(held))
 
+
+for _name in CHANGING:
+    setattr(Allocator, _name, told(getattr(Allocator, _name)))
 
 if TYPE_CHECKING:
     # Type checkers hold the class to the contract here.

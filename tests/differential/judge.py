@@ -294,23 +294,31 @@ def hold(condition: bool, message: str) -> None:
 
 
 def run(
-    history: History, sorters: Iterable[str] = (), every: int = 1, refusals: bool = False
+    history: History,
+    sorters: Iterable[str] = (),
+    every: int = 1,
+    refusals: bool = False,
+    kind: type[Judge] = Judge,
 ) -> None:
     """Run a history; raises `Disagreement`."""
-    judge = Judge(history.options, sorters, every, refusals)
+    judge = kind(history.options, sorters, every, refusals)
     for made in history.calls:
         judge.do(made)
     judge.compare()
 
 
 def explained(
-    history: History, sorters: tuple[str, ...], cause: Exception, refusals: bool = False
+    history: History,
+    sorters: tuple[str, ...],
+    cause: Exception,
+    refusals: bool = False,
+    kind: type[Judge] = Judge,
 ) -> str:
     """Return a failing history as short as it can be made, as Python, with what goes wrong."""
 
     def failure(part: History) -> Exception | None:
         try:
-            run(part, sorters, refusals=refusals)
+            run(part, sorters, refusals=refusals, kind=kind)
         except Exception as error:  # any way to fail counts, also an assertion inside
             return error
         return None

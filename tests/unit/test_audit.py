@@ -30,7 +30,14 @@ from allocator.audit.values import from_json, to_json
 from allocator.cli import main as cli
 from allocator.contract import CHANGING, LOOKING
 from allocator.engine import Create, Reserve
-from allocator.errors import AllocatorError, AuditError, InvalidValue, NotAllowed, OfferGone
+from allocator.errors import (
+    AllocatorError,
+    AuditError,
+    InvalidValue,
+    NotAllowed,
+    OfferGone,
+    UnknownAgent,
+)
 from allocator.sim import Options, workload
 from allocator.sim.simulator import simulate
 from tests import strategies
@@ -500,17 +507,32 @@ def test_after_a_record_that_was_not_written_no_call_is_made() -> None:
     assert (found.calls, found.closed, found.cut_off) == (1, False, 3)
 
 
-def test_a_listener_hears_of_changes_but_makes_no_calls() -> None:
-    heard: list[str | None] = []
+def test_who_reads_changes_may_make_calls_when_woken() -> None:
+    out = io.StringIO()
+    with AuditLog(Allocator(), out) as engine:
+        changes = engine.changes(engine.pause)
+        engine.add_agent("a1", "cpus:4")
+        assert changes.take() == [("agent", "a1"), ("engine", "")]
+        with pytest.raises(UnknownAgent):
+            engine.remove_agent("a2")
+    calls = [json.loads(line)["call"] for line in out.getvalue().splitlines()[1:]]
+    assert calls == ["add_agent", "pause", "remove_agent", "close"]
+    assert replayed(out.getvalue()).difference is None
+
+
+def test_all_who_are_to_be_woken_are_though_one_raises() -> None:
+    woken: list[str] = []
     engine = AuditLog(Allocator(), io.StringIO())
-    engine.on_change = heard.append
-    assert engine.on_change is not None
-    engine.add_framework("f1")
-    engine.add_agent("a1", "cpus:4")
-    assert "a1" in heard
-    engine.on_change = lambda agent: engine.pause()
-    with pytest.raises(NotAllowed, match="under way"):
-        engine.add_agent("a2", "cpus:4")
+
+    def fail() -> None:
+        raise ZeroDivisionError("woken")
+
+    engine.changes(fail)
+    engine.changes(lambda: woken.append("second"))
+    with pytest.raises(ZeroDivisionError, match="woken"):
+        engine.add_agent("a1", "cpus:4")
+    assert woken == ["second"]
+    assert str(engine.agent("a1").total) == "cpus:4"
 
 
 def test_a_call_that_no_signature_fits_is_no_call() -> None:

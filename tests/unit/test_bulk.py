@@ -187,11 +187,11 @@ def test_agents_that_come_at_once_end_a_recovery_and_are_told_of() -> None:
     engine = Allocator(seed=1, clock=ManualClock())
     engine.recover(4, {"eng": {"guarantee": "cpus:1"}})
     engine.add_framework("f1")
-    told: list[str | None] = []
-    engine.on_change = told.append
+    changes = engine.changes()
     engine.add_agents(IDS, "cpus:1")
+    assert changes.take() == [*(("agent", id) for id in IDS), ("engine", "")]
     engine.update_agents(IDS[:2], "cpus:2")
-    assert told == [*IDS, *IDS[:2]]
+    assert changes.take() == [*(("agent", id) for id in IDS[:2]), ("engine", "")]
     assert engine.allocate()
 
 

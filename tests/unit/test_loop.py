@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from allocator.clock import ManualClock
 from allocator.engine import Allocator, Offers
-from allocator.errors import InvalidValue, NotAllowed, UnknownAgent
+from allocator.errors import InvalidValue, NotAllowed
 from allocator.loop import AllocationLoop, _next_due
+from allocator.resources import Resources
+from tests.contract import volume
 
 HOUR = 3600.0
 
@@ -28,27 +29,63 @@ class Batch(list[str]):
     inverse: tuple[str, ...] = ()
 
 
+class Reader:
+    """What the loop needs of a reader: to be woken once after each `clear`."""
+
+    def __init__(self, engine: ScriptedEngine, wake: Callable[[], None]) -> None:
+        self.engine = engine
+        self.wake = wake
+        self.has_some = False
+
+    def clear(self) -> None:
+        self.has_some = False
+
+    def close(self) -> None:
+        self.engine.readers.remove(self)
+
+
 class ScriptedEngine:
     """What the loop needs of an engine: it offers each agent it is asked for, and records it."""
 
     def __init__(self, agents: str = "abc") -> None:
         self.agents = set(agents)
-        self.on_change: Callable[[str | None], None] | None = None
+        self.readers: list[Reader] = []
+        self.touched: dict[str, None] | None = {}
         #: What each cycle was asked for: None for all agents.
         self.cycles: list[list[str] | None] = []
 
-    def agent(self, agent_id: str) -> SimpleNamespace:
-        if agent_id not in self.agents:
-            raise UnknownAgent(agent_id)
-        return SimpleNamespace(id=agent_id)
+    def changes(self, wake: Callable[[], None]) -> Reader:
+        self.readers.append(Reader(self, wake))
+        return self.readers[-1]
+
+    def touched_agents(self) -> list[str] | None:
+        if self.touched is None:
+            return None
+        return [agent for agent in self.touched if agent in self.agents]
 
     def allocate(self, agents: list[str] | None = None) -> Batch:
         self.cycles.append(agents)
-        return Batch(sorted(self.agents) if agents is None else agents)
+        served = sorted(self.agents) if agents is None else agents
+        if agents is None or self.touched is None:
+            self.touched = {}
+        for agent in served:
+            self.touched.pop(agent, None)
+        self.tell()  # its offers
+        return Batch(served)
 
     def change(self, agent_id: str | None) -> None:
-        if self.on_change is not None:
-            self.on_change(agent_id)
+        """Have something happen to an agent, None for all."""
+        if agent_id is None:
+            self.touched = None
+        elif self.touched is not None:
+            self.touched[agent_id] = None
+        self.tell()
+
+    def tell(self) -> None:
+        for reader in list(self.readers):
+            if not reader.has_some:
+                reader.has_some = True
+                reader.wake()
 
 
 class Served:
@@ -84,7 +121,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 def engine() -> Iterator[ScriptedEngine]:
     engine = ScriptedEngine()
     yield engine
-    assert engine.on_change is None, "the loop still listens"
+    assert engine.readers == [], "the loop still reads"
 
 
 def test_first_full_cycle_runs_at_once(engine: ScriptedEngine) -> None:
@@ -261,10 +298,11 @@ def test_both_latencies_count_the_batches(engine: ScriptedEngine) -> None:
             engine.change("a")
             await served.after(2)
         metrics = loop.metrics()
-        for name in ("allocation_run_ms", "allocation_run_latency_ms"):
-            assert metrics[f"allocator/mesos/{name}/count"] == 2
-            assert 0 <= metrics[f"allocator/mesos/{name}/min"] <= metrics[f"allocator/mesos/{name}"]
-            assert f"allocator/mesos/{name}/p9999" in metrics
+        name = "allocator/mesos/allocation_run_latency_ms"
+        assert metrics[f"{name}/count"] == 2
+        assert 0 <= metrics[f"{name}/min"] <= metrics[name]
+        assert f"{name}/p9999" in metrics
+        assert loop.allocation_run.count == 2
 
     run(test())
 
@@ -311,7 +349,7 @@ def test_a_failure_ends_the_loop_and_surfaces_in_stop(engine: ScriptedEngine, wh
         with pytest.raises(Broken, match=where):
             await task
         assert not loop.running
-        assert engine.on_change is None
+        assert engine.readers == []
         with pytest.raises(Broken, match=where):
             await loop.stop()
         await loop.stop()  # told once
@@ -401,19 +439,50 @@ def test_cancelling_the_task_stops_the_loop(engine: ScriptedEngine) -> None:
         loop.start().cancel()
         await loop.stop()
         assert not loop.running
-        assert engine.on_change is None
+        assert engine.readers == []
 
     run(test())
 
 
-def test_one_engine_takes_one_loop_and_one_loop_one_start(engine: ScriptedEngine) -> None:
+def test_one_loop_takes_one_start(engine: ScriptedEngine) -> None:
     async def test() -> None:
         loop = AllocationLoop(engine, Served(), interval=HOUR)
         async with loop:
             with pytest.raises(NotAllowed, match="started already"):
                 loop.start()
-            with pytest.raises(NotAllowed, match="listener"):
-                AllocationLoop(engine, Served(), interval=HOUR).start()
+
+    run(test())
+
+
+def test_what_a_batch_itself_changes_makes_no_other(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            await served.after(1)
+            engine.change("a")
+            await served.after(2)
+            engine.tell()  # of what makes no offer possible
+            for _ in range(50):
+                await asyncio.sleep(0)
+        assert engine.cycles == [None, ["a"]]
+
+    run(test())
+
+
+def test_what_others_do_on_account_of_a_batch_is_served(engine: ScriptedEngine) -> None:
+    async def test() -> None:
+        served = Served()
+        async with AllocationLoop(engine, served, interval=HOUR):
+            await served.after(1)
+            # Woken by the end of the batch, before the loop sleeps on.
+            engine.changes(lambda: engine.change("b") if len(engine.cycles) == 2 else None)
+            engine.readers.reverse()
+            engine.readers[0].has_some = False
+            engine.change("a")
+            engine.readers[0].clear()
+            await served.after(3)
+            engine.readers.pop(0)
+        assert engine.cycles == [None, ["a"], ["b"]]
 
     run(test())
 
@@ -444,6 +513,85 @@ class TestWithTheEngine:
                 assert await self.next_offers(made) == [("spark", "a1", "cpus:1")]
                 engine.release("spark", "a1", "eng", "cpus:3")
                 assert await self.next_offers(made) == [("spark", "a1", "cpus:3")]
+
+        run(test())
+
+    def test_its_metrics_and_the_engines_share_no_key(self) -> None:
+        async def test() -> None:
+            engine = self.cluster()
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR) as loop:
+                await made.get()
+            assert engine.metrics()["allocator/mesos/allocation_run_ms/count"] == 1
+            assert not engine.metrics().keys() & loop.metrics().keys()
+
+        run(test())
+
+    def test_two_loops_may_serve_one_engine(self) -> None:
+        async def test() -> None:
+            engine = self.cluster()
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with (
+                AllocationLoop(engine, made.put_nowait, interval=HOUR),
+                AllocationLoop(engine, made.put_nowait, interval=HOUR),
+            ):
+                assert await self.next_offers(made) == [("spark", "a1", "cpus:4")]
+                engine.add_agent("a2", "cpus:2")
+                assert await self.next_offers(made) == [("spark", "a2", "cpus:2")]
+                assert made.empty()
+
+        run(test())
+
+    def test_shared_resources_do_not_keep_it_busy(self) -> None:
+        async def test() -> None:
+            engine = Allocator(seed=1)
+            engine.add_framework("spark", ["eng"], capabilities=["SHARED_RESOURCES"])
+            engine.add_agent("a1", Resources("cpus:4") + volume(8, shared=True))
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR) as loop:
+                engine.accept((await made.get())[0])
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                assert loop.allocation_run.count == 1
+                engine.set_weight("eng", 2.0)
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                assert loop.allocation_run.count == 1
+
+        run(test())
+
+    def test_quotas_leave_others_to_the_full_cycle(self) -> None:
+        async def test() -> None:
+            engine = self.cluster()
+            engine.set_quota("eng", limit="cpus:6")
+            engine.add_agent("a2", "cpus:4")
+            batches: list[list[str]] = []
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR):
+                offers = await made.get()
+                allocate = engine.allocate
+                engine.allocate = lambda agents=None: (  # type: ignore[method-assign]
+                    batches.append(agents) or allocate(agents)
+                )
+                engine.decline(offers[0], refuse_seconds=None)
+                await made.get()
+                assert batches == [[offers[0].agent]]
+
+        run(test())
+
+    def test_a_paused_engine_is_let_be_until_it_goes_on(self) -> None:
+        async def test() -> None:
+            engine = self.cluster()
+            made: asyncio.Queue[Offers] = asyncio.Queue()
+            async with AllocationLoop(engine, made.put_nowait, interval=HOUR) as loop:
+                await made.get()
+                engine.pause()
+                engine.add_agent("a2", "cpus:2")
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                assert loop.allocation_run.count == 1
+                engine.resume()
+                assert await self.next_offers(made) == [("spark", "a2", "cpus:2")]
 
         run(test())
 
