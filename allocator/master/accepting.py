@@ -35,8 +35,6 @@ CONVERSIONS: Final = frozenset(
 
 def accept(master: Master, framework: Framework, call: m.AcceptCall) -> None:
     """ACCEPT; without operations a DECLINE."""
-    from allocator.master.scheduler import refuse_seconds
-
     operations = call.accept.operations or []
     ids = list(dict.fromkeys(id.value for id in call.accept.offer_ids))
     seconds = refuse_seconds(call.accept.filters)
@@ -51,6 +49,13 @@ def accept(master: Master, framework: Framework, call: m.AcceptCall) -> None:
         acceptance.carry_out(operation)
     _give_back(master, ids, acceptance.kept, seconds)
     acceptance.launch()
+
+
+def refuse_seconds(filters: m.Filters | None) -> float:
+    """Return how long what is given back is refused; 5 seconds if nothing is said."""
+    if filters is None or filters.refuse_seconds is None:
+        return 5.0
+    return filters.refuse_seconds
 
 
 def _open_offers(master: Master, framework: Framework, ids: list[str]) -> list[Offer] | None:

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from allocator.errors import AllocatorError
 from allocator.master import events
-from allocator.master.accepting import accept
-from allocator.master.master import Master
+from allocator.master.accepting import accept, refuse_seconds
+from allocator.master.master import ENGINE_CAPABILITIES, Master, minimum_of
 from allocator.master.records import Framework, Json, Task, capabilities_of
 from allocator.master.tasks import status_of_master
 from allocator.roles import validate_role
@@ -164,8 +164,6 @@ def take_over(master: Master, framework: Framework, profile: Profile, stream_id:
 
 def change_profile(master: Master, framework: Framework, profile: Profile) -> None:
     """Have a framework ask for something else; raises what the engine refuses."""
-    from allocator.master.master import ENGINE_CAPABILITIES, minimum_of
-
     capabilities = capabilities_of(profile.info)
     master.engine.update_framework(
         framework.id,
@@ -246,13 +244,6 @@ def decline(master: Master, framework: Framework, call: m.DeclineCall) -> None:
         master.engine.decline(ids, refuse_seconds=seconds)
         for id in ids:
             master.close_offer(id)
-
-
-def refuse_seconds(filters: m.Filters | None) -> float:
-    """Return how long what is given back is refused; 5 seconds if nothing is said."""
-    if filters is None or filters.refuse_seconds is None:
-        return 5.0
-    return filters.refuse_seconds
 
 
 def accept_inverse(master: Master, framework: Framework, call: m.AcceptInverseCall) -> None:

@@ -12,7 +12,6 @@ time, again and again until it acknowledges it, and then the next.
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, Final
 
 from allocator.master.records import Task
@@ -64,13 +63,6 @@ def status_of_master(
     if agent_id is not None:
         status["agent_id"] = {"value": agent_id}
     return status
-
-
-def new_uuid() -> str:
-    """Return 16 random bytes in base64."""
-    import base64
-
-    return base64.b64encode(uuid.uuid4().bytes).decode("ascii")
 
 
 def note_status(task: Task, status: Json) -> None:
