@@ -83,30 +83,38 @@ def state_to_json(state: State, now: float) -> Json:
             for path, node in sorted(state.tree.roles.items())
         },
         "times_allocated": state.tree.sorter.times_allocated(),
-        "filters": sorted(
-            (
-                {
-                    "framework": leaf.framework.id,
-                    "role": leaf.node.path,
-                    "agent": agent.id,
-                    "resources": str(refused),
-                    "seconds": end - now,
-                }
-                for leaf, agent, refused, end in state.held_filters()
-                if end > now
-            ),
-            key=lambda held: (
-                held["framework"],
-                held["role"],
-                held["agent"],
-                held["seconds"],
-                held["resources"],
-            ),
-        ),
+        "filters": _filters(state, now),
         "offer_ends": _offer_ends(state, now),
         "offers_made": state.n_offers_made,
         "whitelist": None if state.whitelist is None else sorted(state.whitelist),
     }
+
+
+def _filters(state: State, now: float) -> list[Json]:
+    """Return all filters, those together that refuse the same until the same time.
+
+    There may be millions, so that agents, frameworks and roles go by their places: that of an id
+    among all in their order, that of a role among its framework's.
+    """
+    agent_place = {id: place for place, id in enumerate(sorted(state.agents))}
+    leaf_place = {
+        framework.subscriptions[role]: (place, role_place)
+        for place, (_, framework) in enumerate(sorted(state.frameworks.items()))
+        for role_place, role in enumerate(framework.roles)
+    }
+    groups: dict[tuple[float, str], dict[tuple[int, int], list[int]]] = {}
+    for leaf, agent, refused, end in state.held_filters():
+        if end > now:
+            by_leaf = groups.setdefault((end - now, str(refused)), {})
+            by_leaf.setdefault(leaf_place[leaf], []).append(agent_place[agent.id])
+    return [
+        {
+            "seconds": seconds,
+            "resources": refused,
+            "held": [[*leaf, sorted(agents)] for leaf, agents in sorted(by_leaf.items())],
+        }
+        for (seconds, refused), by_leaf in sorted(groups.items(), key=itemgetter(0))
+    ]
 
 
 def _offer_ends(state: State, now: float) -> list[Json]:
@@ -192,11 +200,7 @@ def restore_state(state: State, body: Mapping[str, Any], now: float) -> None:
         state.refresh_agent(agent)
     for id, framework in body["frameworks"].items():
         _restore_refusals(state, state.frameworks[id], framework)
-    for held in body["filters"]:
-        leaf = state.frameworks[held["framework"]].subscriptions[held["role"]]
-        seconds = read_number("a filter's time", held["seconds"], least=0, open_end=True)
-        agent, refused = state.agents[held["agent"]], Resources(held["resources"])
-        state.add_filter(leaf, agent, refused, now + seconds)
+    _restore_filters(state, body["filters"], now)
     state.set_whitelist(read_whitelist(body["whitelist"]))
     for path, role in body["roles"].items():
         state.tree.nodes[path].sorter.set_times_allocated(role["times_allocated"])
@@ -289,6 +293,21 @@ def _restore_offers(state: State, body: Mapping[str, Any], now: float) -> None:
         framework, role = state.frameworks[held["framework"]], validate_role(held["role"])
         end = ends.get(id, math.inf)
         state.restore_offer(framework, role, state.agents[agent], id, Resources(left), end)
+
+
+def _restore_filters(state: State, groups: list[Json], now: float) -> None:
+    """Refuse again what was refused."""
+    agents = [agent for _, agent in sorted(state.agents.items())]
+    frameworks = [framework for _, framework in sorted(state.frameworks.items())]
+    for group in groups:
+        refused = Resources(group["resources"])
+        end = now + read_number("a filter's time", group["seconds"], least=0, open_end=True)
+        for framework_place, role_place, agent_places in group["held"]:
+            framework = frameworks[read_count("a framework's place", framework_place)]
+            role = framework.roles[read_count("a role's place", role_place)]
+            for place in agent_places:
+                agent = agents[read_count("an agent's place", place)]
+                state.add_filter(framework.subscriptions[role], agent, refused, end)
 
 
 def _seconds_left(end: Json) -> float:

@@ -82,6 +82,57 @@ def test_filters_keep_the_time_that_remains_to_them() -> None:
     assert restored.allocate() == engine.allocate()
 
 
+def with_filters(n_agents: int, n_frameworks: int, alone: bool) -> Allocator:
+    """Return an engine with filters, on each agent of all frameworks or of one alone."""
+    engine = Allocator(seed=1, clock=ManualClock(1000.0))
+    agents = [f"agent-{n:018}" for n in range(n_agents)]
+    frameworks = [f"framework-{n:014}" for n in range(n_frameworks)]
+    engine.add_agents(agents, "cpus:4;mem:1024;ports:[31000-32000]")
+    engine.add_frameworks(frameworks, ["eng/production"])
+    if alone:
+        engine.decline(engine.allocate(), refuse_seconds=3600)
+    while not alone and (offers := engine.allocate()):
+        engine.decline(offers, refuse_seconds=3600)
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("n_agents", "n_frameworks", "alone"),
+    [(100, 20, False), (500, 1, False), (40, 100, False), (500, 500, True)],
+)
+def test_filters_that_share_what_they_refuse_and_when_they_end_are_small(
+    n_agents: int, n_frameworks: int, alone: bool
+) -> None:
+    engine = with_filters(n_agents, n_frameworks, alone)
+    n_filters = engine.role("eng/production").filters
+    assert n_filters == n_agents * (1 if alone else n_frameworks)
+    snapshot = engine.snapshot()
+    assert len(snapshot["filters"]) == 1
+    assert len(json.dumps(snapshot["filters"])) <= 40 * n_filters
+    restored = Allocator.restore(json.loads(json.dumps(snapshot)), clock=ManualClock(1000.0))
+    assert restored.snapshot() == snapshot
+    assert restored.role("eng/production").filters == n_filters
+
+
+def test_filters_apart_in_what_they_refuse_or_when_they_end_stay_apart() -> None:
+    engine = Allocator(seed=1, clock=ManualClock())
+    engine.add_agents(["a1", "a2", "a3"], {"cpus": [1, 2, 2]})
+    engine.add_framework("f", ["eng", "ops"], suppressed=["eng"])
+    by_agent = {offer.agent: offer for offer in engine.allocate()}
+    for agent, seconds in (("a1", 10.0), ("a2", 10.0), ("a3", 20.0)):
+        engine.decline(by_agent[agent], refuse_seconds=seconds)
+    assert engine.snapshot()["filters"] == [
+        {"seconds": 10.0, "resources": "cpus:1", "held": [[0, 1, [0]]]},
+        {"seconds": 10.0, "resources": "cpus:2", "held": [[0, 1, [1]]]},
+        {"seconds": 20.0, "resources": "cpus:2", "held": [[0, 1, [2]]]},
+    ]
+
+
+def test_the_version_that_is_not_read_is_named() -> None:
+    with pytest.raises(SnapshotError, match="a snapshot of version 1; this release reads 2"):
+        Allocator.restore({**Allocator(seed=1).snapshot(), "version": 1})
+
+
 def test_nothing_done_to_a_fork_reaches_the_original_or_back() -> None:
     engine, _ = make_engine()
     before = engine.snapshot()
@@ -193,6 +244,15 @@ def test_a_conversion_survives() -> None:
         (("roles", "eng", "guarantee"), {"cpus": 99}),
         (("roles", "eng", "times_allocated"), {"nobody": 1}),
         (("filters",), [{"framework": "f1"}]),
+        (("filters",), [{"seconds": 1.0, "resources": "cpus:1", "held": [[0, 0, [99]]]}]),
+        (("filters",), [{"seconds": 1.0, "resources": "cpus:1", "held": [[0, 0, [-1]]]}]),
+        (("filters",), [{"seconds": 1.0, "resources": "cpus:1", "held": [[99, 0, [0]]]}]),
+        (("filters",), [{"seconds": 1.0, "resources": "cpus:1", "held": [[0, 99, [0]]]}]),
+        (("filters",), [{"seconds": 1.0, "resources": "cpus:1", "held": [[0, True, [0]]]}]),
+        (("filters",), [{"seconds": 0.0, "resources": "cpus:1", "held": [[0, 0, [0]]]}]),
+        (("offer_ends",), [{"seconds": 1.0, "offers": ["O1"]}]),
+        (("options", "offer_timeout"), 5.0),
+        (("options", "offer_prefix"), "other-"),
         (("maintenance",), {"a0": {"start": "soon"}}),
     ],
 )
