@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from allocator import Allocator, AllocatorError, ManualClock, Offers
+from allocator import Allocator, AllocatorError, ManualClock, Offers, Resources
+from tests.contract import mount_disk
 
 N_HISTORIES = int(os.environ.get("ALLOCATOR_HISTORIES", "2000")) // 10
 FIRST_SEED = int(os.environ.get("ALLOCATOR_FIRST_SEED", "0"))
@@ -225,3 +226,135 @@ def test_what_is_passed_over_changes_nothing(first: int) -> None:
                 history.step()
             except AssertionError as error:
                 raise AssertionError(f"history {seed}, step {step}") from error
+
+
+class Together:
+    """An engine and thorough ones, on which the same is done; all must make the same offers."""
+
+    def __init__(self, seed: int) -> None:
+        self.clock = ManualClock()
+        options: dict[str, Any] = {"seed": seed, "clock": self.clock}
+        self.engines = [Allocator(**options), Thorough(**options)]
+        self.engines.append(Thorough(sorter="naive", **options))
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outcomes = [getattr(engine, method)(*args, **kwargs) for engine in self.engines]
+            if method == "allocate":
+                for others in outcomes[1:]:
+                    assert list(outcomes[0]) == list(others)
+            return outcomes[0]
+
+        return call
+
+
+def only_on(role: str, rack: str) -> dict[str, Any]:
+    """Return constraints that admit the agents of one rack."""
+    constraint = {
+        "selector": {"attribute_name": "rack"},
+        "predicate": {"text_equals": {"value": rack}},
+    }
+    return {"role_constraints": {role: {"groups": [{"attribute_constraints": [constraint]}]}}}
+
+
+@pytest.fixture(params=range(6))
+def together(request: pytest.FixtureRequest) -> Any:
+    """Engines whose cycles visit agents in one order or another."""
+    return Together(request.param)
+
+
+def found(offers: Offers) -> list[tuple[str, str, str]]:
+    return [(offer.framework, offer.agent, str(offer.resources)) for offer in offers]
+
+
+def test_a_name_that_is_required_no_longer_is_not_bound_anywhere(together: Any) -> None:
+    """Also where headroom has less than is available on an agent (S4)."""
+    together.add_framework("user", ["user"], suppressed=["user"])
+    together.add_agent("below", "cpus:8", used={"user": {"user": "cpus:8"}})
+    together.update_agent("below", resources="")
+    together.set_quota("q", guarantee="cpus:3")
+    together.add_framework("fq", ["q"], suppressed=["q"], constraints=only_on("q", "b"))
+    together.add_framework("other", ["other"], constraints=only_on("other", "a"))
+    together.add_agent("a", "cpus:10", attributes={"rack": "a"})
+    together.add_agent("b", "cpus:3", attributes={"rack": "b"})
+    # 10 + 3 − 8 available, 3 required.
+    assert found(together.allocate()) == [("other", "a", "cpus:2")]
+    assert not together.allocate()
+    together.revive("fq")
+    # Once q has its 3, nothing is required, and nothing holds back what is left of a.
+    assert found(together.allocate()) == [("fq", "b", "cpus:3"), ("other", "a", "cpus:8")]
+
+
+def test_what_is_required_no_longer_after_what_serves_comes_along(together: Any) -> None:
+    """In stage one, where another role's need has ceased meanwhile (S4)."""
+    together.add_framework("user", ["user"], suppressed=["user"])
+    together.add_agent("below", "cpus:8", used={"user": {"user": "cpus:8"}})
+    together.update_agent("below", resources="")
+    together.set_quota("p", guarantee="cpus:2")
+    together.set_quota("q", guarantee="cpus:3")
+    together.add_framework("fp", ["p"], constraints=only_on("p", "a"))
+    together.add_framework("fq", ["q"], constraints=only_on("q", "b"))
+    together.add_agent("a", "cpus:10", attributes={"rack": "a"})
+    together.add_agent("b", "cpus:3", attributes={"rack": "b"})
+    # 10 + 3 − 8 − 2 available after what serves p, 3 required.
+    assert found(together.allocate(["a"])) == [("fp", "a", "cpus:2")]
+    together.decline("O1", refuse_seconds=1000)
+    assert found(together.allocate(["b"])) == [("fq", "b", "cpus:3")]
+    together.decline("O2", refuse_seconds=1)
+    assert not together.allocate()
+    together.clock.advance(1.0)
+    # Once q has its 3, nothing is required but what serves p, and all of a may come along: in
+    # this cycle if a's turn comes after b's, else in the next.
+    offers = found(together.allocate()) + found(together.allocate())
+    assert offers == [("fq", "b", "cpus:3"), ("fp", "a", "cpus:10")]
+
+
+def test_a_shared_entry_in_use_takes_nothing_from_headroom(together: Any) -> None:
+    """It meets a need all the same, so that others may have more (S4)."""
+    volume = Resources(SHARED).shared()
+    can = {"capabilities": ["SHARED_RESOURCES"]}
+    together.add_framework("ops", ["ops"], suppressed=["ops"], **can)
+    together.add_agent("s", volume, used={"ops": {"ops": volume}})
+    together.set_quota("q", guarantee="disk:6")
+    together.add_framework("fq", ["q"], suppressed=["q"], constraints=only_on("q", "s"), **can)
+    together.update_agent("s", attributes={"rack": "s"})
+    together.add_framework("other", ["other"], constraints=only_on("other", "b"))
+    together.add_agent("b", "disk:10", attributes={"rack": "b"})
+    # 10 available, 6 required.
+    assert found(together.allocate()) == [("other", "b", "disk:4")]
+    assert not together.allocate()
+    together.revive("fq")
+    # fq's volume leaves q in need of 2, and 6 are available still.
+    offers = found(together.allocate()) + found(together.allocate())
+    assert [(framework, agent) for framework, agent, _ in offers] == [("fq", "s"), ("other", "b")]
+    assert offers[1][2] == "disk:4"
+
+
+def test_a_smaller_room_lets_through_what_a_larger_did_not(together: Any) -> None:
+    """Of entries that cannot be split (S4)."""
+    together.set_quota("eng", limit="disk:120")
+    together.add_framework("f", ["eng/f"], constraints=only_on("eng/f", "a"))
+    together.add_framework("g", ["eng/g"], suppressed=["eng/g"], constraints=only_on("eng/g", "b"))
+    total = mount_disk(100, "/m1") + mount_disk(80, "/m2")
+    together.add_agent("a", total, attributes={"rack": "a"})
+    together.add_agent("b", "disk:30", attributes={"rack": "b"})
+    (offer,) = together.allocate()
+    assert offer.resources == mount_disk(100, "/m1")
+    together.decline(offer.id, refuse_seconds=1000)
+    assert not together.allocate()
+    together.revive("g")
+    # g takes 30 of the limit's 120; 90 have no room for the 100, but for the 80 not refused.
+    offers = found(together.allocate()) + found(together.allocate())
+    assert sorted(offers) == [("f", "a", str(mount_disk(80, "/m2"))), ("g", "b", "disk:30")]
+
+
+def test_an_agent_that_comes_back_frees_what_others_have(together: Any) -> None:
+    together.set_quota("q", guarantee="cpus:4")
+    together.add_framework("other", ["other"], constraints=only_on("other", "a"))
+    together.add_agent("a", "cpus:4", attributes={"rack": "a"})
+    together.add_agent("b", "cpus:4", attributes={"rack": "b"})
+    together.deactivate_agent("b")
+    assert not together.allocate()
+    together.activate_agent("b")
+    # 8 available, 4 required; the 4 of b are nothing for the other.
+    assert found(together.allocate()) == [("other", "a", "cpus:4")]
