@@ -837,7 +837,14 @@ cdef bint is_closed(RoleNode node, uint64_t names) noexcept:
     cdef Py_ssize_t n_columns = min(63, node.bundles.n_columns)
     cdef Py_ssize_t column
     cdef RoleNode below = None
-    memset(needs, 0, sizeof(needs))
+    cdef RoleNode role = node
+    cdef bint is_limited = False
+    while role is not None:
+        is_limited = is_limited or role.limit != NULL
+        role = role.parent
+    if not is_limited:
+        return names == 0
+    memset(needs, 0, n_columns * sizeof(int64_t))
     while node is not None and names:
         add_branching(node, below, needs, n_columns)
         if node.limit != NULL:
