@@ -276,9 +276,10 @@ class Allocator:
         can = agent.capabilities
         if capabilities is not UNSET:
             can = read_capabilities("agent", capabilities, AGENT_CAPABILITIES)
+        is_other = known != agent.attributes  # asks values that may be anybody's
         if total != agent.total:
             self._state.change_total(agent, total)
-        if known != agent.attributes:
+        if is_other:
             self._maintenance.drop_agent_filters(id)
         self._state.describe_agent(agent, known, can)
 
@@ -820,9 +821,10 @@ class Allocator:
             )
         expected = read_count("expected_agents", expected_agents)
         read = read_quotas(quotas)
+        now = self._clock()
         set_quotas(self._state, read)
         if any(quota is not NO_QUOTA for quota in read.values()):
-            self._recovery.begin(expected, self._clock())
+            self._recovery.begin(expected, now)
             if self._recovery.awaited:
                 self._tell("engine")
 

@@ -635,6 +635,43 @@ class TestSumsNearTheBound:
         self.refused(engine, ResourceError, lambda: engine.update_agent("a1", resources=smaller))
 
 
+class TestFailuresOfWhatIsNotTheEngines:
+    """A clock, or a value, that raises in the middle of a call leaves no trace either."""
+
+    class Moody(str):
+        """An attribute that cannot be compared."""
+
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            raise RuntimeError("not now")
+
+        __ne__ = __eq__
+
+    def test_a_clock(self, make):
+        def broken():
+            raise RuntimeError("no time")
+
+        engine = make(clock=broken)
+        with pytest.raises(RuntimeError):
+            engine.recover(3, {"eng": {"guarantee": "cpus:1"}})
+        with pytest.raises(UnknownRole):
+            engine.role("eng")
+        engine.add_agent("a1", "cpus:1")
+        engine.add_framework("f1")
+        for call in (engine.allocate, lambda: engine.allocate(["a1"])):
+            with pytest.raises(RuntimeError):
+                call()
+        assert engine.agent("a1").available == R("cpus:1")
+
+    def test_an_attribute(self, engine):
+        engine.add_agent("a1", "cpus:1", attributes={"rack": self.Moody("a")})
+        with pytest.raises(RuntimeError):
+            engine.update_agent("a1", resources="cpus:2", attributes={"rack": "b"})
+        assert engine.agent("a1").total == R("cpus:1")
+
+
 class TestResourceProviders:
     """`add_resources`: what is used is covered by what is added and what is available."""
 
