@@ -5,8 +5,10 @@ Each test runs on the engine and on the reference, and the first ones on the aud
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
+import weakref
 from typing import Any
 
 import pytest
@@ -489,6 +491,21 @@ class TestCalls:
         plain = {name: inspect.signature(getattr(engine, name)) for name in CHANGING}
         engine.changes()
         assert {name: inspect.signature(getattr(engine, name)) for name in CHANGING} == plain
+
+    def test_an_engine_goes_with_its_owner_who_reads_it(self):
+        class Service:
+            def __init__(self) -> None:
+                self.engine = allocator.Allocator(seed=7)
+                self.engine.add_agents(["a", "b"], "cpus:4;ports:[1-9]")
+                self.engine.add_framework("f")
+                self.changes = self.engine.changes(self.wake)
+                self.offers = self.engine.allocate()
+
+            def wake(self) -> None: ...
+
+        service = weakref.ref(Service())
+        gc.collect()
+        assert service() is None
 
     def test_filters_that_ended_are_told_when_a_cycle_begins(self):
         clock = ManualClock()

@@ -34,6 +34,7 @@ def records() -> dict[str, Any]:
         "RoleNode": leaf.node,
         "RoleTree": whole.tree,
         "Filters": whole.filters,
+        "Journal": whole.journal,
     }
 
 
@@ -105,3 +106,16 @@ def test_compiled_modules_write_to_their_own_records_only(source: Path) -> None:
         )
         if source.name not in owners:
             assert {f"{name}{path}" for path in written} - OF_THE_CYCLE == set()
+
+
+#: What records and their state are called in Python.
+NAMES = "state|_state|agent|on|leaf|framework|node|tree|marks|journal"
+
+
+@pytest.mark.parametrize("source", sorted(ENGINE.glob("*.py")), ids=lambda path: path.name)
+def test_no_module_in_python_writes_to_a_record_or_into_its_mappings(source: Path) -> None:
+    text = source.read_text()
+    assert re.findall(rf"\b(?:{NAMES})(?:\.\w+)+(?:\[[^\]]*\])? [-+|&]?= .*", text) == []
+    assert re.findall(rf"\bdel (?:\w+\.)*(?:{NAMES})\..*", text) == []
+    changing = "pop|update|clear|setdefault|append|popitem"
+    assert re.findall(rf"\b(?:{NAMES})(?:\.\w+)+\.(?:{changing})\(.*", text) == []
