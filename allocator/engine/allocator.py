@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from allocator.clock import Clock
@@ -27,7 +28,7 @@ from allocator.contract import (
 )
 from allocator.engine._changes import Changes
 from allocator.engine._cycle import Cycle
-from allocator.engine._records import Agent, Framework, Subscription
+from allocator.engine._records import Framework
 from allocator.engine._state import Expected, State
 from allocator.engine.constraints import read_constraints
 from allocator.engine.filters import filter_seconds
@@ -46,6 +47,14 @@ from allocator.engine.inputs import (
     read_weight,
     read_whitelist,
     read_words,
+)
+from allocator.engine.lookup import (
+    agent_of,
+    framework_of,
+    holders_on,
+    leaf_of,
+    leaves_of,
+    user_of,
 )
 from allocator.engine.maintenance import Maintenance
 from allocator.engine.many import (
@@ -71,9 +80,6 @@ from allocator.errors import (
     DuplicateFramework,
     InvalidValue,
     NotAllowed,
-    UnknownAgent,
-    UnknownFramework,
-    UnknownRole,
     shown,
 )
 from allocator.resources import (
@@ -270,7 +276,7 @@ class Allocator:
         ------
         UnknownAgent, ResourceError, InvalidValue
         """
-        agent = self._agent(id)
+        agent = agent_of(self._state, id)
         total = agent.total if resources is UNSET else Resources(resources)
         known = agent.attributes if attributes is UNSET else read_attributes(attributes)
         can = agent.capabilities
@@ -380,7 +386,7 @@ class Allocator:
         cpus:16;mem:1024
         """
         named = read_ids("agent", ids)
-        agents = [self._agent(id) for id in named]
+        agents = [agent_of(self._state, id) for id in named]
         check_distinct("agent", named, InvalidValue)
         totals = read_each("agents", resources, len(named))
         self._state.update_agents(agents, self._state.each_bundle(totals, len(named)))
@@ -394,7 +400,7 @@ class Allocator:
         ResourceError
             Malformed, or more is used than it brings and the agent has available.
         """
-        agent = self._agent(id)
+        agent = agent_of(self._state, id)
         added = Resources(resources)
         self._state.add_resources(agent, added, read_used("framework", used))
 
@@ -405,17 +411,17 @@ class Allocator:
         ------
         UnknownAgent
         """
-        agent = self._agent(id)
+        agent = agent_of(self._state, id)
         self._state.remove_agent(agent)
         self._clear_unavailability(agent.id)
 
     def activate_agent(self, id: str) -> None:
         """Let cycles consider an agent again; raises `UnknownAgent`. O(1)."""
-        self._state.set_active(self._agent(id), True)
+        self._state.set_active(agent_of(self._state, id), True)
 
     def deactivate_agent(self, id: str) -> None:
         """Keep cycles from an agent; open offers stay open. Raises `UnknownAgent`. O(1)."""
-        self._state.set_active(self._agent(id), False)
+        self._state.set_active(agent_of(self._state, id), False)
 
     # Frameworks.
 
@@ -551,7 +557,7 @@ class Allocator:
         UnknownRole
             A suppressed role that is not among its roles.
         """
-        framework = self._framework(id)
+        framework = framework_of(self._state, id)
         subscribed = framework.roles if roles is UNSET else read_roles(roles)
         before = {role for role, leaf in framework.subscriptions.items() if leaf.suppressed}
         quiet = before.intersection(subscribed)
@@ -577,13 +583,13 @@ class Allocator:
         ------
         UnknownFramework
         """
-        self._state.remove_framework(self._framework(id))
+        self._state.remove_framework(framework_of(self._state, id))
         for agent in self._maintenance.forget(id):
             self._tell("maintenance", agent)
 
     def activate_framework(self, id: str) -> None:
         """Let a framework take part again; raises `UnknownFramework`. O(roles)."""
-        self._state.set_framework_active(self._framework(id), True)
+        self._state.set_framework_active(framework_of(self._state, id), True)
 
     def deactivate_framework(self, id: str) -> None:
         """Offer a framework nothing more; its open offers stay, its filters go. O(roles + filters).
@@ -592,7 +598,7 @@ class Allocator:
         ------
         UnknownFramework
         """
-        self._state.set_framework_active(self._framework(id), False)
+        self._state.set_framework_active(framework_of(self._state, id), False)
         self._maintenance.drop_filters(id)
 
     def suppress(self, id: str, roles: Iterable[str] | None = None) -> None:
@@ -604,7 +610,7 @@ class Allocator:
         UnknownRole
             It is not subscribed to one of them.
         """
-        for leaf in self._leaves(id, roles):
+        for leaf in leaves_of(self._state, id, roles):
             self._state.suppress(leaf)
 
     def revive(self, id: str, roles: Iterable[str] | None = None) -> None:
@@ -616,7 +622,7 @@ class Allocator:
         UnknownRole
             It is not subscribed to one of them.
         """
-        for leaf in self._leaves(id, roles):
+        for leaf in leaves_of(self._state, id, roles):
             self._state.revive(leaf)
         self._maintenance.drop_filters(id)
 
@@ -743,7 +749,7 @@ class Allocator:
         """
         named = None
         if agents is not None:
-            named = [self._agent(id) for id in read_words("agents", agents)]
+            named = [agent_of(self._state, id) for id in read_words("agents", agents)]
         now = self._clock()
         self._end_recovery(now)
         if self._paused or self._recovery.holds_back(now):
@@ -755,7 +761,9 @@ class Allocator:
             named, now + self._options.offer_timeout
         )
         inverse = self._maintenance.due(
-            None if named is None else [agent.id for agent in named], self._holders, now
+            None if named is None else [agent.id for agent in named],
+            partial(holders_on, self._state),
+            now,
         )
         for asked in inverse:
             self._tell("maintenance", asked.agent)
@@ -944,8 +952,12 @@ class Allocator:
         ResourceError
             More than it holds there.
         """
-        user = self._user(framework, role) if allocated else self._subscribed(framework, role)
-        on = self._agent(agent)
+        user = (
+            user_of(self._state, framework, role)
+            if allocated
+            else leaf_of(self._state, framework, role)
+        )
+        on = agent_of(self._state, agent)
         given = Resources(resources)
         seconds = filter_seconds(refuse_seconds, self._options.allocation_interval)
         if isinstance(user, Expected):
@@ -1000,7 +1012,7 @@ class Allocator:
         ResourceError
             An operation that the resources do not allow. O(entries of the agent).
         """
-        on = self._agent(agent)
+        on = agent_of(self._state, agent)
         converted = convert(
             on.available,
             read_operations(operations),
@@ -1026,14 +1038,14 @@ class Allocator:
         ------
         UnknownAgent, InvalidValue
         """
-        id = self._agent(agent).id
+        id = agent_of(self._state, agent).id
         self._maintenance.set(id, start, duration)
         self._tell("maintenance", id)
         self._state.touch()
 
     def clear_unavailability(self, agent: str) -> None:
         """Plan nothing for an agent any more; raises `UnknownAgent`. O(1)."""
-        self._clear_unavailability(self._agent(agent).id)
+        self._clear_unavailability(agent_of(self._state, agent).id)
 
     def answer_inverse(
         self,
@@ -1058,7 +1070,7 @@ class Allocator:
         OfferGone
             Nothing is planned for the agent.
         """
-        asked, on = self._framework(framework).id, self._agent(agent).id
+        asked, on = framework_of(self._state, framework).id, agent_of(self._state, agent).id
         was_outstanding = self._maintenance.answer(
             asked,
             on,
@@ -1130,7 +1142,7 @@ class Allocator:
         UnknownAgent
             O(answers).
         """
-        return self._maintenance.statuses(self._agent(agent).id)
+        return self._maintenance.statuses(agent_of(self._state, agent).id)
 
     def explain(
         self, framework: str, role: str | None = None, agent: str | None = None
@@ -1349,35 +1361,6 @@ class Allocator:
 
     # What several calls have in common.
 
-    def _agent(self, id: str) -> Agent:
-        try:
-            return self._state.agents[id]
-        except (KeyError, TypeError):
-            raise UnknownAgent(f"there is no agent {shown(id)}") from None
-
-    def _framework(self, id: str) -> Framework:
-        try:
-            return self._state.frameworks[id]
-        except (KeyError, TypeError):
-            raise UnknownFramework(f"there is no framework {shown(id)}") from None
-
-    def _subscribed(self, framework: str, role: str) -> Subscription:
-        """Return the leaf of a framework in a role in which it is subscribed or holds something."""
-        leaf = self._framework(framework).subscriptions.get(validate_role(role))
-        if leaf is None:
-            raise UnknownRole(
-                f"framework {shown(framework)} is not subscribed to role {shown(role)}"
-            )
-        return leaf
-
-    def _user(self, framework: str, role: str) -> Subscription | Expected:
-        """Return whose use is meant, perhaps a framework's that was not added yet."""
-        if not (isinstance(framework, str) and framework in self._state.expected):
-            return self._subscribed(framework, role)
-        if not self._state.expects_in(framework, validate_role(role)):
-            raise UnknownRole(f"framework {shown(framework)} uses nothing in role {shown(role)}")
-        return Expected(framework, role)
-
     def _tell(self, kind: str, id: str = "") -> None:
         """Tell readers of what the state does not know."""
         self._state.journal.tell_of(kind, id)
@@ -1403,15 +1386,6 @@ class Allocator:
         self._state.expire_filters(now)
         return self._state.expire_offers(now)
 
-    def _leaves(self, id: str, roles: Iterable[str] | None) -> list[Subscription]:
-        """Return the leaves of the roles that a framework is subscribed to, or of these of them."""
-        framework = self._framework(id)
-        wanted = framework.roles if roles is None else read_roles(roles)
-        for role in wanted:
-            if role not in framework.roles:
-                raise UnknownRole(f"framework {shown(id)} is not subscribed to role {shown(role)}")
-        return [framework.subscriptions[role] for role in wanted]
-
     def _answer(self, offer: OffersLike, kept: EachLike | None, refuse_seconds: RefuseLike) -> None:
         """Keep a part of an offer or of several, None for all, and give the rest back."""
         interval = self._options.allocation_interval
@@ -1427,18 +1401,12 @@ class Allocator:
         for offer in offers:
             if not isinstance(offer, Offer):
                 raise InvalidValue(f"{shown(offer)} is no offer")
-        users = [self._user(offer.framework, offer.role) for offer in offers]
-        agents = [self._agent(offer.agent) for offer in offers]
+        users = [user_of(self._state, offer.framework, offer.role) for offer in offers]
+        agents = [agent_of(self._state, offer.agent) for offer in offers]
         given: Each = [offer.resources for offer in offers]
         if resources is not None:
             given = read_each("offers", resources, len(offers))
         self._state.release(users, agents, self._state.each_bundle(given, len(offers)))
-
-    def _holders(self, agent: str) -> set[str]:
-        """Return the active frameworks that hold something on an agent."""
-        held = self._state.holdings_on(self._state.agents[agent])
-        leaves = (holding.subscription for holding in held)
-        return {leaf.framework.id for leaf in leaves if leaf.framework.active}
 
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from allocator.engine._records import Agent, Subscription
 from allocator.engine._state import State
 from allocator.engine.constraints import AttributeConstraint
 from allocator.engine.inputs import AGENT_CAPABILITIES
+from allocator.engine.lookup import agent_of, leaves_of
 from allocator.engine.offers import Offers
 from allocator.engine.options import Options
 from allocator.engine.recovery import Recovery
@@ -35,11 +36,7 @@ class Fork(Engine, Protocol):
     _paused: bool
     _n_cycles: int
 
-    def _agent(self, id: str) -> Agent: ...
-
     def _begin_cycle(self, now: float) -> list[str]: ...
-
-    def _leaves(self, id: str, roles: list[str] | None) -> list[Subscription]: ...
 
 
 class Rehearsal:
@@ -171,8 +168,8 @@ class Rehearsal:
     ) -> Offers:
         """Run the next cycle and tell of it. O(a cycle that looks at everybody)."""
         fork, state = self._fork, self._state
-        leaves = fork._leaves(framework, None if role is None else [role])
-        agents = state.agents.values() if agent is None else [fork._agent(agent)]
+        leaves = leaves_of(state, framework, None if role is None else [role])
+        agents = state.agents.values() if agent is None else [agent_of(state, agent)]
         fork._begin_cycle(self.clock())
         cycle = WatchedCycle(state, fork._options, fork._n_cycles)
         return Offers._of(cycle.watch(watcher, frozenset(leaves), frozenset(agents)), inverse=[])

@@ -14,8 +14,9 @@ from allocator.contract import Offer
 from allocator.engine._records import Agent, Framework
 from allocator.engine._roles import RoleNode
 from allocator.engine._state import HoldingView, State
+from allocator.engine.lookup import agent_of, framework_of
 from allocator.engine.quota import Quota
-from allocator.errors import OfferGone, UnknownAgent, UnknownFramework, UnknownRole, shown
+from allocator.errors import OfferGone, UnknownRole, shown
 from allocator.resources import Quantities, Resources
 
 V = TypeVar("V")
@@ -107,10 +108,7 @@ class AgentView:
 
     @property
     def _agent(self) -> Agent:
-        try:
-            return self._state.agents[self._id]
-        except (KeyError, TypeError):
-            raise UnknownAgent(f"there is no agent {shown(self._id)}") from None
+        return agent_of(self._state, self._id)
 
     @property
     def id(self) -> str:
@@ -188,10 +186,7 @@ class FrameworkView:
 
     @property
     def _framework(self) -> Framework:
-        try:
-            return self._state.frameworks[self._id]
-        except (KeyError, TypeError):
-            raise UnknownFramework(f"there is no framework {shown(self._id)}") from None
+        return framework_of(self._state, self._id)
 
     @property
     def id(self) -> str:
