@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from allocator.errors import InvalidValue, shown
-
-if TYPE_CHECKING:
-    from allocator.reference.allocator import Allocator
 
 #: A kind and an id.
 Thing: TypeAlias = tuple[str, str]
@@ -71,8 +68,8 @@ class Picture:
         return [*changed, *([("engine", "")] if moved and ("engine", "") not in changed else [])]
 
 
-def picture(engine: Allocator) -> Picture:
-    """Look at everything."""
+def picture(engine: Any) -> Picture:
+    """Look at everything of an allocator."""
     state = engine._state
     is_recovering = engine._is_recovering(engine._clock())
     things: dict[Thing, Any] = {("engine", ""): (engine._paused, state.whitelist, is_recovering)}
@@ -97,7 +94,7 @@ def told(call: Callable[..., Any]) -> Callable[..., Any]:
     """Return a call after which readers are told what it changed, and woken, unless refused."""
 
     @wraps(call)
-    def made(self: Allocator, *args: Any, **kwargs: Any) -> Any:
+    def made(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self._is_called or not self._readers:
             return call(self, *args, **kwargs)
         before = picture(self)
