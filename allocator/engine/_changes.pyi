@@ -1,6 +1,9 @@
 from collections.abc import Callable
 from typing import Any, Self, final
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Record: ...
 
 @final

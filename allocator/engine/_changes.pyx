@@ -17,10 +17,11 @@ from libc.stdint cimport int64_t
 
 from functools import wraps
 
-from allocator.contract import CHANGING
+from allocator.contract import CHANGING as _CHANGING
 from allocator.errors import AllocatorError, InvalidValue, shown
 
 
+@cython.auto_pickle(False)
 cdef class Record:
     """What a view shows: an agent, a framework, a role."""
 
@@ -57,7 +58,7 @@ cdef class Journal:
         reader.taken = self.last_take = self.n_told
         if not self.readers:
             self.calls = vars(engine)
-            for name in CHANGING:
+            for name in _CHANGING:
                 self.calls[name] = self.told(getattr(engine, name))
         self.readers.append(reader)
         return reader
@@ -147,7 +148,7 @@ cdef class Journal:
         for other in self.readers:
             self.last_take = max(self.last_take, other.taken)
         if not self.readers:
-            for name in CHANGING:
+            for name in _CHANGING:
                 del self.calls[name]
             self.calls = None
         return 0
