@@ -427,6 +427,22 @@ def test_records_have_calls_refusals_and_offers() -> None:
     assert end["call"] == "close"
 
 
+def test_offers_that_are_rescinded_in_time_are_recorded_and_replayed() -> None:
+    clock, out = ManualClock(), io.StringIO()
+    with AuditLog(Allocator(seed=7, clock=clock, offer_timeout=5, offer_prefix="m1-"), out) as log:
+        log.add_agent("a1", "cpus:4")
+        log.add_framework("f1")
+        log.allocate()
+        clock.advance(5)
+        assert log.allocate().rescinded == ("m1-O1",)
+    assert json.loads(out.getvalue().splitlines()[4])["rescinded"] == ["m1-O1"]
+    assert replayed(out.getvalue()).difference is None
+    changed = out.getvalue().replace('"rescinded":["m1-O1"]', '"rescinded":["m1-O9"]')
+    difference = replayed(changed).difference
+    assert difference is not None
+    assert (difference.line, difference.what) == (5, "rescinded offer 1")
+
+
 def test_a_converted_offer_is_recorded() -> None:
     records = lines_of(
         lambda engine: engine.add_agent("a1", "cpus:4"),

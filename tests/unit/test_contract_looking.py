@@ -244,6 +244,30 @@ class TestOfferTimeout:
         assert engine.next_due() <= clock()
         assert engine.allocate()
 
+    def test_cycles_in_which_nothing_is_due_can_be_skipped(self):
+        def run(skips: bool) -> list[Any]:
+            clock = ManualClock()
+            engine = allocator.Allocator(seed=7, clock=clock, offer_timeout=3.5)
+            engine.add_agents(["a", "b", "c"], "cpus:4")
+            engine.add_frameworks(["f", "g"], ["r"])
+            made: list[Any] = []
+            skipped = 0
+            for second in range(40):
+                if skips and engine.next_due() > clock():
+                    skipped += 1
+                else:
+                    engine.skip_cycles(skipped)
+                    skipped = 0
+                    offers = engine.allocate()
+                    if offers:
+                        made.append((second, list(offers), offers.rescinded))
+                        engine.decline(offers[:1], refuse_seconds=2.25)
+                clock.advance(1)
+            return made
+
+        assert len(run(False)) > 8
+        assert run(True) == run(False)
+
     @pytest.mark.parametrize(
         "value", [-1, math.nan, math.inf, "5", True, 10**400], ids=lambda value: str(value)[:9]
     )
