@@ -13,10 +13,20 @@ from allocator.version import installed_version
 
 #: Each is a module of this package with `register(subparsers)`, which sets `func`, and
 #: `run(args) -> int`, the exit status.
-SUBCOMMANDS = ("simulate", "compare", "explain", "replay")
+SUBCOMMANDS = ("simulate", "compare", "explain", "replay", "master", "credentials")
 
 #: What to type for what only the command line needs: import name -> pip's name.
-EXTRAS = {"rich": "rich"}
+EXTRAS = {
+    "rich": "rich",
+    "httptools": "drf-allocator[master]",
+    "httpx": "drf-allocator[master]",
+    "kazoo": "drf-allocator[master]",
+    "msgspec": "drf-allocator[master]",
+    "prometheus_client": "drf-allocator[master]",
+    "starlette": "drf-allocator[master]",
+    "uvicorn": "drf-allocator[master]",
+    "uvloop": "drf-allocator[master]",
+}
 
 EXAMPLES = """\
 examples:
@@ -25,6 +35,7 @@ examples:
   allocator compare --agents 100,1000 --frameworks 10,100
   allocator explain snapshot.json.gz spark --role eng/batch
   allocator replay run.jsonl
+  allocator master --port 5050
 
 exit status:
   0  done

@@ -62,6 +62,7 @@ class LimitedProtocol(HttpToolsProtocol):
             raise ValueError("the head is too large")
         self._in_head = False
         self._n_head_bytes = 0
+        self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
         self._wait()
 
@@ -80,6 +81,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or what a callback above refused."""
         self._refuse(self._status)
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever is still to be written."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def _wait(self) -> None:
         self._stop_waiting()

@@ -71,6 +71,7 @@ class Service:
         self._saving: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     # Life.
 
@@ -80,7 +81,11 @@ class Service:
         self._tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self._ping())]
 
     async def stop(self) -> None:
-        """End all streams and run no cycle any more; tasks go on running on their agents."""
+        """End all streams and run no cycle any more; tasks go on running on their agents.
+
+        Calls are refused from now on, and that readers leave is nothing that happened to us.
+        """
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await self._loop.stop()
@@ -122,6 +127,8 @@ class Service:
             Of the policy; or 503 where the registry cannot be written. What was done stays done
             then, and the registry is given it again with the next call.
         """
+        if self._stopping:
+            raise CallRefused(UNAVAILABLE, "the master is stopping")
         try:
             result = act()
         finally:

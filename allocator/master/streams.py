@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from allocator.wire.recordio import framed
@@ -33,8 +33,8 @@ class Stream:
         self._n_bytes = 0
         self._woken = asyncio.Event()
         self._ending = False
-        #: Whether it was cut off, its reader being too slow.
-        self.overrun = False
+        #: Called when the stream is cut off, its reader being too slow.
+        self.when_overrun: Callable[[], None] | None = None
 
     def put(self, record: bytes) -> None:
         """Send a record; what is too much for the reader ends the stream. O(1)."""
@@ -44,7 +44,10 @@ class Stream:
         self._n_bytes += len(record)
         if self._n_bytes > MAX_QUEUED_BYTES or len(self._queue) > MAX_QUEUED_RECORDS:
             self._queue.clear()
-            self.overrun = self._ending = True
+            self._n_bytes = 0
+            self.end()
+            if self.when_overrun is not None:
+                self.when_overrun()
         self._woken.set()
 
     @property

@@ -1,0 +1,306 @@
+"""HTTP: with `limits`, all that knows Starlette and uvicorn.
+
+A request goes through the same steps whatever it asks for: is it for us to answer (the leader),
+who sends it, what does it want; then a typed call goes to the service, or the read model is asked.
+A refusal is one line of text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from allocator.master import agents, scheduler
+from allocator.master.service import Service
+from allocator.master.streams import Stream
+from allocator.version import build_info
+from allocator.wire import messages as m
+from allocator.wire.acls import Acls
+from allocator.wire.credentials import Credentials, read_claim
+from allocator.wire.decode import accepts_json, check_content_type, cut, read_call
+from allocator.wire.refusal import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    METHOD_NOT_ALLOWED,
+    NOT_ACCEPTABLE,
+    NOT_FOUND,
+    TOO_LARGE,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    CallRefused,
+)
+
+#: The most that a body may have, in bytes.
+MAX_BODY_BYTES: Final = 8 * 2**20
+
+#: Answered to anybody, and by a master that does not lead, too.
+OPEN_PATHS: Final = frozenset({"/health", "/version", "/redirect"})
+
+_STREAM_ID: Final = "mesos-stream-id"
+
+Scope: TypeAlias = Any
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+
+
+class Access(NamedTuple):
+    """Who is let in, everybody if `credentials` is None; and who may do what."""
+
+    credentials: Credentials | None
+    acls: Acls
+
+    def check(self, principal: str | None, action: str, objects: Iterable[str | None]) -> None:
+        """Raise `CallRefused` (403) unless a principal may do an action to all of these."""
+        named = list(objects)
+        if not self.acls.allow(principal, action, named):
+            listed = cut(", ".join(str(name) for name in named))
+            raise CallRefused(FORBIDDEN, f"{principal or 'nobody'} may not {action}: {listed}")
+
+
+class Application:
+    """The ASGI application of one master.
+
+    Parameters
+    ----------
+    access : Access
+    leader : callable
+        Returns `host:port` of the master that leads, this one or another; None if none does.
+    """
+
+    def __init__(self, access: Access, leader: Callable[[], str | None]) -> None:
+        self._access = access
+        self._leader = leader
+        #: While this master leads.
+        self._service: Service | None = None
+        #: Two, as each may take a gigabyte: whoever guesses at secrets waits in turn.
+        self._provers = ThreadPoolExecutor(2, thread_name_prefix="scrypt")
+
+    def lead(self, service: Service) -> None:
+        """Answer requests from now on, rather than send them to another master."""
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except CallRefused as refused:
+            response = refusal(refused)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Answer:
+        path = canonical(request.url.path)
+        if path in OPEN_PATHS:
+            return self._open(request, path)
+        service = self._service
+        if service is None:
+            return self._redirect(request)
+        principal = await self._principal(request)
+        answer = _POSTS.get(path)
+        if answer is None:
+            raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
+        if request.method != "POST":
+            return not_allowed("POST")
+        return await answer(_Asked(request, principal, service, self._access))
+
+    def _open(self, request: Request, path: str) -> Response:
+        """Answer what anybody may ask of any master."""
+        if request.method not in ("GET", "HEAD"):
+            return not_allowed("GET", "HEAD")
+        if path == "/health":
+            return Response()
+        if path == "/version":
+            return JSONResponse(build_info())
+        leader = self._leader()
+        if leader is None:
+            raise CallRefused(UNAVAILABLE, "no master leads at the moment")
+        return Response(status_code=307, headers={"Location": f"//{leader}"})
+
+    def _redirect(self, request: Request) -> Response:
+        """Send a request on to the master that leads, path and query as they came."""
+        leader = self._leader()
+        if leader is None:
+            raise CallRefused(UNAVAILABLE, "no master leads at the moment")
+        path = request.scope["raw_path"].decode("latin-1")
+        query = request.scope["query_string"].decode("latin-1")
+        location = f"//{leader}{path}" + (f"?{query}" if query else "")
+        return Response(status_code=307, headers={"Location": location})
+
+    async def _principal(self, request: Request) -> str | None:
+        """Return who sends a request, None where nobody is asked; raises `CallRefused` (401)."""
+        credentials = self._access.credentials
+        if credentials is None:
+            return None
+        claim = read_claim(request.headers.get("authorization"))
+        if claim is not None:
+            if credentials.proven(claim):
+                return claim.principal
+            loop = asyncio.get_running_loop()
+            if await loop.run_in_executor(self._provers, credentials.prove, claim):
+                return claim.principal
+        raise CallRefused(UNAUTHORIZED, "the request does not prove who sends it")
+
+
+class _Asked(NamedTuple):
+    """A request, who sends it, and who answers it."""
+
+    request: Request
+    principal: str | None
+    service: Service
+    access: Access
+
+    def check(self, action: str, objects: Iterable[str | None]) -> None:
+        """Raise `CallRefused` (403) unless the sender may do this."""
+        self.access.check(self.principal, action, objects)
+
+
+async def _answer_scheduler(asked: _Asked) -> Answer:
+    """Answer `POST /api/v1/scheduler`."""
+    type, call = read_call(await read_body(asked.request), m.SCHEDULER_CALLS)
+    if isinstance(call, m.SubscribeCall):
+        return await _subscribe(asked, call)
+    if isinstance(call, m.UpdateFrameworkCall):
+        asked.check("register_frameworks", _roles(call.update_framework.framework_info))
+    master = asked.service.master
+    stream_id = asked.request.headers.get(_STREAM_ID)
+
+    def act() -> None:
+        framework = scheduler.check_caller(master, call, asked.principal, stream_id)
+        scheduler.CALLS[type](master, framework, call)
+
+    await asked.service.call(act)
+    return Response(status_code=200 if isinstance(call, m.UpdateFrameworkCall) else 202)
+
+
+async def _subscribe(asked: _Asked, call: m.SubscribeCall) -> Answer:
+    headers = asked.request.headers
+    if not accepts_json(headers.get("accept")):
+        raise CallRefused(NOT_ACCEPTABLE, "the answer is application/json")
+    if _STREAM_ID in headers:
+        raise CallRefused(BAD_REQUEST, "a SUBSCRIBE has no Mesos-Stream-Id")
+    scheduler.check_ids(call, asked.principal)
+    asked.check("register_frameworks", _roles(call.subscribe.framework_info))
+    return Streaming(asked.service, *await asked.service.subscribe(call, asked.principal))
+
+
+def _roles(info: m.FrameworkInfo) -> list[str]:
+    return list(info.roles or [info.role or "*"])
+
+
+async def _answer_agents(asked: _Asked) -> Answer:
+    """Answer `POST /api/v1/agents`, the agents' own API."""
+    type, call = read_call(await read_body(asked.request), m.AGENT_CALLS)
+    service = asked.service
+    if isinstance(call, m.RegisterCall):
+        asked.check("register_agents", [a.agent_info.hostname for a in call.register.agents])
+        return Streaming(service, *await service.register(call, asked.principal))
+    session_id = asked.request.headers.get(_STREAM_ID)
+
+    def act() -> None:
+        session = agents.check_session(service.master, session_id, asked.principal)
+        agents.CALLS[type](service.master, session, call)
+
+    await service.call(act)
+    return Response(status_code=202)
+
+
+#: Path → what answers a POST to it.
+_POSTS: Final[dict[str, Callable[[_Asked], Awaitable[Answer]]]] = {
+    "/api/v1/scheduler": _answer_scheduler,
+    "/api/v1/agents": _answer_agents,
+}
+
+
+class Streaming:
+    """A response that goes on until its stream ends, or its reader has gone.
+
+    Each record is an HTTP chunk of its own: clients read them so.
+    """
+
+    def __init__(self, service: Service, stream_id: str, stream: Stream) -> None:
+        self._service = service
+        self._id = stream_id
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream's records as they come."""
+        # A graceful close would wait for a reader who does not read.
+        self._stream.when_overrun = scope["connection"].abort
+        leaving = asyncio.create_task(self._end_when_left(receive))
+        try:
+            await self._send(send)
+        finally:
+            leaving.cancel()
+            await asyncio.shield(self._service.left(self._id))
+
+    async def _end_when_left(self, receive: Receive) -> None:
+        """End the stream when whoever reads it has gone."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._stream.end()
+
+    async def _send(self, send: Send) -> None:
+        head = [
+            (b"content-type", b"application/json"),
+            (b"mesos-stream-id", self._id.encode("ascii")),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        async for chunk in self._stream.chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+Answer: TypeAlias = Response | Streaming
+
+
+def canonical(path: str) -> str:
+    """Return what a path stands for, without `/master`, `.json` and a trailing slash.
+
+    Examples
+    --------
+    >>> [canonical(path) for path in ("/master/state.json", "/state/", "/master", "/")]
+    ['/state', '/state', '/', '/']
+    """
+    if path == "/master" or path.startswith("/master/"):
+        path = path.removeprefix("/master")
+    return path.rstrip("/").removesuffix(".json") or "/"
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body of a call; raises `CallRefused` (400, 413, 415)."""
+    check_content_type(request.headers.get("content-type"))
+    length = request.headers.get("content-length", "")
+    too_large = CallRefused(TOO_LARGE, f"the body has more than {MAX_BODY_BYTES} bytes")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise too_large
+    return bytes(body)
+
+
+def refusal(refused: CallRefused) -> Response:
+    """Return the answer to a request that is refused."""
+    headers = {}
+    if refused.status == UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Basic realm="allocator"'
+    if refused.status == TOO_LARGE:
+        headers["Connection"] = "close"  # the rest of the body is not worth reading
+    return PlainTextResponse(refused.text + "\n", refused.status, headers)
+
+
+def not_allowed(*methods: str) -> Response:
+    """Return the answer to a method that a path does not have."""
+    text = f"only {' and '.join(methods)} here\n"
+    return PlainTextResponse(text, METHOD_NOT_ALLOWED, {"Allow": ", ".join(methods)})

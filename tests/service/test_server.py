@@ -1,0 +1,243 @@
+"""The master as a process: HTTP, from the socket to the policy."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.service import serving
+from tests.service.serving import AgentsClient, FrameworkClient, Process
+
+AGENT = {
+    "agent_info": {
+        "hostname": "h1",
+        "port": 5051,
+        "resources": [
+            {"name": "cpus", "type": "SCALAR", "scalar": {"value": 4}},
+            {"name": "mem", "type": "SCALAR", "scalar": {"value": 1024}},
+        ],
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with serving.master(tmp_path_factory.mktemp("master")) as process:
+        yield process
+
+
+def post(
+    master: Process, body: object, content_type: str | None = "application/json", **headers: str
+) -> httpx.Response:
+    given = dict(headers) if content_type is None else {"Content-Type": content_type, **headers}
+    content = body if isinstance(body, bytes) else str(body).encode()
+    return httpx.post(f"{master.url}/api/v1/scheduler", content=content, headers=given)
+
+
+def test_answers_anybody(master: Process) -> None:
+    assert (r := httpx.get(f"{master.url}/health")).status_code == 200
+    assert r.content == b""
+    version = httpx.get(f"{master.url}/master/version.json/").json()
+    assert {"version", "build_date", "build_time", "build_user"} <= version.keys()
+    assert all(part.isdigit() for part in version["version"].split("."))
+    r = httpx.get(f"{master.url}/redirect?x=1")
+    assert (r.status_code, r.headers["location"]) == (307, f"//{urlsplit(master.url).netloc}")
+    assert httpx.head(f"{master.url}/version").status_code == 200
+    r = httpx.post(f"{master.url}/health")
+    assert (r.status_code, r.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_errors_come_in_the_order_of_the_contract(master: Process) -> None:
+    r = httpx.get(f"{master.url}/api/v1/scheduler")
+    assert (r.status_code, r.headers["allow"]) == (405, "POST")
+    assert httpx.get(f"{master.url}/nowhere").status_code == 404
+    assert post(master, "{", None).status_code == 400
+    assert post(master, "{", "text/plain").status_code == 415
+    assert post(master, "").status_code == 400
+    assert post(master, "{").status_code == 400
+    assert post(master, '{"type":"NOTHING","framework_id":3}').status_code == 501
+    assert post(master, '{"type":"SUBSCRIBE"}').status_code == 400
+    subscribe = '{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n"}}}'
+    assert post(master, subscribe, Accept="text/html").status_code == 406
+    r = post(master, subscribe, **{"Mesos-Stream-Id": "x"})
+    assert r.status_code == 400
+    assert r.headers["content-type"] == "text/plain; charset=utf-8"
+    assert r.text.count("\n") <= 1
+    assert post(master, '{"type":"REVIVE","framework_id":{"value":"f"}}').status_code == 400
+    deep = '{"type":"SUBSCRIBE","x":' + "[" * 200 + "]" * 200 + "}"
+    assert post(master, deep).status_code == 400
+
+
+def test_body_has_a_bound(master: Process) -> None:
+    assert post(master, b" " * (8 * 2**20 + 1)).status_code == 413
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(9):
+            yield b" " * 2**20
+
+    r = httpx.post(
+        f"{master.url}/api/v1/scheduler",
+        content=chunks(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert r.status_code == 413
+
+
+def test_head_has_a_bound(master: Process) -> None:
+    r = httpx.get(f"{master.url}/health", headers={"X": "x" * 70_000})
+    assert r.status_code == 431
+
+
+def test_launch_from_subscription_to_the_end(master: Process) -> None:
+    with (
+        FrameworkClient(master.url, roles=["eng"]) as framework,
+        AgentsClient(master.url, AGENT) as agent,
+    ):
+        offer = framework.wait("OFFERS")["offers"]["offers"][0]
+        assert offer["agent_id"]["value"] == agent.ids[0]
+        task = {
+            "name": "t",
+            "task_id": {"value": "t1"},
+            "agent_id": offer["agent_id"],
+            "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}}],
+            "command": {"value": "true"},
+        }
+        operation = {"type": "LAUNCH", "launch": {"task_infos": [task]}}
+        r = framework.send("ACCEPT", offer_ids=[offer["id"]], operations=[operation])
+        assert (r.status_code, r.content, r.headers["content-length"]) == (202, b"", "0")
+        assert agent.wait("LAUNCH")
+        status = {
+            "task_id": {"value": "t1"},
+            "framework_id": {"value": framework.framework_id},
+            "agent_id": offer["agent_id"],
+            "state": "TASK_FINISHED",
+            "source": "SOURCE_EXECUTOR",
+            "timestamp": 1.0,
+            "uuid": "AAAAAAAAAAAAAAAAAAAAAA==",
+        }
+        r = agent.call({"type": "UPDATE", "update": {"statuses": [status]}})
+        assert r.status_code == 202
+        told = framework.wait("UPDATE")["update"]["status"]
+        assert told["state"] == "TASK_FINISHED"
+        r = framework.send(
+            "ACKNOWLEDGE",
+            agent_id=offer["agent_id"],
+            task_id={"value": "t1"},
+            uuid=told["uuid"],
+        )
+        assert r.status_code == 202
+        assert agent.wait("ACKNOWLEDGE")["uuid"] == status["uuid"]
+        assert framework.send("TEARDOWN").status_code == 202
+        assert {record["type"] for record in framework.rest()} <= {"HEARTBEAT", "OFFERS"}
+
+
+def test_each_record_is_a_chunk(master: Process) -> None:
+    address = urlsplit(master.url)
+    body = b'{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n"}}}'
+    with socket.create_connection((address.hostname, address.port), 60) as connection:
+        connection.sendall(
+            b"POST /api/v1/scheduler HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        data = b""
+        while b"HEARTBEAT" not in data:
+            data += connection.recv(65536)
+    chunk = data.partition(b"\r\n\r\n")[2].split(b"\r\n")
+    for size, content in zip(chunk[::2], chunk[1::2], strict=False):
+        length, _, record = content.partition(b"\n")
+        assert (int(size, 16), int(length)) == (len(content), len(record))
+
+
+def test_late_head_is_refused(tmp_path: Path) -> None:
+    with serving.master(tmp_path, "--header-timeout", "0.2") as process:
+        address = urlsplit(process.url)
+        with socket.create_connection((address.hostname, address.port), 60) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost:")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
+            assert connection.recv(65536) == b""
+
+
+def test_signals_end_streams_and_the_process(tmp_path: Path) -> None:
+    with (
+        serving.master(tmp_path) as process,
+        FrameworkClient(process.url) as framework,
+    ):
+        assert framework.next()["type"] == "HEARTBEAT"
+        process.popen.terminate()
+        with pytest.raises(StopIteration):
+            framework.next()
+        assert process.stop() == 0
+        assert process.logged()[-1]["message"] == "stopping"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--ip", "0.0.0.0"], "--credentials"),
+        (["--ip", "here"], "is no IP address"),
+        (["--port", "70000"], "70000"),
+        (["--credentials", "/nowhere"], "/nowhere"),
+        (["--acls", "/nowhere"], "/nowhere"),
+        (["--tls-cert", "/nowhere"], "--tls-key"),
+        (["--heartbeat-interval", "nan"], "nan"),
+        (["--work-dir", "/dev/null/x"], "/dev/null/x"),
+    ],
+)
+def test_refuses_to_start(arguments: list[str], text: str, tmp_path: Path) -> None:
+    given = ["--work-dir", str(tmp_path), "--port", "0", *arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "allocator", "master", *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert text in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_taken_port_is_refused(master: Process, tmp_path: Path) -> None:
+    port = str(urlsplit(master.url).port)
+    done = subprocess.run(
+        [sys.executable, "-m", "allocator", "master", "--port", port, "--work-dir", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert port in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_credentials_are_asked_for(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "allocator", "credentials", "ops"],
+        input="s3cret\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    file = tmp_path / "credentials"
+    file.touch(0o600)
+    file.write_text(f'{{"credentials":[{made.stdout}]}}')
+    with serving.master(tmp_path / "m", "--credentials", str(file)) as process:
+        url = f"{process.url}/api/v1/scheduler"
+        assert httpx.get(f"{process.url}/health").status_code == 200
+        r = httpx.post(url)
+        assert r.status_code == 401
+        assert r.headers["www-authenticate"] == 'Basic realm="allocator"'
+        assert httpx.post(url, auth=("ops", "wrong")).status_code == 401
+        assert httpx.post(url, auth=("ops", "s3cret")).status_code == 400
+        token = httpx.BasicAuth("ops", "s3cret")._auth_header.removeprefix("Basic ")
+        r = httpx.post(url, headers={"Authorization": f"Bearer {token}"})
+        assert r.status_code == 400
+        process.stop()
+        assert "s3cret" not in process.log.read_text()
