@@ -36,6 +36,7 @@ examples:
   allocator explain snapshot.json.gz spark --role eng/batch
   allocator replay run.jsonl
   allocator master --port 5050
+  allocator credentials ops < secret
 
 exit status:
   0  done
