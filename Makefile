@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMPILED := $(shell find allocator tests -name '*.pyx' -o -name '*.pxd')
 MODULES := $(subst /,.,$(basename $(shell find allocator -name '*.pyx')))
 
-.PHONY: run test lint bench
+.PHONY: run test lint bench clients
 
 run: $(VENV)/.installed-cli
 	$(BIN)/allocator simulate --workload mesos
@@ -25,6 +25,12 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes >/dev/null
 	ALLOCATOR_BENCH_GRID=$${ALLOCATOR_BENCH_GRID:-smoke} $(BIN)/asv run -E existing --quick --dry-run --show-stderr
+
+# The published clients that tests drive, if npm is there; without them those tests are skipped.
+clients: .clients/.installed
+
+.clients/.installed: tests/service/clients/install
+	PYTHON=$(PYTHON) tests/service/clients/install .clients
 
 # Editable: Python files are used in place; a change of a compiled one installs again. `dev` has all
 # of `cli`, so either stamp stands for `cli`.

@@ -923,13 +923,13 @@ cdef class State:
             left = self.bundles.value(self.ledger.offers[offer].bundle)
             remaining = left.minus_floor(resources)
             resources = resources.minus_floor(left)
-            if remaining:
+            if not remaining:
+                self.ledger.close_offer(offer)
+            elif remaining != left:  # none of its resources are asked for otherwise
                 self.ledger.tell(offer)
                 before = self.ledger.offers[offer].bundle
                 self.ledger.offers[offer].bundle = self.bundle_of(remaining)
                 release(self.bundles, before)
-            else:
-                self.ledger.close_offer(offer)
             offer = newer
         return 0
 

@@ -199,3 +199,10 @@ class AgentsClient(Subscription):
         self.ids: list[str] = []
         if self.response.status_code == 200:
             self.ids = [agent["id"] for agent in self.wait("REGISTERED")["agents"]]
+
+
+def agent(folder: Path, url: str, *arguments: str) -> Process:
+    """Start an agent that runs tasks as plain processes, of a master at a URL."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given = ("--master", url, "--port", "0", "--work-dir", str(folder), "--runtime", "process")
+    return Process("agent", *given, *arguments, log=folder / "log")

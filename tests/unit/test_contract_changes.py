@@ -547,3 +547,16 @@ class TestCalls:
         changes = engine.changes(wake)
         engine.add_agent("a", "cpus:1")
         assert ['"id":"a"' in seen[0], '"id":"b"' in seen[1]] == [True, True]
+
+    def test_an_offer_of_which_nothing_is_recovered_is_not_told(self, make: Any) -> None:
+        engine = make()
+        engine.add_framework("f", ["ops"])
+        engine.add_agent("a", "cpus:4")
+        (older,) = engine.allocate()
+        engine.update_agent("a", resources="cpus:4;disk:8")
+        (newer,) = engine.allocate()
+        reader = engine.changes()
+        engine.recover_resources("f", "a", "ops", "disk:2")
+        told = reader.take()
+        assert ("offer", newer.id) in told
+        assert ("offer", older.id) not in told
