@@ -73,26 +73,43 @@ def check(master: Process, said: list[Json], name: str) -> None:
 
 
 def needs(module: str) -> None:
-    if not PYTHON.exists() or subprocess.run([PYTHON, "-c", f"import {module}"]).returncode != 0:
+    has = PYTHON.exists() and subprocess.run([PYTHON, "-c", f"import {module}"], check=False)
+    if not has or has.returncode != 0:
         pytest.skip(f"{module} is not installed: make clients")
 
 
-def test_pymesos(master: Process) -> None:
+# Asked for before the master, which is not started for a skip.
+
+
+@pytest.fixture(scope="module")
+def pymesos() -> None:
     needs("pymesos")
+
+
+@pytest.fixture(scope="module")
+def mesoshttp() -> None:
+    needs("mesoshttp")
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    if NODE is None or not (CLIENTS / "node_modules/mesos-framework").exists():
+        pytest.skip("mesos-framework is not installed: make clients")
+    return NODE
+
+
+def test_pymesos(pymesos: None, master: Process) -> None:
     check(master, run(PYTHON, SCRIPTS / "with_pymesos.py", urlsplit(master.url).netloc), "pymesos")
 
 
-def test_mesoshttp(master: Process) -> None:
-    needs("mesoshttp")
+def test_mesoshttp(mesoshttp: None, master: Process) -> None:
     check(master, run(PYTHON, SCRIPTS / "with_mesoshttp.py", master.url), "mesoshttp")
 
 
-def test_mesos_framework(master: Process, tmp_path: Path) -> None:
-    if NODE is None or not (CLIENTS / "node_modules/mesos-framework").exists():
-        pytest.skip("mesos-framework is not installed: make clients")
+def test_mesos_framework(node: str, master: Process, tmp_path: Path) -> None:
     address = urlsplit(master.url)
     said = run(
-        NODE,
+        node,
         SCRIPTS / "with_mesos_framework.js",
         str(address.hostname),
         str(address.port),
