@@ -1,4 +1,4 @@
-"""Frameworks written for Mesos, with their clients as published: pymesos, mesoshttp, mesos-framework.
+"""Frameworks written for Mesos, by clients as published: pymesos, mesoshttp, mesos-framework.
 
 `make clients` installs them; one that is not there is a skip.
 """
@@ -54,7 +54,7 @@ def run(*arguments: str | Path, env: dict[str, str] | None = None) -> list[Json]
 
 
 def check(master: Process, said: list[Json], name: str) -> None:
-    """Check that three tasks ran and finished, were acknowledged, and that the framework is gone."""
+    """Check that three tasks finished and were acknowledged, and that the framework is gone."""
     assert said[0]["event"] == "subscribed"
     states: dict[str, list[str]] = {}
     for told in said:

@@ -26,7 +26,7 @@ class Scheduler(pymesos.Scheduler):
     def registered(self, driver, framework_id, master_info):
         say("subscribed", framework_id=framework_id["value"])
 
-    def resourceOffers(self, driver, offers):
+    def resourceOffers(self, driver, offers):  # noqa: N802
         for offer in offers:
             tasks = []
             while self.n_launched < N_TASKS:
@@ -45,7 +45,7 @@ class Scheduler(pymesos.Scheduler):
                 )
             driver.launchTasks(offer["id"], tasks, {"refuse_seconds": 3600})
 
-    def statusUpdate(self, driver, update):
+    def statusUpdate(self, driver, update):  # noqa: N802
         # The driver acknowledges by itself.
         say("update", task=update["task_id"]["value"], state=update["state"])
         if update["state"] == "TASK_FINISHED":
