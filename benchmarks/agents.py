@@ -10,7 +10,7 @@ from typing import Any
 
 from allocator.resources import Resources
 
-from .engines import SORTERS, OneCallEach, build, look_at
+from .engines import ENGINES, OneCallEach, build, look_at
 from .grid import sizes
 
 TOTAL = Resources("cpus:2;mem:1024;disk:4096;ports:[31000-32000]")
@@ -37,7 +37,7 @@ class AddAndUpdateAgent(OneCallEach):
             "update_agents",
             "update_agents_at_once",
         ],
-        SORTERS,
+        ENGINES,
         sizes(smoke=[50], default=[100, 10_000], full=[1000, 5000, 10_000, 20_000, 30_000, 50_000]),
         sizes(smoke=[10], default=[100, 200, 1000], full=[1, 50, 100, 200, 500, 1000, 3000, 6000]),
     )

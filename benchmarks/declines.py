@@ -12,7 +12,7 @@ from functools import lru_cache
 from allocator import Allocator
 from allocator.resources import Resources
 
-from .engines import SORTERS, OneCallEach, add_frameworks, build, decline_all, decline_each, look_at
+from .engines import ENGINES, OneCallEach, add_frameworks, build, decline_all, decline_each, look_at
 from .grid import sizes
 
 TOTAL = Resources("cpus:24;mem:4096;disk:4096;ports:[31000-32000]")
@@ -66,7 +66,7 @@ class DeclineOffers(OneCallEach):
 
     params = (
         ["cycle", "declines", "declines_each", "round", "all_rounds"],
-        SORTERS,
+        ENGINES,
         sizes(smoke=[20], default=[30, 1000, 10_000], full=[1000, 5000, 10_000, 20_000, 50_000]),
         sizes(smoke=[5], default=[20, 50, 200], full=[1, 50, 100, 200, 500, 1000]),
     )
@@ -103,7 +103,7 @@ class AllDeclined(OneCallEach):
     """
 
     params = (
-        SORTERS,
+        ENGINES,
         # "agents × frameworks".
         sizes(
             smoke=["20x5"],
@@ -135,7 +135,7 @@ class SuppressOffers(OneCallEach):
 
     params = (
         ["suppress", "cycle"],
-        SORTERS,
+        ENGINES,
         *PARTS_OF_CLUSTERS,
     )
     param_names = ("operation", "sorter", "agents", "frameworks", "percent")
@@ -165,7 +165,7 @@ class ReviveOffers(OneCallEach):
 
     params = (
         ["revive", "cycle"],
-        SORTERS,
+        ENGINES,
         *PARTS_OF_CLUSTERS,
     )
     param_names = ("operation", "sorter", "agents", "frameworks", "percent")

@@ -12,6 +12,9 @@ from allocator.sim.single_role import AGENT_RESOURCES
 #: `Allocator(sorter=…)`, and the reference, which recomputes everything at each decision.
 SORTERS = ["reference", "naive", "drf"]
 
+#: The same, and the compiled engine with the minima that a Mesos master has.
+ENGINES = [*SORTERS, "drf, minima"]
+
 #: Of a cluster: what each agent has, and the engine's `min_allocatable`. The minima are those that
 #: a Mesos master has unless it is told otherwise.
 MESOS_MINIMA = ({"cpus": 0.01}, {"mem": 32})
@@ -48,6 +51,8 @@ def build(
     Raises `NotImplementedError`, which asv shows as `n/a`, if `n_cycles` cycles that look at
     everything would take it minutes.
     """
+    sorter, _, with_minima = sorter.partition(", ")
+    minima = MESOS_MINIMA if with_minima else minima
     clock = ManualClock()
     if sorter == "reference":
         if n_cycles * n_agents**2 * n_frameworks > REFERENCE_LIMIT:

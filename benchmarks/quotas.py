@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from allocator import Allocator
 
-from .engines import SORTERS, OneCallEach, add_agents, build, look_at
+from .engines import ENGINES, OneCallEach, add_agents, build, look_at
 from .grid import sizes
 
 AGENT = "cpus:2;mem:2048;disk:2048"
@@ -49,7 +49,7 @@ class LargeAndSmallQuota(_TwoCycles):
 
     params = (
         _TwoCycles.operations,
-        SORTERS,
+        ENGINES,
         # "small roles + large roles".
         sizes(smoke=["10+2"], default=["25+5", "250+50"], full=["25+5", "250+50", "2500+500"]),
     )
@@ -75,7 +75,7 @@ class NonQuotaVsQuota(_TwoCycles):
 
     params = (
         _TwoCycles.operations,
-        SORTERS,
+        ENGINES,
         sizes(smoke=[5], default=[10, 100, 1000], full=[10, 100, 1000]),
         [False, True],
     )
