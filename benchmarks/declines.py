@@ -45,6 +45,12 @@ def all_rounds(engine: Allocator) -> int:
     return n_declined
 
 
+def run_rounds(engine: Allocator, n_rounds: int) -> None:
+    """Decline for ever what each of so many cycles offers."""
+    for _round in range(n_rounds):
+        decline_all(engine, engine.allocate(), math.inf)
+
+
 @lru_cache(maxsize=1)
 def all_declined(sorter: str, n_agents: int, n_frameworks: int) -> Allocator:
     """Return an engine in which each framework declined each agent for ever.
@@ -77,23 +83,25 @@ class DeclineOffers(OneCallEach):
 
     def setup(self, operation: str, sorter: str, n_agents: int, n_frameworks: int) -> None:
         self.n_frameworks = n_frameworks
-        if operation == "all_rounds" and n_agents * n_frameworks > self.most_declines:
+        to_the_end = operation in ("all_rounds", "first_quiet_cycle")
+        if to_the_end and n_agents * n_frameworks > self.most_declines:
             raise NotImplementedError("the declines would take minutes")
-        n_cycles = n_frameworks if operation == "all_rounds" else 1
+        n_cycles = n_frameworks if to_the_end else 1
         self.engine = cluster(sorter, n_agents, n_frameworks, n_cycles=n_cycles)
         if operation in ("declines", "declines_each"):
             self.offers = self.engine.allocate()
+        if operation == "first_quiet_cycle":
+            run_rounds(self.engine, n_frameworks)
 
     def time_operation(self, operation: str, *_: object) -> None:
-        if operation == "cycle":
+        if operation in ("cycle", "first_quiet_cycle"):
             look_at(self.engine.allocate())
         elif operation == "declines":
             decline_all(self.engine, self.offers, math.inf)
         elif operation == "declines_each":
             decline_each(self.engine, self.offers, math.inf)
         else:
-            for _round in range(1 if operation == "round" else 2 * self.n_frameworks):
-                decline_all(self.engine, self.engine.allocate(), math.inf)
+            run_rounds(self.engine, 1 if operation == "round" else 2 * self.n_frameworks)
 
 
 class AllDeclined(OneCallEach):

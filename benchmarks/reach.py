@@ -226,6 +226,15 @@ class Declines:
             turns=1,
         )
 
+    def track_first_quiet_cycle(self) -> float:
+        """The first cycle when each declined each agent for ever, 10k × 50, to a cold: reach 2."""
+        params = "drf", scaled(10_000), scaled(50)
+        return ratio(
+            lambda: timed(declines.DeclineOffers, "first_quiet_cycle", *params),
+            lambda: timed(declines.DeclineOffers, "cycle", *params),
+            turns=3,
+        )
+
     def track_all_declined(self) -> float:
         """All of 10k × 50 declined for ever, the cycle then, to the cold one: reach 0.001."""
         params = "drf", scaled(10_000), scaled(50)
