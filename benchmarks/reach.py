@@ -227,7 +227,7 @@ class Declines:
         )
 
     def track_first_quiet_cycle(self) -> float:
-        """The first cycle when each declined each agent for ever, 10k × 50, to a cold: reach 2."""
+        """Once all of 10k × 50 is declined for ever, the first cycle to a cold one: reach 2."""
         params = "drf", scaled(10_000), scaled(50)
         return ratio(
             lambda: timed(declines.DeclineOffers, "first_quiet_cycle", *params),
