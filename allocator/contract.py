@@ -89,7 +89,9 @@ QuotasLike: TypeAlias = "Mapping[str, Mapping[str, QuantitiesLike | None]]"
 #: An array, list or tuple of n amounts.
 AmountsLike: TypeAlias = "NDArray[Any] | Sequence[Any]"
 #: Resources of each of n agents or offers: the same for all, or some amounts for each.
-EachLike: TypeAlias = "ResourcesLike | Mapping[str, str | float | AmountsLike] | list[Resources]"
+EachLike: TypeAlias = (
+    "ResourcesLike | Mapping[str, str | float | AmountsLike] | list[Resources] | list[str]"
+)
 #: What is in use of each of n agents: `framework` and `role`, each one text or n, `resources` as
 #: `EachLike`.
 UsedLike: TypeAlias = "Mapping[str, Any]"

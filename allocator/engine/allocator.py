@@ -306,7 +306,7 @@ class Allocator:
         Parameters
         ----------
         ids : sequence of n str
-        resources : resources, mapping with columns, or list of n Resources
+        resources : resources, mapping with columns, or list of n texts or Resources
             What each has in all: one value for all; or a mapping in which arrays, lists or tuples
             of n amounts stand for plain scalars, each agent's own, beside what all have alike.
         hostnames : sequence of n str, optional
@@ -364,7 +364,7 @@ class Allocator:
         Parameters
         ----------
         ids : sequence of n str
-        resources : resources, mapping with columns, or list of n Resources
+        resources : resources, mapping with columns, or list of n texts or Resources
             As in `add_agents`.
 
         Raises

@@ -33,6 +33,9 @@ class EachColumns(NamedTuple):
 #: What each of n agents or offers has: all the same, or n of them.
 Each: TypeAlias = "Resources | list[Resources] | EachColumns"
 
+#: What a list has one of for each agent or offer; a list of anything else is one v1 value.
+_ONE_EACH = (str, Resources)
+
 
 def read_each(what: str, given: EachLike, n: int) -> Each:
     """Return the resources of each of n `what`: the same for all, or n of them.
@@ -44,9 +47,9 @@ def read_each(what: str, given: EachLike, n: int) -> Each:
     ResourceError
         Malformed. O(n × names).
     """
-    if isinstance(given, list | tuple) and given and all(isinstance(r, Resources) for r in given):
+    if isinstance(given, list | tuple) and given and all(isinstance(r, _ONE_EACH) for r in given):
         check_length(what, "resources", given, n)
-        return list(given)
+        return [Resources(each) for each in given]
     if isinstance(given, Mapping) and not is_v1(given):
         columns = {name: value for name, value in given.items() if _is_column(value)}
         if columns:

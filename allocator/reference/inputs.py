@@ -174,8 +174,12 @@ def new_ids(kind: str, given: object, known: Iterable[str]) -> list[str]:
 
 def each(given: Any, n: int) -> list[Resources]:
     """Return n resources: one for all, n of them, or a mapping with columns."""
-    if isinstance(given, (list, tuple)) and given and all(isinstance(r, Resources) for r in given):
-        return list(_as_long(given, n))
+    if (
+        isinstance(given, (list, tuple))
+        and given
+        and all(isinstance(r, (str, Resources)) for r in given)
+    ):
+        return [Resources(each) for each in _as_long(given, n)]
     if isinstance(given, Mapping) and not is_v1(given):
         columns = {name: _as_long(value, n) for name, value in given.items() if _is_column(value)}
         if columns:

@@ -61,6 +61,7 @@ FORMS: list[tuple[Any, list[Any]]] = [
         [Resources("cpus:1"), Resources([SHARED]), Resources()],
         [Resources("cpus:1"), Resources([SHARED]), ""],
     ),
+    (["cpus:1", Resources("cpus:2"), "mem:3"], ["cpus:1", "cpus:2", "mem:3"]),
 ]
 
 
@@ -224,6 +225,7 @@ WRONG: list[tuple[type[AllocatorError], str, dict[str, Any]]] = [
     (InvalidValue, "2 amounts of 'cpus' for 3 agents", {"resources": {"cpus": [1, 2]}}),
     (InvalidValue, "2 dimensions", {"resources": {"cpus": np.ones((3, 1))}}),
     (InvalidValue, "2 resources for 3", {"resources": [Resources("cpus:1")] * 2}),
+    (InvalidValue, "2 resources for 3", {"resources": ["cpus:1", "cpus:2"]}),
     (ResourceError, "'cpus': the amount -1.0 is neg", {"resources": {"cpus": [1.0, -1.0, 2.0]}}),
     (ResourceError, "-1", {"resources": {"cpus": np.array([1, -1, 2])}}),
     (ResourceError, "nan", {"resources": {"cpus": np.array([1, math.nan, 2])}}),
