@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from allocator.master import agents, scheduler
+from allocator.master import agents, openapi, scheduler
 from allocator.master.service import Service
 from allocator.master.streams import Stream
 from allocator.version import build_info
@@ -105,6 +105,10 @@ class Application:
         if service is None:
             return self._redirect(request)
         principal = await self._principal(request)
+        if path == "/openapi":
+            if request.method not in ("GET", "HEAD"):
+                return not_allowed("GET", "HEAD")
+            return JSONResponse(openapi.document())
         answer = _POSTS.get(path)
         if answer is None:
             raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
