@@ -13,7 +13,7 @@ from allocator.version import installed_version
 
 #: Each is a module of this package with `register(subparsers)`, which sets `func`, and
 #: `run(args) -> int`, the exit status.
-SUBCOMMANDS = ("simulate", "compare", "explain", "replay", "master", "credentials")
+SUBCOMMANDS = ("simulate", "compare", "explain", "replay", "master", "agent", "credentials")
 
 #: What to type for what only the command line needs: import name -> pip's name.
 EXTRAS = {
@@ -36,6 +36,7 @@ examples:
   allocator explain snapshot.json.gz spark --role eng/batch
   allocator replay run.jsonl
   allocator master --port 5050
+  allocator agent --master http://127.0.0.1:5050
   allocator credentials ops < secret
 
 exit status:
@@ -83,14 +84,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    given = sys.argv[1:] if argv is None else argv
+    # Only what is asked for is loaded: an agent has no use for the engine, which `simulate` needs.
+    named = [given[0]] if given and given[0] in SUBCOMMANDS else SUBCOMMANDS
     try:
-        return build_parser().parse_args(argv)
+        return build_parser(named).parse_args(given)
     finally:
         sys.stdout.flush()  # of help, which nobody may read to its end
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with all subcommands."""
+def build_parser(names: Sequence[str] = SUBCOMMANDS) -> argparse.ArgumentParser:
+    """Return the parser with these subcommands."""
     parser = argparse.ArgumentParser(
         prog="allocator",
         description="Share a cluster by Dominant Resource Fairness.",
@@ -99,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"allocator {installed_version()}")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
-    for name in SUBCOMMANDS:
+    for name in names:
         importlib.import_module(f"allocator.cli.{name}").register(subparsers)
     return parser
 

@@ -25,7 +25,20 @@ from allocator.wire.refusal import BAD_REQUEST, CONFLICT, FORBIDDEN, CallRefused
 def register(
     master: Master, call: m.RegisterCall, principal: str | None, session_id: str
 ) -> Session:
-    """REGISTER: take in the agents of a process, new ones and ones that come back.
+    """REGISTER without a session: begin one, and take its agents in as `register_more` does."""
+    session = Session(session_id, principal, master.clock())
+    master.sessions[session_id] = session
+    try:
+        register_more(master, session, call)
+    except CallRefused:
+        if not session.agents:
+            del master.sessions[session_id]
+        raise
+    return session
+
+
+def register_more(master: Master, session: Session, call: m.RegisterCall) -> None:
+    """REGISTER: take in agents of a process, new ones and ones that come back.
 
     All or none; one that was declared gone is told to shut down.
 
@@ -38,18 +51,18 @@ def register(
     ids = [agent.id for agent, _ in read if agent.id]
     if len(set(ids)) < len(ids):
         raise CallRefused(BAD_REQUEST, "an agent is there twice")
-    session = Session(session_id, principal, master.clock())
-    master.sessions[session_id] = session
     admitted = []
     for agent, registration in read:
         if agent.id in master.gone_agents:
-            shut_down(master, session_id, agent.id, "The agent was declared gone")
+            admitted.append((agent, registration))
         else:
             admitted.append((admit(master, session, agent, registration), registration))
-    master.instruct(Send(session_id, registered(master, [agent for agent, _ in admitted])))
+    master.instruct(Send(session.id, registered(master, [agent for agent, _ in admitted])))
     for agent, registration in admitted:
-        take_statuses(master, agent, registration.statuses or [])
-    return session
+        if agent.id in master.gone_agents:
+            shut_down(master, session.id, agent.id, "The agent was declared gone")
+        else:
+            take_statuses(master, agent, registration.statuses or [])
 
 
 def registered(master: Master, agents: list[Agent]) -> Json:
@@ -335,8 +348,9 @@ def ping(master: Master) -> None:
             master.instruct(Send(session.id, {"type": "PING"}))
 
 
-#: Type → what it does; REGISTER has a way of its own.
+#: Type → what it does in a session; a REGISTER without one has a way of its own.
 CALLS: Final[dict[str, Callable[[Master, Session, Any], None]]] = {
+    "REGISTER": register_more,
     "PONG": pong,
     "UPDATE": update,
     "UNREGISTER": unregister,

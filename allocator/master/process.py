@@ -22,7 +22,6 @@ from allocator import Allocator
 from allocator.errors import InvalidValue
 from allocator.master.events import MasterInfo
 from allocator.master.limits import LimitedProtocol
-from allocator.master.log import configure_log
 from allocator.master.master import Master, Options
 from allocator.master.registry import Registry
 from allocator.master.server import Access, Application
@@ -30,6 +29,7 @@ from allocator.master.service import Service
 from allocator.version import dotted_version
 from allocator.wire.acls import Acls
 from allocator.wire.credentials import Credentials
+from allocator.wire.log import configure_log
 
 #: What an offer must at least have, as Mesos' masters have it by default.
 MIN_ALLOCATABLE: Final = ("cpus:0.01", "mem:32")

@@ -204,10 +204,11 @@ async def _answer_agents(asked: _Asked) -> Answer:
     """Answer `POST /api/v1/agents`, the agents' own API."""
     type, call = read_call(await read_body(asked.request), m.AGENT_CALLS)
     service = asked.service
+    session_id = asked.request.headers.get(_STREAM_ID)
     if isinstance(call, m.RegisterCall):
         asked.check("register_agents", [a.agent_info.hostname for a in call.register.agents])
-        return Streaming(service, *await service.register(call, asked.principal))
-    session_id = asked.request.headers.get(_STREAM_ID)
+        if session_id is None:
+            return Streaming(service, *await service.register(call, asked.principal))
 
     def act() -> None:
         session = agents.check_session(service.master, session_id, asked.principal)

@@ -666,3 +666,36 @@ AGENT_CALLS: Final = _decoders(
         "UNREGISTER": UnregisterCall,
     }
 )
+
+
+# What an agents' process is told: records of its stream.
+
+
+class Registered(Message, kw_only=True):
+    """An agent that was taken in, by its id."""
+
+    id: str
+    hostname: str | None = None
+
+
+class ToAgents(Message, kw_only=True):
+    """A record of any type; which fields are there depends on it (docs/agent-protocol.md)."""
+
+    type: str
+    agents: list[Registered] | None = None
+    master_info: Json | None = None
+    ping_timeout_seconds: float | None = None
+    agent_id: Value | None = None
+    framework_id: Value | None = None
+    framework_info: FrameworkInfo | None = None
+    role: str | None = None
+    tasks: list[TaskInfo] | None = None
+    executor: Json | None = None
+    task_id: Value | None = None
+    kill_policy: KillPolicy | None = None
+    uuid: str | None = None
+    message: str | None = None
+
+
+#: Decoder of the records.
+TO_AGENTS: Final = msgspec.json.Decoder(ToAgents, strict=False)

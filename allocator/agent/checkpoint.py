@@ -1,0 +1,138 @@
+"""What an agent knows after a restart: its id, its tasks, the statuses that it still has to tell.
+
+    WORK/lock                        held while an agent runs
+    WORK/meta/agents                 the ids that the master gave, as JSON
+    WORK/meta/containers/ID/notes    what happened to a task, one JSON object a line
+
+Notes are appended and written before what follows from them is done. They are not forced to the
+disk: a crash of the machine ends the tasks too. A last line that was torn is passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from allocator.errors import AllocatorError
+from allocator.wire.decode import encode
+
+_LOG = logging.getLogger("allocator.agent")
+
+#: Only the agent's user looks into its notes.
+_FILE_MODE: Final = 0o600
+_FOLDER_MODE: Final = 0o700
+
+
+class WorkDirInUse(AllocatorError):
+    """Another agent runs on the work dir."""
+
+
+class Checkpoint:
+    """The work dir of an agent, which it creates if need be, and which no other may use meanwhile.
+
+    Raises
+    ------
+    WorkDirInUse
+        Another agent holds it.
+    OSError
+        It cannot be written.
+    """
+
+    def __init__(self, work_dir: Path) -> None:
+        self.work_dir = work_dir
+        self._containers = work_dir / "meta" / "containers"
+        work_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(work_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise WorkDirInUse(
+                f"--work-dir {work_dir}: another agent runs on it; give this one another folder"
+            ) from None
+        self._containers.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        """Let another agent have the work dir."""
+        os.close(self._lock)
+
+    # Ids.
+
+    def ids(self) -> list[str]:
+        """Return the ids that were given, by the agent's number; none if nothing can be read."""
+        try:
+            ids = json.loads((self.work_dir / "meta" / "agents").read_bytes())
+        except (OSError, ValueError):
+            return []
+        return ids if isinstance(ids, list) and all(isinstance(id, str) for id in ids) else []
+
+    def keep_ids(self, ids: Sequence[str]) -> None:
+        """Write down ids by the agent's number; an empty one is not given yet."""
+        file = self.work_dir / "meta" / "agents"
+        new = file.with_suffix(".new")
+        new.write_bytes(encode(list(ids)))
+        new.replace(file)
+
+    # Containers.
+
+    def folder(self, container_id: str) -> Path:
+        """Return where things are kept of a container."""
+        return self._containers / container_id
+
+    def note(self, container_id: str, entry: Mapping[str, object]) -> None:
+        """Append what happened to a container."""
+        folder = self.folder(container_id)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            file = os.open(folder / "notes", flags, _FILE_MODE)
+        except FileNotFoundError:
+            folder.mkdir(mode=_FOLDER_MODE)
+            file = os.open(folder / "notes", flags, _FILE_MODE)
+        try:
+            os.write(file, encode(entry) + b"\n")
+        finally:
+            os.close(file)
+
+    def forget(self, container_id: str) -> None:
+        """Keep nothing of a container."""
+        shutil.rmtree(self.folder(container_id), ignore_errors=True)
+
+    def load(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Yield each container's id and notes, the first launched first.
+
+        One of which not even the launch can be read is forgotten.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            folders = sorted(self._containers.iterdir(), key=lambda path: path.stat().st_ctime_ns)
+            for folder in folders:
+                entries = _read_notes(folder / "notes")
+                if entries:
+                    yield folder.name, entries
+                else:
+                    _LOG.error("unreadable notes", extra={"fields": {"file": str(folder)}})
+                    self.forget(folder.name)
+
+
+def _read_notes(file: Path) -> list[dict[str, Any]]:
+    """Return the notes up to the first that makes no sense."""
+    entries: list[dict[str, Any]] = []
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError:
+        return entries
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(entry, dict):
+            break
+        entries.append(entry)
+    return entries

@@ -1,0 +1,70 @@
+"""Which tasks an agent can run at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allocator.errors import AllocatorError, shown
+from allocator.wire.messages import TaskInfo
+
+
+class TaskInvalid(AllocatorError):
+    """A task that cannot be run; the text says why."""
+
+
+def check_task(info: TaskInfo, executor: Mapping[str, Any] | None) -> None:
+    """Refuse a task that no agent of this kind can run.
+
+    Parameters
+    ----------
+    info : TaskInfo
+    executor : mapping or None
+        That of its group; None for a task that is launched alone.
+
+    Raises
+    ------
+    TaskInvalid
+    """
+    id = info.task_id.value
+    if info.executor is not None:
+        raise TaskInvalid(f"task {id!r} has an executor; this agent runs commands alone")
+    if executor is not None and executor.get("type", "DEFAULT") != "DEFAULT":
+        raise TaskInvalid(f"the executor of a group is of type DEFAULT, not {executor['type']!r}")
+    if info.command is None:
+        raise TaskInvalid(f"task {id!r} has neither a command nor an executor")
+    check_command(id, info.command)
+
+
+def check_command(id: str, command: Mapping[str, Any]) -> None:
+    """Refuse a command that cannot be run; raises `TaskInvalid`."""
+    value = command.get("value")
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise TaskInvalid(f"the command of task {id!r} has no value that is text")
+    if not isinstance(command.get("shell", True), bool):
+        raise TaskInvalid(f"command.shell of task {id!r} is true or false")
+    arguments = command.get("arguments") or []
+    if not isinstance(arguments, list) or not all(_is_text(each) for each in arguments):
+        raise TaskInvalid(f"command.arguments of task {id!r} are texts")
+    environment = command.get("environment") or {}
+    variables = environment.get("variables") if isinstance(environment, dict) else None
+    check_variables(id, variables or [])
+
+
+def check_variables(id: str, variables: Any) -> None:
+    """Refuse variables of an environment that cannot be set; raises `TaskInvalid`."""
+    if not isinstance(variables, list):
+        raise TaskInvalid(f"the variables of task {id!r} are a list")
+    seen = set()
+    for variable in variables:
+        name = variable.get("name") if isinstance(variable, dict) else None
+        value = variable.get("value", "") if isinstance(variable, dict) else None
+        if not _is_text(name) or not name or "=" in name or name in seen:
+            raise TaskInvalid(f"task {id!r} has a variable {shown(name)}, which is no name, or two")
+        if not _is_text(value):
+            raise TaskInvalid(f"variable {name} of task {id!r} has no value that is text")
+        seen.add(name)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value

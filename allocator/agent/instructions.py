@@ -1,0 +1,108 @@
+"""What the policy of an agent wants done, and what it is told by a runtime."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from allocator.wire.messages import TaskInfo, TaskStatus
+
+Json: TypeAlias = dict[str, Any]
+
+
+class Container(NamedTuple):
+    """What a task runs in."""
+
+    id: str
+    agent_id: str
+    framework_id: str
+    executor_id: str
+    #: Who runs it; None or a name that this machine does not know: whoever runs the agent.
+    user: str | None
+    task: TaskInfo
+
+
+class Start(NamedTuple):
+    """Start a container; the runtime answers with `Started` or `NotStarted`."""
+
+    container: Container
+
+
+class Stop(NamedTuple):
+    """End a container: ask it to, and after so many seconds do not ask any more."""
+
+    container_id: str
+    grace_seconds: float
+
+
+class Note(NamedTuple):
+    """Write down what has to be known of a container after a restart, before anything else."""
+
+    container_id: str
+    entry: Mapping[str, object]
+
+
+class Forget(NamedTuple):
+    """Keep nothing of a container: its end was told and acknowledged."""
+
+    container_id: str
+
+
+class Report(NamedTuple):
+    """Tell the master a status."""
+
+    status: TaskStatus
+
+
+class Leave(NamedTuple):
+    """The agent is none of the master's, and runs nothing any more."""
+
+    message: str
+
+
+Instruction: TypeAlias = Start | Stop | Note | Forget | Report | Leave
+
+
+class Started(NamedTuple):
+    """The container runs what it was started for."""
+
+    container_id: str
+
+
+class NotStarted(NamedTuple):
+    """The container could not be started; nothing is left of it."""
+
+    container_id: str
+    message: str
+
+
+class Ended(NamedTuple):
+    """The container has ended, with the status that wait(2) had; None if nobody knows it."""
+
+    container_id: str
+    wait_status: int | None
+
+
+Event: TypeAlias = Started | NotStarted | Ended
+
+
+def in_words(wait_status: int | None) -> str:
+    """Return how a command ended.
+
+    Examples
+    --------
+    >>> in_words(3 << 8), in_words(9)
+    ('Command exited with status 3', 'Command terminated with signal SIGKILL')
+    """
+    if wait_status is None:
+        return "Command ended; its exit status is not known"
+    if os.WIFSIGNALED(wait_status):
+        number = os.WTERMSIG(wait_status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = str(number)
+        return f"Command terminated with signal {name}"
+    return f"Command exited with status {os.waitstatus_to_exitcode(wait_status)}"

@@ -1,0 +1,95 @@
+"""What runs containers: the seam between the policy and how a machine does it."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from allocator.agent.instructions import Container, Ended, Event, NotStarted
+
+
+class Runtime(abc.ABC):
+    """Runs containers, and tells what becomes of them.
+
+    Parameters
+    ----------
+    tell : callable
+        Is given lists of `Started`, `NotStarted` and `Ended`, never while a method here is called.
+    """
+
+    def __init__(self, tell: Callable[[list[Event]], None]) -> None:
+        self._tell = tell
+        self._events: list[Event] = []
+        #: When containers that were asked to end are made to.
+        self._deadlines: dict[str, asyncio.TimerHandle] = {}
+
+    @abc.abstractmethod
+    def start(self, container: Container) -> None:
+        """Start a container: `Started` or `NotStarted` follows, then `Ended` after the former."""
+
+    @abc.abstractmethod
+    def recover(self, container: Container) -> bool:
+        """Take over a container of a former life of the agent.
+
+        True if it was started then: `Started`, and `Ended` once it has ended, follow. False if it
+        was not, and never will be.
+        """
+
+    @abc.abstractmethod
+    def ask_to_end(self, container_id: str) -> None:
+        """Ask a container to end, as SIGTERM does; one that has ended: nothing."""
+
+    @abc.abstractmethod
+    def make_end(self, container_id: str) -> None:
+        """End a container and all in it at once, as SIGKILL does; one that has ended: nothing."""
+
+    def directory(self, container: Container) -> Path | None:
+        """Return the folder in which a container runs; None if it has none."""
+        return None
+
+    @abc.abstractmethod
+    def abandon(self, container_id: str) -> None:
+        """End what may run of a container that nobody knows."""
+
+    @abc.abstractmethod
+    def forget(self, container_id: str) -> None:
+        """Keep nothing of a container that has ended, but what people may look at later."""
+
+    def close(self) -> None:
+        """Leave containers as they are, and tell nothing any more."""
+        for handle in self._deadlines.values():
+            handle.cancel()
+        self._deadlines.clear()
+        self._events.clear()
+
+    def stop(self, container_id: str, grace_seconds: float) -> None:
+        """Ask a container to end, and make it after so many seconds.
+
+        Asked again, the time can only become shorter.
+        """
+        loop = asyncio.get_running_loop()
+        before = self._deadlines.get(container_id)
+        when = loop.time() + grace_seconds
+        if before is None or when < before.when():
+            if before is not None:
+                before.cancel()
+            self._deadlines[container_id] = loop.call_at(when, self.make_end, container_id)
+        if before is None:
+            self.ask_to_end(container_id)
+
+    def tell(self, event: Event) -> None:
+        """Tell an event, with others, as soon as what goes on now is over."""
+        if isinstance(event, Ended | NotStarted):
+            handle = self._deadlines.pop(event.container_id, None)
+            if handle is not None:
+                handle.cancel()
+        if not self._events:
+            asyncio.get_running_loop().call_soon(self._tell_all)
+        self._events.append(event)
+
+    def _tell_all(self) -> None:
+        events, self._events = self._events, []
+        if events:
+            self._tell(events)

@@ -1,0 +1,181 @@
+"""The policy and what it needs to act: the runtime, the work dir, the master."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from allocator.agent.agent import Agent
+from allocator.agent.checkpoint import Checkpoint
+from allocator.agent.connection import Link
+from allocator.agent.discovery import Discovery
+from allocator.agent.instructions import Event, Forget, Leave, Note, NotStarted, Report, Start, Stop
+from allocator.agent.runtime import Runtime
+from allocator.wire import messages as m
+
+_LOG = logging.getLogger("allocator.agent")
+
+
+class Service:
+    """Carries out what the policies of one process's agents say.
+
+    Parameters
+    ----------
+    agents : sequence of Agent
+    runtime : callable
+        Makes the runtime, given what is told events.
+    checkpoint : Checkpoint or None
+        None: nothing outlives the process.
+    keeps_tasks : bool
+        Whether tasks outlive the process.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        runtime: Callable[[Callable[[list[Event]], None]], Runtime],
+        checkpoint: Checkpoint | None,
+        *,
+        keeps_tasks: bool,
+    ) -> None:
+        self.agents: dict[Agent, None] = dict.fromkeys(agents)
+        #: Also those that have left.
+        self.all_agents = list(agents)
+        self.n_launch_errors = 0
+        self._by_id = {agent.id: agent for agent in agents if agent.id}
+        self.runtime = runtime(self._happened)
+        self._checkpoint = checkpoint
+        self._notes = checkpoint if keeps_tasks else None
+        #: Which agent a container is of.
+        self._owners: dict[str, Agent] = {}
+        self.link: Link | None = None
+        #: Set when no agent is left.
+        self.left = asyncio.Event()
+
+    def connect(self, discovery: Discovery, headers: Mapping[str, str]) -> Link:
+        """Return the link to the master, for somebody to run."""
+        self.link = Link(discovery, self.agents, self, headers)
+        return self.link
+
+    def recover(self) -> None:
+        """Take over what a former life of the agent left. O(tasks)."""
+        if self._notes is None:
+            return
+        (agent,) = self.all_agents
+        groups = []
+        for container_id, entries in self._notes.load():
+            try:
+                container = agent.recover(container_id, entries)
+            except (ValueError, TypeError, KeyError) as error:
+                fields = {"container_id": container_id, "reason": str(error)}
+                _LOG.error("notes that make no sense", extra={"fields": fields})
+                self.runtime.abandon(container_id)
+                self._notes.forget(container_id)
+                continue
+            self._owners[container_id] = agent
+            groups.append(entries[0].get("group") or [])
+            if container is not None:
+                self.runtime.recover(container)
+        agent.rejoin_groups(filter(None, groups))
+        self._carry_out(agent)
+
+    # What is told.
+
+    def _happened(self, events: list[Event]) -> None:
+        concerned: dict[Agent, None] = {}
+        for event in events:
+            agent = self._owners.get(event.container_id)
+            self.n_launch_errors += isinstance(event, NotStarted)
+            if agent is not None:
+                agent.happened(event)
+                concerned[agent] = None
+        for agent in concerned:
+            self._carry_out(agent)
+
+    def registered(self, agents: Iterable[tuple[Agent, str]]) -> None:
+        """Take in the ids that the master gave."""
+        is_new = False
+        for agent, id in agents:
+            is_new |= agent.id != id
+            agent.registered(id)
+            self._by_id[id] = agent
+        if is_new and self._checkpoint is not None:
+            self._checkpoint.keep_ids([agent.id for agent in self.all_agents])
+
+    def heard(self, records: Iterable[m.ToAgents]) -> None:
+        """Take in what the master says."""
+        for record in records:
+            if record.agent_id is None:
+                continue
+            agent = self._by_id.get(record.agent_id.value)
+            if agent is not None:
+                _take(agent, record)
+                self._carry_out(agent)
+
+    def shut_down(self, message: str) -> None:
+        """End all tasks of all agents, and have these leave."""
+        for agent in list(self.agents):
+            agent.shut_down(message)
+            self._carry_out(agent)
+
+    # What is to be done.
+
+    def _carry_out(self, agent: Agent) -> None:
+        for instruction in agent.take():
+            match instruction:
+                case Note(container_id, entry):
+                    if self._notes is not None:
+                        self._notes.note(container_id, entry)
+                case Start(container):
+                    self._owners[container.id] = agent
+                    self.runtime.start(container)
+                case Stop(container_id, seconds):
+                    self.runtime.stop(container_id, seconds)
+                case Report(status):
+                    if self.link is not None:
+                        self.link.report(agent, status)
+                case Forget(container_id):
+                    self._owners.pop(container_id, None)
+                    self.runtime.forget(container_id)
+                    if self._notes is not None:
+                        self._notes.forget(container_id)
+                case Leave(message):
+                    self._leave(agent, message)
+
+    def _leave(self, agent: Agent, message: str) -> None:
+        _LOG.warning("leaving", extra={"fields": {"id": agent.id, "reason": message}})
+        self.agents.pop(agent, None)
+        self._by_id.pop(agent.id, None)
+        agent.registered("")
+        if self._checkpoint is not None:
+            self._checkpoint.keep_ids([each.id for each in self.all_agents])
+        if not self.agents:
+            self.left.set()
+
+
+def _take(agent: Agent, record: m.ToAgents) -> None:
+    """Tell an agent one record; one of a type that is not known, nothing."""
+    framework_id = "" if record.framework_id is None else record.framework_id.value
+    task_id = "" if record.task_id is None else record.task_id.value
+    match record.type:
+        case "LAUNCH":
+            agent.launch(
+                framework_id, record.framework_info, record.role or "*", record.tasks or []
+            )
+        case "LAUNCH_GROUP":
+            agent.launch_group(
+                framework_id,
+                record.framework_info,
+                record.role or "*",
+                record.tasks or [],
+                record.executor,
+            )
+        case "KILL":
+            agent.kill(framework_id, task_id, record.kill_policy)
+        case "ACKNOWLEDGE":
+            agent.acknowledge(framework_id, task_id, record.uuid or "")
+        case "SHUTDOWN_FRAMEWORK":
+            agent.shut_down_framework(framework_id)
+        case "SHUTDOWN":
+            agent.shut_down(record.message or "The master says so")

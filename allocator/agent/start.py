@@ -1,0 +1,235 @@
+"""An agent as a process: what is read before it registers, how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from allocator.agent import detect
+from allocator.agent.agent import Agent
+from allocator.agent.checkpoint import Checkpoint
+from allocator.agent.discovery import Discovery, discovery
+from allocator.agent.instructions import Event
+from allocator.agent.null import NullRuntime
+from allocator.agent.runtime import Runtime
+from allocator.agent.server import Protocol
+from allocator.agent.service import Service
+from allocator.agent.state import Facts
+from allocator.errors import InvalidValue
+from allocator.resources import Resources
+from allocator.version import dotted_version
+from allocator.wire import messages as m
+from allocator.wire.credentials import Credentials, authorization, read_credential
+from allocator.wire.log import configure_log
+
+_LOG = logging.getLogger("allocator.agent")
+
+#: How long tasks may take to end when the agent leaves for good, in seconds, beyond their grace.
+_LEAVE_SECONDS: Final = 10.0
+
+_CAPABILITIES: Final = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT")
+
+
+class Settings(NamedTuple):
+    """What the command line says."""
+
+    master: str
+    runtime: str = "process"
+    n_agents: int = 1
+    resources: str | None = None
+    attributes: str | None = None
+    hostname: str | None = None
+    ip: str = "127.0.0.1"
+    port: int = 5051
+    work_dir: Path | None = None
+    credential: Path | None = None
+    credentials: Path | None = None
+    executor_environment: Mapping[str, str] = {}
+    flags: Mapping[str, str] = {}
+
+
+def default_work_dir() -> Path:
+    """Return where an agent keeps what it knows, if nothing is said."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/allocator/agent")
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "allocator" / "agent"
+
+
+def run(settings: Settings) -> int:
+    """Run an agent, or many, until told to stop, and return the exit status.
+
+    Raises
+    ------
+    AllocatorError, OSError
+        It cannot start: nothing listens then.
+    """
+    find = discovery(settings.master)
+    headers = read_headers(settings.credential)
+    credentials = read_credentials(settings)
+    is_null = settings.runtime == "null"
+    folder = settings.work_dir or (None if is_null else default_work_dir())
+    resources = detect.resources(settings.resources, folder or Path.cwd())
+    attributes = detect.attributes(settings.attributes)
+    with contextlib.ExitStack() as stack:
+        checkpoint = None
+        if folder is not None:
+            checkpoint = Checkpoint(folder)
+            stack.callback(checkpoint.close)
+        listener = bind(settings.ip, settings.port)
+        stack.callback(listener.close)
+        configure_log()
+        process = _Process(settings, find, headers, credentials, checkpoint, listener)
+        asyncio.run(process.run(resources, attributes))
+    return 0
+
+
+def read_headers(credential: Path | None) -> dict[str, str]:
+    """Return the headers by which the agent proves who it is to the master."""
+    if credential is None:
+        return {}
+    claim = read_credential(credential)
+    return {"Authorization": authorization(claim.principal, claim.secret.decode())}
+
+
+def read_credentials(settings: Settings) -> Credentials | None:
+    """Return who may read from the agent; raises `InvalidValue` where all could, from anywhere."""
+    try:
+        is_loopback = ipaddress.ip_address(settings.ip).is_loopback
+    except ValueError:
+        raise InvalidValue(f"--ip {settings.ip}: is no IP address") from None
+    if settings.credentials is not None:
+        return Credentials.read(settings.credentials)
+    if not is_loopback:
+        raise InvalidValue(
+            f"--ip {settings.ip}: whoever reaches it could read all; give --credentials FILE "
+            "(`allocator credentials PRINCIPAL` makes its entries), or an address of loopback"
+        )
+    return None
+
+
+def bind(ip: str, port: int) -> socket.socket:
+    """Return a socket that has its address, and that nobody else can have."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((ip, port))
+        # Two may have bound the same port; only one can listen.
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"{error.strerror}: {ip}:{port}") from None
+    listener.setblocking(False)
+    return listener
+
+
+class _Process:
+    """One process: its agents, its server and its connection to the master."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        find: Discovery,
+        headers: Mapping[str, str],
+        credentials: Credentials | None,
+        checkpoint: Checkpoint | None,
+        listener: socket.socket,
+    ) -> None:
+        self._settings = settings
+        self._find = find
+        self._headers = headers
+        self._credentials = credentials
+        self._checkpoint = checkpoint
+        self._listener = listener
+        self._port: int = listener.getsockname()[1]
+
+    async def run(self, resources: Resources, attributes: list[dict[str, object]]) -> None:
+        """Recover, serve and register until a signal comes, or the master wants no agent of it."""
+        loop = asyncio.get_running_loop()
+        stop, leave = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, leave.set)
+        service = self._service(resources, attributes)
+        service.recover()
+        facts = Facts(service, f"agent@{self._authority}", self._settings.flags)
+        routes = facts.routes()
+        server = await loop.create_server(
+            lambda: Protocol(routes, self._credentials), sock=self._listener
+        )
+        link = service.connect(self._find, self._headers)
+        connecting = loop.create_task(link.run())
+        print(f"listening on http://{self._authority}", flush=True)
+        waits = [loop.create_task(e.wait()) for e in (stop, leave, service.left)]
+        await asyncio.wait([*waits, connecting], return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done():
+            connecting.result()  # a defect: raises it
+        if leave.is_set():
+            await self._leave(service, stop)
+        _LOG.info("stopping")
+        for task in (*waits, connecting):
+            task.cancel()
+        await asyncio.gather(*waits, connecting, return_exceptions=True)
+        server.close()
+        service.runtime.close()
+        self._find.close()
+
+    @property
+    def _authority(self) -> str:
+        ip = self._settings.ip
+        return f"[{ip}]:{self._port}" if ":" in ip else f"{ip}:{self._port}"
+
+    async def _leave(self, service: Service, stop: asyncio.Event) -> None:
+        """Unregister, and end all tasks."""
+        assert service.link is not None
+        await service.link.unregister()
+        service.shut_down("It was told to leave")
+        grace = max(
+            (task.grace for agent in service.agents for task in agent.tasks.values()), default=0.0
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace + _LEAVE_SECONDS):
+                await service.left.wait()
+
+    def _service(self, resources: Resources, attributes: list[dict[str, object]]) -> Service:
+        settings = self._settings
+        ids = self._checkpoint.ids() if self._checkpoint is not None else []
+        agents = []
+        for number in range(settings.n_agents):
+            id = ids[number] if number < len(ids) else ""
+            agents.append(self._agent(number, id, resources, attributes))
+        return Service(
+            agents, self._runtime(), self._checkpoint, keeps_tasks=settings.runtime != "null"
+        )
+
+    def _agent(
+        self, number: int, id: str, resources: Resources, attributes: list[dict[str, object]]
+    ) -> Agent:
+        settings = self._settings
+        hostname = settings.hostname or socket.gethostname()
+        pid = f"agent@{self._authority}"
+        if settings.runtime == "null":
+            hostname = f"{hostname}-{number}"
+            pid = f"agent({number})@{self._authority}"
+        info = m.AgentInfo(
+            hostname=hostname,
+            port=self._port,
+            id=m.Value(value=id) if id else None,
+            resources=resources.to_json(),
+            attributes=attributes or None,
+            capabilities=[m.Capability(type=name) for name in _CAPABILITIES],
+        )
+        return Agent(info, version=dotted_version(), pid=pid, wall=time.time)
+
+    def _runtime(self) -> Callable[[Callable[[list[Event]], None]], Runtime]:
+        return NullRuntime

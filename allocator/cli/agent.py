@@ -1,0 +1,112 @@
+"""`allocator agent`: a machine's resources offered through a master, and the tasks it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from allocator.cli.master import count, port
+from allocator.errors import InvalidValue, shown
+
+if TYPE_CHECKING:
+    from allocator.agent.start import Settings
+
+DESCRIPTION = """\
+Offer this machine's resources through a master, run the tasks that frameworks launch, and report on
+them. Writes `listening on http://IP:PORT` to stdout when it is ready, and its log, one JSON object
+a line, to stderr. SIGTERM and SIGINT stop it and leave its tasks: the next agent on its work
+dir finds them, and how they ended. SIGUSR1 unregisters it and ends them.
+"""
+
+EXAMPLES = """\
+examples:
+  allocator agent --master http://127.0.0.1:5050
+  allocator agent --master zk://zk1:2181,zk2:2181/allocator --attributes "rack:a;size:4"
+  allocator agent --master http://127.0.0.1:5050 --resources "cpus:4;mem:8192;ports:[31000-32000]"
+  allocator agent --master http://127.0.0.1:5050 --runtime null --count 1000 --port 0
+
+`--runtime null` makes one process that is N agents, NAME-0 to NAME-(N-1), whose tasks need nothing:
+the command `true` finishes at once, `sleep S` after S seconds, any other runs until it is killed.
+
+exit status: 0 after a signal, 2 if it cannot start (one line on stderr says why)
+"""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand and its options."""
+    parser = subparsers.add_parser(
+        "agent",
+        help="offer a machine's resources, and run tasks",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--master", required=True, metavar="URL", help="http://HOST:PORT or zk://HOST:PORT,…/PATH")
+    add("--runtime", choices=("null",), default="null", help="what tasks run in")
+    add(
+        "--count",
+        dest="n_agents",
+        type=count,
+        default=1,
+        metavar="N",
+        help="of agents, with the null runtime (1)",
+    )
+    add("--resources", metavar="TEXT", help='such as "cpus:4;mem:8192"; others are detected')
+    add("--attributes", metavar="TEXT", help='such as "rack:a;size:4"')
+    add("--hostname", metavar="NAME", help="what others call this machine (its name)")
+    add("--ip", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    add("--port", type=port, default=5051, help="port to listen on, 0 for a free one (5051)")
+    add("--work-dir", type=Path, metavar="DIR", help="where ids, notes and sandboxes lie")
+    add(
+        "--executor-environment",
+        type=environment,
+        default={},
+        metavar="JSON",
+        help='variables that all tasks have, such as {"LANG":"C"}',
+    )
+    group = parser.add_argument_group("access")
+    group.add_argument("--credential", type=Path, metavar="FILE", help="its own, to the master")
+    group.add_argument("--credentials", type=Path, metavar="FILE", help="who may read from it")
+    _accept_underscores(parser)
+    parser.set_defaults(func=run)
+
+
+def _accept_underscores(parser: argparse.ArgumentParser) -> None:
+    """Take options as Mesos spells them, too (`--work_dir`), without a word in the help."""
+    for text, action in list(parser._option_string_actions.items()):
+        parser._option_string_actions["--" + text[2:].replace("-", "_")] = action
+
+
+def environment(text: str) -> dict[str, str]:
+    """Return variables by name; raises `ArgumentTypeError`."""
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict) or not all(
+        name and "=" not in name and isinstance(value, str) and "\0" not in name + value
+        for name, value in given.items()
+    ):
+        raise argparse.ArgumentTypeError(f'{shown(text)} is no JSON object such as {{"LANG":"C"}}')
+    return given
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the agent until it is told to stop."""
+    from allocator.agent import start  # needs the extra `master`
+
+    return start.run(settings(args))
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """Return what the arguments say."""
+    from allocator.agent.start import Settings
+
+    if args.n_agents > 1 and args.runtime != "null":
+        raise InvalidValue(f"--count {args.n_agents}: only with --runtime null")
+    given = {name: getattr(args, name) for name in Settings._fields if name != "flags"}
+    shown_flags = {name: str(value) for name, value in given.items() if value not in (None, {}, "")}
+    return Settings(**given, flags=shown_flags)
