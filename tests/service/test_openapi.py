@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.service import serving
 from tests.service.serving import Process
+
+ROOT = Path(__file__).parents[2]
 
 #: Requests for each operation; ALLOCATOR_FUZZ asks for more.
 N_EXAMPLES = os.environ.get("ALLOCATOR_FUZZ", "25")
@@ -34,7 +37,9 @@ def test_document_is_openapi(master: Process) -> None:
 
 
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
-def test_no_request_is_answered_otherwise_than_the_document_says(master: Process) -> None:
+def test_no_request_is_answered_otherwise_than_the_document_says(
+    master: Process, tmp_path: Path
+) -> None:
     # 501 is an answer of this API; 500 is not, and no status that the document does not have.
     checks = "status_code_conformance,content_type_conformance"
     done = subprocess.run(
@@ -43,7 +48,12 @@ def test_no_request_is_answered_otherwise_than_the_document_says(master: Process
             *("--checks", checks, "--max-examples", N_EXAMPLES, "--phases", "fuzzing,coverage"),
             *("--request-timeout", "20", "--no-color"),
         ],
-        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.service.openapi_hooks"},
+        cwd=tmp_path,  # it keeps what it found
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "tests.service.openapi_hooks",
+        },
         capture_output=True,
         text=True,
         check=False,
