@@ -39,8 +39,8 @@ class AllocationLoop:
     engine : Allocator
         The engine to run.
     on_offers : callable
-        Called with the `Offers` of each cycle that made any, inverse ones included; may return an
-        awaitable, which is awaited before the next batch.
+        Called with the `Offers` of each cycle that made any, inverse ones included, or rescinded
+        some; may return an awaitable, which is awaited before the next batch.
     interval : float
         Seconds from one full cycle to the next. The first runs at once.
 
@@ -217,7 +217,7 @@ class AllocationLoop:
         offers = self._engine.allocate(agents)
         self.allocation_run.record((time.perf_counter() - begin) * 1e3)
         self._forget_own_changes()
-        if offers or offers.inverse:
+        if offers or offers.inverse or offers.rescinded:
             outcome = self._on_offers(offers)
             if inspect.isawaitable(outcome):
                 await outcome

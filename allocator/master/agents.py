@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from allocator.errors import AllocatorError
-from allocator.master import events
+from allocator.master import events, forms
 from allocator.master.instructions import EndStream, Send
 from allocator.master.master import Master
-from allocator.master.records import Agent, Json, Session, Task
+from allocator.master.records import Agent, Framework, Json, Session, Task
 from allocator.master.tasks import REPORTED, TERMINAL, note_status, status_of_master
-from allocator.resources import Resources
+from allocator.resources import DiskInfo, Resource, Resources
 from allocator.wire import messages as m
 from allocator.wire.refusal import BAD_REQUEST, CONFLICT, FORBIDDEN, CallRefused
 
@@ -63,6 +63,14 @@ def register_more(master: Master, session: Session, call: m.RegisterCall) -> Non
             shut_down(master, session.id, agent.id, "The agent was declared gone")
         else:
             take_statuses(master, agent, registration.statuses or [])
+            end_removed(master, agent, registration.tasks or [])
+
+
+def end_removed(master: Master, agent: Agent, tasks: list[m.KnownTask]) -> None:
+    """Have an agent end what it runs of frameworks that were removed meanwhile."""
+    for framework_id in dict.fromkeys(task.framework_id.value for task in tasks):
+        if framework_id in master.removed_frameworks:
+            master.shut_down_on(agent, framework_id)
 
 
 def registered(master: Master, agents: list[Agent]) -> Json:
@@ -96,32 +104,40 @@ def admit(
     if known is not None:
         return reconnect(master, session, known, agent, registration)
     now = master.wall()
-    waited_for = master.recovered_agents.pop(agent.id, None)
-    master.unreachable_agents.pop(agent.id, None)
-    if not agent.id:
+    before = master.recovered_agents.get(agent.id) or master.unreachable_agents.get(agent.id)
+    if agent.id:
+        agent.registered_time, agent.reregistered_time = now, now
+    else:
         agent.id = master.new_agent_id()
         agent.registered_time = now
-    else:
-        agent.reregistered_time = now
-        agent.registered_time = waited_for.registered_time if waited_for else now
-        if waited_for is not None:
-            agent.resources = converted(agent.resources, waited_for.resources)
+    if before is not None:
+        agent.registered_time = before.registered_time
+        agent.resources = converted(agent.resources, before)
     tasks = [task for known in registration.tasks or [] if (task := _task(master, agent, known))]
     add_to_engine(master, agent, tasks)
+    master.recovered_agents.pop(agent.id, None)
+    master.unreachable_agents.pop(agent.id, None)
     join(master, session, agent)
+    master.publish(forms.agent_added, master.engine, agent)
+    infos = {known.framework_id.value: known for known in registration.tasks or []}
     for task in tasks:
-        take_back(master, agent, task)
+        take_back(master, agent, task, infos[task.framework_id])
+    master.plan_for(agent)
     master.persist_agent(agent)
-    master.publish({"type": "AGENT_ADDED", "agent": agent})
     return agent
 
 
-def converted(brought: Resources, kept: Resources) -> Resources:
-    """Return what an agent has: as the registry knows it, where that is as much as it brings.
+def converted(brought: Resources, before: Agent) -> Resources:
+    """Return what an agent has that was known before: reservations and volumes are kept.
 
-    Reservations and volumes are made at the master, which alone knows them for certain.
+    They are made at the master, which alone knows them. What the agent has more or less than it
+    brought then is unreserved; if it has so much less that it does not cover them, they are gone.
     """
-    return kept if kept.quantities() == brought.quantities() else brought
+    then = Resources(before.info.resources or [])
+    more, less = brought.minus_floor(then), then.minus_floor(brought)
+    if not before.resources >= less:
+        return brought
+    return before.resources - less + more
 
 
 def add_to_engine(master: Master, agent: Agent, tasks: list[Task]) -> None:
@@ -136,10 +152,14 @@ def add_to_engine(master: Master, agent: Agent, tasks: list[Task]) -> None:
         fault = agent.info.domain.get("fault_domain") or {}
         region = (fault.get("region") or {}).get("name")
         zone = (fault.get("zone") or {}).get("name")
+    in_use = sum((task.resources for task in tasks if task.holds), Resources())
+    agent.resources = covering(agent.resources, in_use)
+    # An agent that has become too small for its tasks offers nothing until enough have ended.
+    total = agent.resources + in_use.nonshared().minus_floor(agent.resources)
     try:
         master.engine.add_agent(
             agent.id,
-            agent.resources,
+            total,
             hostname=agent.hostname,
             attributes=agent.info.attributes,
             region=region,
@@ -148,6 +168,25 @@ def add_to_engine(master: Master, agent: Agent, tasks: list[Task]) -> None:
         )
     except AllocatorError as error:
         raise CallRefused(CONFLICT, f"agent {agent.hostname!r}: {error}") from None
+    if total != agent.resources:
+        master.engine.update_agent(agent.id, resources=agent.resources)
+
+
+def covering(resources: Resources, in_use: Resources) -> Resources:
+    """Return resources as they are in use: reserved, say, though that was never written down.
+
+    What is not there at all stays missing.
+    """
+    beyond = in_use.nonshared().minus_floor(resources)
+    plain = Resources([as_brought(entry) for entry in beyond])
+    return resources - plain + beyond if resources >= plain else resources
+
+
+def as_brought(entry: Resource) -> Resource:
+    """Return an entry as agents bring it: without what was reserved or made of it later."""
+    static = [each for each in entry.reservations if each.type == "STATIC"]
+    disk = None if entry.source is None else DiskInfo(source=entry.source)
+    return entry.replace(reservations=static, disk=disk)
 
 
 def join(master: Master, session: Session, agent: Agent) -> None:
@@ -174,11 +213,12 @@ def _task(master: Master, agent: Agent, known: m.KnownTask) -> Task | None:
     return task
 
 
-def take_back(master: Master, agent: Agent, task: Task) -> None:
+def take_back(master: Master, agent: Agent, task: Task, known: m.KnownTask) -> None:
     """Take in a task of an agent that came (back), and tell its framework what is known of it."""
     framework = master.frameworks.get(task.framework_id)
     if framework is None:
-        return  # its framework is not back yet, and asks when it is
+        framework = recovered_framework(master, known)
+    is_known = task.id in framework.unreachable or task.id in framework.tasks
     framework.unreachable.pop(task.id, None)
     framework.tasks[task.id] = task
     agent.tasks[task.key] = task
@@ -194,6 +234,23 @@ def take_back(master: Master, agent: Agent, task: Task) -> None:
             agent.id,
         )
         master.send(framework, events.update(status))
+        if is_known:
+            master.publish(forms.task_updated, task, status)
+    if not is_known:
+        master.publish(forms.task_added, task)
+
+
+def recovered_framework(master: Master, known: m.KnownTask) -> Framework:
+    """Take in a framework that only agents know of, until it comes back or its time is over."""
+    info = known.framework_info or m.FrameworkInfo(user="", name="")
+    roles = tuple(info.roles or [info.role or known.role])
+    framework = Framework(known.framework_id.value, info, roles, info.principal)
+    framework.recovered = True
+    framework.registered_time = master.wall()
+    master.add_framework(framework)
+    master.expect_back(framework, master.time_to_return(framework))
+    master.persist_framework(framework)
+    return framework
 
 
 def reconnect(
@@ -203,6 +260,11 @@ def reconnect(
 
     Tasks that it should have and has not are lost; so are launches that never reached it.
     """
+    resources = converted(agent.resources, known)
+    try:
+        master.engine.update_agent(known.id, resources=resources, attributes=agent.info.attributes)
+    except AllocatorError as error:
+        raise CallRefused(CONFLICT, f"agent {agent.hostname!r}: {error}") from None
     leave_session(master, known)
     join(master, session, known)
     if not known.active:
@@ -210,10 +272,8 @@ def reconnect(
         master.engine.activate_agent(known.id)
     known.reregistered_time = master.wall()
     known.pid, known.version = agent.pid, agent.version
-    if agent.resources.quantities() != known.resources.quantities():
-        master.engine.update_agent(known.id, resources=agent.resources)
-        known.resources = agent.resources
-        master.persist_agent(known)
+    known.resources, known.info = resources, agent.info
+    master.persist_agent(known)
     has = {(task.framework_id.value, task.task.task_id.value) for task in registration.tasks or ()}
     for key, task in list(known.tasks.items()):
         if key not in has and not task.is_terminal:
@@ -340,9 +400,7 @@ def ping(master: Master) -> None:
         session.n_missed += 1
         if session.n_missed > master.options.max_agent_ping_timeouts:
             for agent in list(session.agents.values()):
-                master.unreachable_agents[agent.id] = master.wall()
-                master.persist("unreachable", agent.id, {"time": master.wall()})
-                master.remove_agent(agent, gone=False)
+                master.lose_agent(agent)
             end_session(master, session)
         else:
             master.instruct(Send(session.id, {"type": "PING"}))

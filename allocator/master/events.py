@@ -48,31 +48,36 @@ def packed_ip(ip: str) -> int:
     return int.from_bytes(address.packed, "little")
 
 
-@lru_cache(maxsize=4096)
-def offered_entries(resources: Resources, role: str) -> tuple[Json, ...]:
-    """Return the entries of an offer, with their role and whom they are for. O(entries) once."""
-    entries = []
-    for entry in resources.to_json():
+def entries(resources: Resources, role: str | None = None) -> list[Json]:
+    """Return resources as a v1 list, with their role and whom they are for. O(entries)."""
+    found = resources.to_json()
+    for entry in found:
         reservations = entry.get("reservations")
         entry["role"] = reservations[-1]["role"] if reservations else "*"
-        entry["allocation_info"] = {"role": role}
-        entries.append(entry)
-    return tuple(entries)
+        if role is not None:
+            entry["allocation_info"] = {"role": role}
+    return found
 
 
-def offer_json(offer: Offer, agent: Agent, unavailability: Json | None = None) -> Json:
+@lru_cache(maxsize=4096)
+def offered_entries(resources: Resources, role: str) -> tuple[Json, ...]:
+    """Return the entries of an offer. O(entries) once."""
+    return tuple(entries(resources, role))
+
+
+def time_json(seconds: float) -> Json:
+    """Return a time of the calendar, or a span, as v1 has it."""
+    return {"nanoseconds": round(seconds * 1e9)}
+
+
+def offer_json(offer: Offer, agent: Agent) -> Json:
     """Return an offer as frameworks are sent it."""
     json: Json = {
         "id": {"value": offer.id},
         "framework_id": {"value": offer.framework},
         "agent_id": {"value": offer.agent},
         "hostname": agent.hostname,
-        "url": {
-            "scheme": "http",
-            "address": {"hostname": agent.hostname, "ip": agent.ip, "port": agent.port},
-            "path": "/agent(1)",
-            "query": [],
-        },
+        "url": _url(agent),
         "allocation_info": {"role": offer.role},
         "resources": offered_entries(offer.resources, offer.role),
         "executor_ids": [],
@@ -81,9 +86,30 @@ def offer_json(offer: Offer, agent: Agent, unavailability: Json | None = None) -
         json["attributes"] = agent.info.attributes
     if agent.info.domain:
         json["domain"] = agent.info.domain
-    if unavailability is not None:
-        json["unavailability"] = unavailability
+    if agent.unavailability is not None:
+        json["unavailability"] = agent.unavailability
     return json
+
+
+def inverse_offer_json(id: str, framework_id: str, agent: Agent) -> Json:
+    """Return a request to leave an agent as frameworks are sent it."""
+    return {
+        "id": {"value": id},
+        "framework_id": {"value": framework_id},
+        "agent_id": {"value": agent.id},
+        "url": _url(agent),
+        "unavailability": agent.unavailability,
+        "resources": [],
+    }
+
+
+def _url(agent: Agent) -> Json:
+    return {
+        "scheme": "http",
+        "address": {"hostname": agent.hostname, "ip": agent.ip, "port": agent.port},
+        "path": "/agent(1)",
+        "query": [],
+    }
 
 
 def subscribed(framework: Framework, heartbeat_seconds: float, master: MasterInfo) -> Json:
@@ -109,6 +135,14 @@ def error(message: str) -> Json:
 def rescind(offer_id: str) -> Json:
     """Return the event that takes an offer back."""
     return {"type": "RESCIND", "rescind": {"offer_id": {"value": offer_id}}}
+
+
+def rescind_inverse_offer(id: str) -> Json:
+    """Return the event that takes a request to leave an agent back."""
+    return {
+        "type": "RESCIND_INVERSE_OFFER",
+        "rescind_inverse_offer": {"inverse_offer_id": {"value": id}},
+    }
 
 
 def update(status: Json) -> Json:

@@ -16,14 +16,16 @@ V4. What must survive the end of the process is in the instructions (`Persist`) 
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from allocator import Allocator, Offers
-from allocator.contract import Offer
-from allocator.master import events
+from allocator.contract import InverseOffer, Offer
+from allocator.master import events, forms
 from allocator.master.events import MasterInfo
 from allocator.master.instructions import (
     EndStream,
@@ -34,6 +36,7 @@ from allocator.master.instructions import (
 )
 from allocator.master.records import (
     MAX_COMPLETED_FRAMEWORKS,
+    MAX_REMEMBERED,
     MAX_UNREACHABLE_TASKS,
     Agent,
     Framework,
@@ -41,6 +44,7 @@ from allocator.master.records import (
     Session,
     Task,
 )
+from allocator.master.schedule import Schedule
 from allocator.master.tasks import (
     TERMINAL,
     begin_resending,
@@ -48,6 +52,7 @@ from allocator.master.tasks import (
     resent,
     status_of_master,
 )
+from allocator.wire.messages import OfferFilters
 
 #: What the engine knows of a framework's capabilities; the others are the master's matter.
 ENGINE_CAPABILITIES = frozenset(
@@ -109,22 +114,38 @@ class Master:
         self.start_time = wall()
         self.frameworks: dict[str, Framework] = {}
         self.completed: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
-        #: Ids that were torn down and may not come back.
-        self.removed_frameworks: set[str] = set()
+        #: Those that may come back until their time is over: id → framework.
+        self.absent_frameworks: dict[str, Framework] = {}
+        #: Ids that were torn down and may not come back → when, by the calendar; the oldest first.
+        self.removed_frameworks: dict[str, float] = {}
         self.agents: dict[str, Agent] = {}
         #: Agents that are admitted and not here: id → what the registry knows of them.
         self.recovered_agents: dict[str, Agent] = {}
-        #: Agents that missed their pings: id → when, by the calendar.
-        self.unreachable_agents: dict[str, float] = {}
-        #: Agents that an operator declared gone; they may not come back.
-        self.gone_agents: set[str] = set()
+        #: Until when they are waited for, by the steady clock.
+        self.recovered_until = 0.0
+        #: Agents that missed their pings, or did not come back: id → as it was; the oldest first.
+        self.unreachable_agents: dict[str, Agent] = {}
+        #: Ids of agents that an operator declared gone, and that may not come back → when, by the
+        #: calendar; the oldest first.
+        self.gone_agents: dict[str, float] = {}
         self.sessions: dict[str, Session] = {}
+        #: Role → its weight, of those that were set.
+        self.weights: dict[str, float] = {}
+        #: Role → {"guarantees": {name: amount}, "limits": {name: amount}}, of those that were set.
+        self.quotas: dict[str, dict[str, dict[str, float]]] = {}
+        #: The maintenance that is planned.
+        self.schedule = Schedule()
         #: Open offers (V2).
         self.offers: dict[str, Offer] = {}
         self.n_frameworks = 0
         self.n_agents = 0
-        #: Tasks whose first waiting status is sent again in time: task → None.
-        self.resending: dict[Task, None] = {}
+        self.n_inverse_offers = 0
+        #: When the first waiting status of which task is sent again: a heap of (time, number, task)
+        #: with one entry that counts a task, that of `resend_at`.
+        self._resends: list[tuple[float, int, Task]] = []
+        self._resend_numbers = itertools.count()
+        #: Whether somebody watches by the operator API.
+        self.is_watched = False
         #: Tasks, frameworks and agents that `/state` shows otherwise than before.
         self.changed: dict[Task | Framework | Agent, None] = {}
         self._out: list[Instruction] = []
@@ -160,9 +181,10 @@ class Master:
         """Have a row of the registry written, or taken out, before the call is answered."""
         self._out.append(Persist(table, key, value))
 
-    def publish(self, event: Json) -> None:
-        """Tell the subscribers of the operator API."""
-        self._out.append(Publish(event))
+    def publish(self, form: Callable[..., Json], *subjects: object) -> None:
+        """Tell the subscribers of the operator API, if there are any, of an event."""
+        if self.is_watched:
+            self._out.append(Publish(form(*subjects)))
 
     def mark(self, record: Task | Framework | Agent) -> None:
         """Note that `/state` shows a record otherwise than before."""
@@ -173,6 +195,7 @@ class Master:
 
     def offer(self, offers: Offers) -> None:
         """Send what a cycle of the engine offers, and tell what it took back. O(offers)."""
+        self._ask_to_leave(offers.inverse)
         for id in offers.rescinded:
             framework = self.frameworks[self.offers[id].framework]
             self.close_offer(id)
@@ -182,15 +205,11 @@ class Master:
             framework, agent = self.frameworks[offer.framework], self.agents[offer.agent]
             self.offers[offer.id] = offer
             framework.offers[offer.id] = agent.offers[offer.id] = None
-            made.setdefault(framework, []).append(self.offer_json(offer, agent))
+            made.setdefault(framework, []).append(events.offer_json(offer, agent))
             self.mark(agent)
         for framework, json in made.items():
             self.send(framework, {"type": "OFFERS", "offers": {"offers": json}})
             self.mark(framework)
-
-    def offer_json(self, offer: Offer, agent: Agent) -> Json:
-        """Return an offer as its framework is sent it."""
-        return events.offer_json(offer, agent)
 
     def close_offer(self, id: str) -> None:
         """Take an offer that the engine closed out of the records (V2). O(1)."""
@@ -210,6 +229,34 @@ class Master:
             self.close_offer(id)
             if tell:
                 self.send(framework, events.rescind(id))
+
+    def _ask_to_leave(self, inverse: Sequence[InverseOffer]) -> None:
+        """Send frameworks the inverse offers of a cycle. O(inverse offers)."""
+        made: dict[Framework, list[Json]] = {}
+        for asked in inverse:
+            framework, agent = self.frameworks[asked.framework], self.agents[asked.agent]
+            id = f"{self.info.id}-I{self.n_inverse_offers}"
+            self.n_inverse_offers += 1
+            framework.inverse_offers[id] = agent.id
+            agent.inverse_offers[id] = framework.id
+            json = events.inverse_offer_json(id, framework.id, agent)
+            made.setdefault(framework, []).append(json)
+        for framework, jsons in made.items():
+            inner = {"inverse_offers": jsons}
+            self.send(framework, {"type": "INVERSE_OFFERS", "inverse_offers": inner})
+
+    def close_inverse_offer(self, framework: Framework, id: str) -> Agent:
+        """Take an inverse offer out of the records, and return the agent it is about. O(1)."""
+        agent = self.agents[framework.inverse_offers.pop(id)]
+        del agent.inverse_offers[id]
+        return agent
+
+    def rescind_inverse_offers(self, agent: Agent) -> None:
+        """Take back what frameworks were asked about an agent: the engine will not ask so again."""
+        for id, framework_id in list(agent.inverse_offers.items()):
+            framework = self.frameworks[framework_id]
+            self.close_inverse_offer(framework, id)
+            self.send(framework, events.rescind_inverse_offer(id))
 
     # Frameworks.
 
@@ -232,7 +279,7 @@ class Master:
         )
         self.frameworks[framework.id] = framework
         self.mark(framework)
-        self.publish({"type": "FRAMEWORK_ADDED", "framework": framework})
+        self.publish(forms.framework_added, self.engine, framework)
 
     def persist_framework(self, framework: Framework) -> None:
         """Have the registry know a framework as it is."""
@@ -267,22 +314,47 @@ class Master:
         framework.stream_id = None
         self.deactivate(framework)
         framework.connected = False
-        framework.remove_at = self.clock() + framework.failover_timeout
-        self.persist_framework(framework)
-        self.mark(framework)
-        self.publish({"type": "FRAMEWORK_UPDATED", "framework": framework})
         if framework.failover_timeout == 0:
             self.remove_framework(framework)
+            return
+        self.expect_back(framework, framework.failover_timeout)
+        self.persist_framework(framework)
+        self.mark(framework)
+        self.publish(forms.framework_updated, self.engine, framework)
+
+    def expect_back(self, framework: Framework, seconds: float) -> None:
+        """Let a framework that is not connected come back for so long. O(1)."""
+        framework.remove_at = self.clock() + seconds
+        self.absent_frameworks[framework.id] = framework
+
+    def time_to_return(self, framework: Framework) -> float:
+        """Return how long it may stay away after the master itself was, in seconds.
+
+        One that may not be away at all has as long as agents have.
+        """
+        return framework.failover_timeout or self.options.agent_reregister_timeout
+
+    def came_back(self, framework: Framework) -> None:
+        """Note that a framework is connected, or will never be. O(1)."""
+        framework.remove_at = None
+        self.absent_frameworks.pop(framework.id, None)
 
     def deactivate(self, framework: Framework) -> None:
         """Offer a framework nothing, and take back what is on offer, without a word."""
         framework.active = False
         self.engine.deactivate_framework(framework.id)
+        self.take_back_offers(framework)
+
+    def take_back_offers(self, framework: Framework) -> None:
+        """Take back what is on offer to a framework without a word: its stream is another one."""
         self.rescind(framework.offers, tell=False)
+        for id in list(framework.inverse_offers):
+            agent = self.close_inverse_offer(framework, id)
+            self.engine.answer_inverse(framework.id, agent.id, None)  # it is asked anew
 
     def remove_framework(self, framework: Framework) -> None:
         """Remove a framework for good: its stream ends and its tasks are killed."""
-        self.rescind(framework.offers, tell=False)
+        self.take_back_offers(framework)
         for task in list(framework.tasks.values()):
             if not task.is_terminal:
                 status = status_of_master(
@@ -294,27 +366,37 @@ class Master:
                     task.agent_id,
                 )
                 self._end_task(task, status)
+                self.publish(forms.task_updated, task, status)
             self.complete_task(framework, task)
         for agent in self.agents.values():
-            if agent.session is not None:
-                self._shut_down_on(agent, framework)
+            agent.inverse_answers.pop(framework.id, None)
+            self.shut_down_on(agent, framework.id)
         self.end_stream(framework)
         self.engine.remove_framework(framework.id)
         framework.connected = framework.active = False
         framework.unregistered_time = self.wall()
-        framework.remove_at = None
+        self.came_back(framework)
         del self.frameworks[framework.id]
         self.completed.append(framework)
-        self.removed_frameworks.add(framework.id)
         self.persist("frameworks", framework.id, None)
-        self.persist("removed_frameworks", framework.id, {})
+        self._remember("removed_frameworks", self.removed_frameworks, framework.id)
         self.mark(framework)
-        self.publish({"type": "FRAMEWORK_REMOVED", "framework_info": framework.info})
+        self.publish(forms.framework_removed, framework)
 
-    def _shut_down_on(self, agent: Agent, framework: Framework) -> None:
+    def shut_down_on(self, agent: Agent, framework_id: str) -> None:
+        """Have an agent, if it is connected, end what it runs of a framework."""
         self.tell_agent(
-            agent, {"type": "SHUTDOWN_FRAMEWORK", "framework_id": {"value": framework.id}}
+            agent, {"type": "SHUTDOWN_FRAMEWORK", "framework_id": {"value": framework_id}}
         )
+
+    def _remember(self, table: str, ids: dict[str, float], id: str) -> None:
+        """Keep an id that may not come back, and no more such ids than may be; the oldest go."""
+        ids[id] = self.wall()
+        self.persist(table, id, {"time": ids[id]})
+        while len(ids) > MAX_REMEMBERED:
+            oldest = next(iter(ids))
+            del ids[oldest]
+            self.persist(table, oldest, None)
 
     # Tasks.
 
@@ -326,7 +408,7 @@ class Master:
         self.mark(task)
         self.mark(agent)
         self.mark(framework)
-        self.publish({"type": "TASK_ADDED", "task": task})
+        self.publish(forms.task_added, task)
 
     def status(self, task: Task, status: Json) -> None:
         """Take in what an agent reports of a task, and tell its framework in its turn."""
@@ -336,20 +418,10 @@ class Master:
         else:
             note_status(task, status)
         self._marked_with_places(task)
-        self._publish_status(task, status)
+        self.publish(forms.task_updated, task, status)
         task.waiting.append(status)
         if len(task.waiting) == 1:
             self._send_waiting(framework, task)
-
-    def _publish_status(self, task: Task, status: Json) -> None:
-        self.publish(
-            {
-                "type": "TASK_UPDATED",
-                "framework_id": {"value": task.framework_id},
-                "status": status,
-                "state": status["state"],
-            }
-        )
 
     def _marked_with_places(self, task: Task) -> None:
         self.mark(task)
@@ -374,7 +446,11 @@ class Master:
         """Send the status of a task that is first in turn, again and again until acknowledged."""
         self.send(framework, events.update(task.waiting[0]))
         begin_resending(task, self.clock())
-        self.resending[task] = None
+        self._resend_later(task)
+
+    def _resend_later(self, task: Task) -> None:
+        """Have a task looked at when its status is to be sent again. O(log tasks)."""
+        heapq.heappush(self._resends, (task.resend_at, next(self._resend_numbers), task))
 
     def send_all_waiting(self, framework: Framework) -> None:
         """Send a framework that comes back what it has not acknowledged. O(its tasks)."""
@@ -394,7 +470,6 @@ class Master:
         if task.waiting:
             self._send_waiting(framework, task)
             return
-        self.resending.pop(task, None)
         if acknowledged["state"] in TERMINAL:
             self.complete_task(framework, task)
 
@@ -407,7 +482,6 @@ class Master:
             agent.tasks.pop(task.key, None)
             self.mark(agent)
         task.waiting.clear()
-        self.resending.pop(task, None)
         framework.completed.append(task)
         self.mark(task)
         self.mark(framework)
@@ -424,13 +498,13 @@ class Master:
             framework.unreachable[task.id] = task
             while len(framework.unreachable) > MAX_UNREACHABLE_TASKS:
                 oldest = next(iter(framework.unreachable))
-                del framework.unreachable[oldest]
+                framework.unreachable.pop(oldest).waiting.clear()
             self._marked_with_places(task)
         else:
             self._end_task(task, status)
             self.complete_task(framework, task)
         self.send(framework, events.update(status))
-        self._publish_status(task, status)
+        self.publish(forms.task_updated, task, status)
 
     # Agents.
 
@@ -447,22 +521,77 @@ class Master:
         for the others; gone, when an operator says so.
         """
         self.rescind(agent.offers, tell=True)
+        self.rescind_inverse_offers(agent)
         tasks = [task for task in agent.tasks.values() if not task.is_terminal]
         for task in tasks:
             self.lose_task(task, *self._loss(task, gone))
-        for task in list(agent.tasks.values()):
-            # A status that is still waiting comes from the record, not from the agent.
-            task.holds = False
+        # Statuses of others that are still waiting come from the records, not from the agent.
+        agent.tasks.clear()
         self.engine.remove_agent(agent.id)
         del self.agents[agent.id]
         session = self.sessions.get(agent.session or "")
         if session is not None:
             session.agents.pop(agent.id, None)
         agent.session = None
+        self._tell_failure(agent)
+        self.mark(agent)
+        self.publish(forms.agent_removed, agent)
+
+    def _tell_failure(self, agent: Agent) -> None:
         for framework in self.frameworks.values():
             self.send(framework, events.failure(agent.id))
-        self.mark(agent)
-        self.publish({"type": "AGENT_REMOVED", "agent_id": {"value": agent.id}})
+
+    def lose_agent(self, agent: Agent) -> None:
+        """Note that an agent cannot be reached: it missed its pings, or did not come back.
+
+        It may still come back, under its id and with its reservations and volumes.
+        """
+        if agent.id in self.agents:
+            self.remove_agent(agent, gone=False)
+        else:
+            del self.recovered_agents[agent.id]
+            self._tell_failure(agent)
+        agent.unreachable_time = self.wall()
+        self.unreachable_agents[agent.id] = agent
+        self.persist_agent(agent)
+        while len(self.unreachable_agents) > MAX_REMEMBERED:
+            oldest = next(iter(self.unreachable_agents))
+            del self.unreachable_agents[oldest]
+            self.persist("agents", oldest, None)
+
+    def declare_gone(self, agent: Agent) -> None:
+        """Remove an agent, wherever it is, for good: it may not come back. O(frameworks)."""
+        if agent.id in self.agents:
+            self.tell_agent(agent, {"type": "SHUTDOWN", "message": "The agent was declared gone"})
+            self.remove_agent(agent, gone=True)
+        elif self.recovered_agents.pop(agent.id, None) is not None:
+            self._tell_failure(agent)
+        self.unreachable_agents.pop(agent.id, None)
+        for framework in self.frameworks.values():
+            for task in list(framework.unreachable.values()):
+                if task.agent_id == agent.id:
+                    self.lose_task(task, *self._loss(task, gone=True))
+        self.persist("agents", agent.id, None)
+        self._remember("gone_agents", self.gone_agents, agent.id)
+
+    def plan_for(self, agent: Agent) -> None:
+        """Have the engine know when an agent is to be away; what is on offer there is taken back.
+
+        Where nothing changes, what frameworks answered still holds.
+        """
+        planned = self.schedule.planned(agent.hostname, agent.ip)
+        unavailability = None if planned is None else planned.unavailability
+        if unavailability == agent.unavailability:
+            return
+        self.rescind(agent.offers, tell=True)
+        self.rescind_inverse_offers(agent)
+        agent.unavailability = unavailability
+        agent.inverse_answers.clear()
+        if planned is None:
+            self.engine.clear_unavailability(agent.id)
+        else:
+            start = planned.start - self.wall() + self.clock()
+            self.engine.set_unavailability(agent.id, start, planned.duration)
 
     def agent_converted(self, agent: Agent) -> None:
         """Note that reservations or volumes of an agent changed, for when it comes back."""
@@ -479,6 +608,7 @@ class Master:
                 "info": agent.info,
                 "resources": agent.resources.to_json(),
                 "registered_time": agent.registered_time,
+                "unreachable_time": agent.unreachable_time,
             },
         )
 
@@ -493,17 +623,26 @@ class Master:
     # Time.
 
     def tick(self) -> None:
-        """Do what is due: resend, remove frameworks that stay away. O(what is waiting)."""
+        """Do what is due: resend, remove what stays away. O(due + frameworks that are absent)."""
         now = self.clock()
-        for task in list(self.resending):
-            if task.resend_at <= now:
-                framework = self.frameworks.get(task.framework_id)
-                if framework is not None and framework.connected:
-                    self.send(framework, events.update(task.waiting[0]))
-                resent(task, now)
-        for framework in list(self.frameworks.values()):
+        self._resend(now)
+        for framework in list(self.absent_frameworks.values()):
             if framework.remove_at is not None and framework.remove_at <= now:
                 self.remove_framework(framework)
+        if self.recovered_agents and self.recovered_until <= now:
+            for agent in list(self.recovered_agents.values()):
+                self.lose_agent(agent)
+
+    def _resend(self, now: float) -> None:
+        while self._resends and self._resends[0][0] <= now:
+            at, _, task = heapq.heappop(self._resends)
+            if not task.waiting or task.resend_at != at:
+                continue  # acknowledged meanwhile
+            framework = self.frameworks.get(task.framework_id)
+            if framework is not None and framework.connected:
+                self.send(framework, events.update(task.waiting[0]))
+            resent(task, now)
+            self._resend_later(task)
 
 
 def acknowledgement(task: Task, uuid: str) -> Json:
@@ -516,16 +655,16 @@ def acknowledgement(task: Task, uuid: str) -> Json:
     }
 
 
-def minimum_of(offer_filters: Json | None) -> dict[str, list[dict[str, float]]] | None:
+def minimum_of(
+    offer_filters: Mapping[str, OfferFilters] | None,
+) -> dict[str, list[dict[str, float]]] | None:
     """Return what a framework wants an offer to have at least, by role; None says nothing."""
-    if not offer_filters:
-        return None
-    found: dict[str, list[dict[str, float]]] = {}
-    for role, filters in offer_filters.items():
-        wanted = (filters or {}).get("min_allocatable_resources")
-        if wanted is not None:
-            found[role] = [
-                {name: amount["value"] for name, amount in each["quantities"].items()}
-                for each in wanted.get("quantities", [])
-            ]
+    found = {
+        role: [
+            {name: amount.value for name, amount in each.quantities.items()}
+            for each in filters.min_allocatable_resources.quantities or ()
+        ]
+        for role, filters in (offer_filters or {}).items()
+        if filters.min_allocatable_resources is not None
+    }
     return found or None

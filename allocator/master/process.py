@@ -20,6 +20,7 @@ import uvloop
 
 from allocator import Allocator
 from allocator.errors import InvalidValue
+from allocator.master import recovery
 from allocator.master.events import MasterInfo
 from allocator.master.limits import LimitedProtocol
 from allocator.master.master import Master, Options
@@ -159,6 +160,7 @@ async def _serve(
 ) -> None:
     port = listener.getsockname()[1]
     master = new_master(settings, port)
+    recovery.restore(master, registry)
     service = Service(
         master,
         registry,

@@ -12,6 +12,9 @@ from allocator.wire.messages import AgentInfo, FrameworkInfo, TaskInfo
 MAX_COMPLETED_FRAMEWORKS: Final = 50
 MAX_COMPLETED_TASKS: Final = 1000
 MAX_UNREACHABLE_TASKS: Final = 1000
+#: How many ids of removed frameworks, agents gone and unreachable agents are kept, as Mesos does
+#: with agents.
+MAX_REMEMBERED: Final = 100 * 1024
 
 Json = dict[str, Any]
 
@@ -147,6 +150,8 @@ class Agent:
         "hostname",
         "id",
         "info",
+        "inverse_answers",
+        "inverse_offers",
         "ip",
         "offers",
         "pid",
@@ -156,6 +161,8 @@ class Agent:
         "resources",
         "session",
         "tasks",
+        "unavailability",
+        "unreachable_time",
         "version",
     )
 
@@ -174,6 +181,14 @@ class Agent:
         self.active = True
         self.registered_time = 0.0
         self.reregistered_time: float | None = None
+        #: Since when it cannot be reached, by the calendar; None while it is here or waited for.
+        self.unreachable_time: float | None = None
+        #: When it is to be away, in v1 form; None if nothing is planned.
+        self.unavailability: Json | None = None
+        #: Inverse offers under way: id → framework id.
+        self.inverse_offers: dict[str, str] = {}
+        #: Framework id → when it answered an inverse offer last, by the calendar.
+        self.inverse_answers: dict[str, float] = {}
         #: Ids of its open offers, the oldest first.
         self.offers: dict[str, None] = {}
         self.tasks: dict[tuple[str, str], Task] = {}

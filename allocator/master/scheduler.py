@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from allocator.errors import AllocatorError
-from allocator.master import events
+from allocator.master import events, forms
 from allocator.master.accepting import accept, refuse_seconds
 from allocator.master.master import ENGINE_CAPABILITIES, Master, minimum_of
 from allocator.master.records import Framework, Json, Task, capabilities_of
@@ -24,6 +24,9 @@ from allocator.wire.refusal import BAD_REQUEST, FORBIDDEN, CallRefused
 
 #: What makes a framework another one, and so may not change while it is registered.
 FIXED_FIELDS: Final = ("user", "checkpoint", "principal")
+
+#: The longest failover timeout, as many seconds as fit in 64 bits of nanoseconds.
+MAX_FAILOVER_SECONDS: Final = 2**63 / 1e9
 
 
 class ContentRefused(AllocatorError):
@@ -76,6 +79,8 @@ def read_profile(subscribe: m.Subscribe) -> Profile:
         roles = tuple(validate_role(role) for role in given)
     except AllocatorError as error:
         raise ContentRefused(str(error)) from None
+    if not abs(info.failover_timeout or 0) <= MAX_FAILOVER_SECONDS:
+        raise ContentRefused(f"failover_timeout {info.failover_timeout} is no time in seconds")
     if len(set(roles)) < len(roles):
         twice = next(role for role in roles if roles.count(role) > 1)
         raise ContentRefused(f"role {twice!r} is there twice")
@@ -103,15 +108,21 @@ def subscribe(
     ------
     ContentRefused
         It was removed before, or the engine refuses what it asks for.
+    CallRefused
+        It is another principal's.
     """
     if id is not None and id in master.removed_frameworks:
         raise ContentRefused("Framework has been removed")
     known = None if id is None else master.frameworks.get(id)
+    # One that only agents told of may be anybody's.
+    if known is not None and known.principal not in (None, principal):
+        raise CallRefused(FORBIDDEN, f"framework {id!r} is another principal's")
     try:
         if known is None:
             framework = register(master, id, profile, principal, stream_id)
         else:
             framework = take_over(master, known, profile, stream_id)
+            framework.principal = principal
     except CallRefused:
         raise
     except AllocatorError as error:
@@ -150,15 +161,15 @@ def take_over(master: Master, framework: Framework, profile: Profile, stream_id:
         master.send(framework, events.error("Framework failed over"))
         master.end_stream(framework)
         # What is on offer belongs to the former stream.
-        master.rescind(framework.offers, tell=False)
+        master.take_back_offers(framework)
     framework.stream_id = stream_id
     framework.connected = framework.active = True
     framework.recovered = False
-    framework.remove_at = None
+    master.came_back(framework)
     framework.reregistered_time = master.wall()
     master.engine.activate_framework(framework.id)
     master.mark(framework)
-    master.publish({"type": "FRAMEWORK_UPDATED", "framework": framework})
+    master.publish(forms.framework_updated, master.engine, framework)
     return framework
 
 
@@ -198,7 +209,7 @@ def update_framework(master: Master, framework: Framework, call: m.UpdateFramewo
     except AllocatorError as error:
         raise CallRefused(BAD_REQUEST, str(error)) from None
     master.persist_framework(framework)
-    master.publish({"type": "FRAMEWORK_UPDATED", "framework": framework})
+    master.publish(forms.framework_updated, master.engine, framework)
 
 
 # All other calls.
@@ -261,9 +272,10 @@ def _answer_inverse(
 ) -> None:
     seconds = refuse_seconds(answer.filters)
     for id in answer.inverse_offer_ids:
-        agent_id = framework.inverse_offers.pop(id.value, None)
-        if agent_id is not None and agent_id in master.agents:
-            master.engine.answer_inverse(framework.id, agent_id, status, refuse_seconds=seconds)
+        if id.value in framework.inverse_offers:
+            agent = master.close_inverse_offer(framework, id.value)
+            agent.inverse_answers[framework.id] = master.wall()
+            master.engine.answer_inverse(framework.id, agent.id, status, refuse_seconds=seconds)
 
 
 def revive(master: Master, framework: Framework, call: m.ReviveCall) -> None:
@@ -303,7 +315,9 @@ def kill(master: Master, framework: Framework, call: m.KillCall) -> None:
     task = framework.tasks.get(id)
     if task is None:
         agent_id = None if call.kill.agent_id is None else call.kill.agent_id.value
-        master.send(framework, events.update(_unknown(master, framework, id, agent_id, None)))
+        status = _unknown(master, framework, id, agent_id, None)
+        if status is not None:
+            master.send(framework, events.update(status))
         return
     if task.is_terminal:
         return
@@ -321,8 +335,13 @@ def kill(master: Master, framework: Framework, call: m.KillCall) -> None:
 
 def _unknown(
     master: Master, framework: Framework, id: str, agent_id: str | None, reason: str | None
-) -> Json:
-    """Return the status of a task that is not known."""
+) -> Json | None:
+    """Return the status of a task that is not known.
+
+    Its agent may be one that is waited for: then nothing is known for certain, and None returned.
+    """
+    if agent_id in master.recovered_agents or (agent_id is None and master.recovered_agents):
+        return None
     state, message = "TASK_LOST", "There is no such task"
     unreachable = framework.unreachable.get(id)
     if framework.is_partition_aware:
@@ -348,13 +367,13 @@ def reconcile(master: Master, framework: Framework, call: m.ReconcileCall) -> No
     for asked in call.reconcile.tasks:
         task_known = framework.tasks.get(asked.task_id.value)
         agent_id = None if asked.agent_id is None else asked.agent_id.value
-        if task_known is not None:
-            status = _latest(master, task_known)
-        elif agent_id in master.recovered_agents:
-            continue  # its agent is waited for, and will tell
-        else:
-            status = _unknown(master, framework, asked.task_id.value, agent_id, reason)
-        master.send(framework, events.update(status))
+        status = (
+            _unknown(master, framework, asked.task_id.value, agent_id, reason)
+            if task_known is None
+            else _latest(master, task_known)
+        )
+        if status is not None:
+            master.send(framework, events.update(status))
 
 
 def _latest(master: Master, task: Task) -> Json:

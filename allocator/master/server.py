@@ -15,14 +15,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from allocator.master import agents, openapi, scheduler
+from allocator.master import agents, openapi, operator, scheduler
 from allocator.master.service import Service
 from allocator.master.streams import Stream
 from allocator.version import build_info
 from allocator.wire import messages as m
-from allocator.wire.acls import Acls
+from allocator.wire.acls import Acls, Names
 from allocator.wire.credentials import Credentials, read_claim
-from allocator.wire.decode import accepts_json, check_content_type, cut, read_call
+from allocator.wire.decode import accepts_json, check_content_type, cut, encode, read_call
 from allocator.wire.refusal import (
     BAD_REQUEST,
     FORBIDDEN,
@@ -54,7 +54,7 @@ class Access(NamedTuple):
     credentials: Credentials | None
     acls: Acls
 
-    def check(self, principal: str | None, action: str, objects: Iterable[str | None]) -> None:
+    def check(self, principal: str | None, action: str, objects: Iterable[Names]) -> None:
         """Raise `CallRefused` (403) unless a principal may do an action to all of these."""
         named = list(objects)
         if not self.acls.allow(principal, action, named):
@@ -162,9 +162,14 @@ class _Asked(NamedTuple):
     service: Service
     access: Access
 
-    def check(self, action: str, objects: Iterable[str | None]) -> None:
+    def check(self, action: str, objects: Iterable[Names]) -> None:
         """Raise `CallRefused` (403) unless the sender may do this."""
         self.access.check(self.principal, action, objects)
+
+    @property
+    def caller(self) -> operator.Caller:
+        """The sender, as the operator API sees it."""
+        return operator.Caller(self.principal, self.check, self.service.master.engine.metrics)
 
 
 async def _answer_scheduler(asked: _Asked) -> Answer:
@@ -218,10 +223,28 @@ async def _answer_agents(asked: _Asked) -> Answer:
     return Response(status_code=202)
 
 
+async def _answer_operator(asked: _Asked) -> Answer:
+    """Answer `POST /api/v1`."""
+    type, call = read_call(await read_body(asked.request), m.OPERATOR_CALLS)
+    if not accepts_json(asked.request.headers.get("accept")):
+        raise CallRefused(NOT_ACCEPTABLE, "the answer is application/json")
+    service, caller = asked.service, asked.caller
+    if type == "SUBSCRIBE":
+        operator.check_reading(caller)
+        return Streaming(service, *service.watch())
+    act = operator.CALLS[type]
+    reply = await service.call(lambda: act(service.master, call, caller))
+    if reply is None:
+        return Response(status_code=operator.status_of(type))
+    return Response(encode(reply), media_type="application/json")
+
+
 #: Path → what answers a POST to it.
 _POSTS: Final[dict[str, Callable[[_Asked], Awaitable[Answer]]]] = {
     "/api/v1/scheduler": _answer_scheduler,
     "/api/v1/agents": _answer_agents,
+    "/api/v1": _answer_operator,
+    "/api/v1/operator": _answer_operator,
 }
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from allocator import Offers
 from allocator.loop import AllocationLoop
-from allocator.master import agents, events, scheduler
+from allocator.master import agents, events, operator, scheduler
 from allocator.master.instructions import EndStream, Instruction, Persist, Publish, Send
 from allocator.master.master import Master
 from allocator.master.records import Framework, Session
@@ -64,8 +64,8 @@ class Service:
         self._max_streams = max_streams
         #: Of frameworks and of agents' processes, by stream id.
         self._streams: dict[str, Stream] = {}
-        #: Those who watch by the operator API.
-        self._watchers: dict[Stream, None] = {}
+        #: Of those who watch by the operator API, by stream id.
+        self._watchers: dict[str, Stream] = {}
         #: What the registry does not have yet: (table, key) → the latest of it.
         self._unsaved: dict[tuple[str, str], Persist] = {}
         self._saving: asyncio.Task[None] | None = None
@@ -89,7 +89,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await self._loop.stop()
-        for stream in (*self._streams.values(), *self._watchers):
+        for stream in (*self._streams.values(), *self._watchers.values()):
             stream.end()
         if self._unsaved:
             with contextlib.suppress(CallRefused):
@@ -151,7 +151,7 @@ class Service:
                 case Publish(event):
                     if self._watchers:
                         record_bytes = encode(event)
-                        for watcher in self._watchers:
+                        for watcher in self._watchers.values():
                             watcher.put(record_bytes)
                 case Persist(table, key, _):
                     self._unsaved[table, key] = instruction
@@ -240,8 +240,24 @@ class Service:
             raise
         return stream_id, stream
 
+    def watch(self) -> tuple[str, Stream]:
+        """SUBSCRIBE of the operator API: all that there is, and then each change, once, in order.
+
+        Returns the id of the stream, and the stream. Raises `CallRefused`.
+        """
+        stream_id, stream = self._new_stream()
+        stream.put(encode(operator.snapshot(self.master)))
+        stream.put(_HEARTBEAT)
+        self._watchers[stream_id] = stream
+        self.master.is_watched = True
+        self._beat_later(stream)
+        return stream_id, stream
+
     async def left(self, stream_id: str) -> None:
         """Note that the reader of a stream has gone."""
+        if self._watchers.pop(stream_id, None) is not None:
+            self.master.is_watched = bool(self._watchers)
+            return
         self._streams.pop(stream_id, None)
         if stream_id in self.master.sessions:
             await self._act_alone(lambda: agents.disconnect(self.master, stream_id))

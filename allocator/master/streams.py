@@ -42,7 +42,9 @@ class Stream:
             return
         self._queue.append(record)
         self._n_bytes += len(record)
-        if self._n_bytes > MAX_QUEUED_BYTES or len(self._queue) > MAX_QUEUED_RECORDS:
+        n_records = len(self._queue)
+        # One record always fits: how large it may be is its writer's matter.
+        if n_records > MAX_QUEUED_RECORDS or (self._n_bytes > MAX_QUEUED_BYTES and n_records > 1):
             self._queue.clear()
             self._n_bytes = 0
             self.end()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,10 @@ ACTIONS: Final[Mapping[str, str]] = {
 
 _BELOW: Final = "/%"
 
+#: What something is called: a name, several of which a rule may give any, or None for nobody in
+#: particular.
+Names: TypeAlias = str | tuple[str, ...] | None
+
 
 class Entities(NamedTuple):
     """Some names: `values`, or all if that is None; `denied` where the rule says NONE."""
@@ -37,11 +41,14 @@ class Entities(NamedTuple):
     values: tuple[str, ...] | None
     denied: bool = False
 
-    def match(self, name: str | None) -> bool:
+    def match(self, names: Names) -> bool:
         """Tell whether a name is one of these; nobody in particular (None) only if all are."""
         if self.values is None:
             return True
-        return name is not None and any(_matches(value, name) for value in self.values)
+        if names is None:
+            return False
+        called = (names,) if isinstance(names, str) else names
+        return any(_matches(value, name) for value in self.values for name in called)
 
 
 class Rule(NamedTuple):
@@ -111,13 +118,13 @@ class Acls:
             rules[action] = tuple(_read_rule(action, rule) for rule in given)
         return cls(rules, permissive)
 
-    def allow(self, principal: str | None, action: str, objects: Iterable[str | None]) -> bool:
+    def allow(self, principal: str | None, action: str, objects: Iterable[Names]) -> bool:
         """Tell whether a principal may do an action to all of these. O(rules × objects)."""
-        return all(self._allows(principal, action, name) for name in objects)
+        return all(self._allows(principal, action, names) for names in objects)
 
-    def _allows(self, principal: str | None, action: str, name: str | None) -> bool:
+    def _allows(self, principal: str | None, action: str, names: Names) -> bool:
         for rule in self._rules.get(action, ()):
-            if rule.principals.match(principal) and rule.objects.match(name):
+            if rule.principals.match(principal) and rule.objects.match(names):
                 return not (rule.principals.denied or rule.objects.denied)
         return self._permissive
 

@@ -25,6 +25,7 @@ MAX_ECHO: Final = 200
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 Call = TypeVar("Call", bound=msgspec.Struct)
+Value = TypeVar("Value")
 
 
 class _Typed(msgspec.Struct):
@@ -72,11 +73,7 @@ def read_type(body: bytes) -> tuple[bytes, str]:
     CallRefused
         400: empty, no JSON object, nested too deeply, or `type` is missing or no text.
     """
-    body = body.removeprefix(_BYTE_ORDER_MARK)
-    if not body.strip():
-        raise CallRefused(BAD_REQUEST, "the request has no body; it is a JSON object")
-    if depth_of(body) > MAX_DEPTH:
-        raise CallRefused(BAD_REQUEST, f"the body is nested deeper than {MAX_DEPTH}")
+    body = _checked(body)
     try:
         type = _TYPED.decode(body).type
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -84,6 +81,24 @@ def read_type(body: bytes) -> tuple[bytes, str]:
     if not isinstance(type, str):
         raise CallRefused(BAD_REQUEST, "the call has no type, which is text")
     return body, type
+
+
+def _checked(body: bytes) -> bytes:
+    """Return a body without its byte order mark; raises `CallRefused` (400)."""
+    body = body.removeprefix(_BYTE_ORDER_MARK)
+    if not body.strip():
+        raise CallRefused(BAD_REQUEST, "the request has no body; it is JSON")
+    if depth_of(body) > MAX_DEPTH:
+        raise CallRefused(BAD_REQUEST, f"the body is nested deeper than {MAX_DEPTH}")
+    return body
+
+
+def read_value(body: bytes, decoder: msgspec.json.Decoder[Value]) -> Value:
+    """Return what a body that is no call says; raises `CallRefused` (400)."""
+    try:
+        return decoder.decode(_checked(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CallRefused(BAD_REQUEST, f"the body cannot be read: {cut(str(error))}") from None
 
 
 def read_call(body: bytes, calls: Mapping[str, msgspec.json.Decoder[Call]]) -> tuple[str, Call]:

@@ -50,6 +50,24 @@ class Capability(Message, kw_only=True):
     type: str
 
 
+class ResourceQuantities(Message, kw_only=True):
+    """Amounts by resource name."""
+
+    quantities: dict[str, Number]
+
+
+class MinAllocatable(Message, kw_only=True):
+    """Amounts, of which an offer has any one; none of them: any offer will do."""
+
+    quantities: list[ResourceQuantities] | None = None
+
+
+class OfferFilters(Message, kw_only=True):
+    """Which offers of a role a framework wants to see."""
+
+    min_allocatable_resources: MinAllocatable | None = None
+
+
 class FrameworkInfo(Message, kw_only=True):
     """What a framework says of itself."""
 
@@ -65,7 +83,7 @@ class FrameworkInfo(Message, kw_only=True):
     webui_url: str | None = None
     capabilities: list[Capability] | None = None
     labels: Json | None = None
-    offer_filters: Json | None = None
+    offer_filters: dict[str, OfferFilters] | None = None
 
 
 class Filters(Message, kw_only=True):

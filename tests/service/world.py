@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from allocator import Allocator, ManualClock
-from allocator.master import agents, scheduler
+from allocator.master import agents, operator, scheduler
 from allocator.master.events import MasterInfo
-from allocator.master.instructions import EndStream, Persist, Send
+from allocator.master.instructions import EndStream, Persist, Publish, Send
 from allocator.master.master import Master, Options
+from allocator.master.recovery import restore
+from allocator.master.registry import Registry
+from allocator.wire.acls import Acls, Names
 from allocator.wire.decode import encode, read_call
-from allocator.wire.messages import AGENT_CALLS, SCHEDULER_CALLS
+from allocator.wire.messages import AGENT_CALLS, OPERATOR_CALLS, SCHEDULER_CALLS
+from allocator.wire.refusal import FORBIDDEN, CallRefused
 
 Json = dict[str, Any]
 
@@ -23,29 +28,50 @@ TASK = {"name": "t", "command": {"value": "true"}}
 class World:
     """A master, and what it said: by stream what was sent, and the rows of its registry."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, registry: Registry | None = None, **options: Any) -> None:
         self.clock = ManualClock()
         self.options = Options(**options)
-        engine = Allocator(seed=7, clock=self.clock, offer_prefix="m1-")
-        info = MasterInfo("m1", "127.0.0.1", 5050, "localhost", "1.11.0")
+        self.registry = registry
+        self.sent: dict[str, list[Json]] = {}
+        self.ended: list[str] = []
+        #: What those who watch were told.
+        self.published: list[Json] = []
+        #: Who calls the operator API, and who may do what there.
+        self.principal: str | None = None
+        self.acls = Acls()
+        self.rows: dict[tuple[str, str], Json] = {}
+        self._n_streams = 0
+        self._n_masters = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Have another master take over, of which nothing but the registry knows."""
+        self._n_masters += 1
+        id = f"m{self._n_masters}"
+        engine = Allocator(seed=7, clock=self.clock, offer_prefix=f"{id}-")
+        info = MasterInfo(id, "127.0.0.1", 5050, "localhost", "1.11.0")
         self.master = Master(
             engine, info, self.options, clock=self.clock, wall=lambda: 1e9 + self.clock()
         )
-        self.sent: dict[str, list[Json]] = {}
-        self.ended: list[str] = []
-        self.rows: dict[tuple[str, str], Json] = {}
-        self._n_streams = 0
+        if self.registry is not None:
+            restore(self.master, self.registry)
+        self.sent.clear()
 
     # Going in.
 
     def carry_out(self) -> None:
         """Take over what the master wants done."""
-        for instruction in self.master.take():
+        instructions = self.master.take()
+        if self.registry is not None:
+            self.registry.apply([each for each in instructions if isinstance(each, Persist)])
+        for instruction in instructions:
             match instruction:
                 case Send(stream_id, record):
                     self.sent.setdefault(stream_id, []).append(json.loads(encode(record)))
                 case EndStream(stream_id):
                     self.ended.append(stream_id)
+                case Publish(event):
+                    self.published.append(json.loads(encode(event)))
                 case Persist(table, key, value):
                     if value is None:
                         self.rows.pop((table, key), None)
@@ -94,6 +120,20 @@ class World:
         agents.register(self.master, call, None, session)
         self.carry_out()
         return session
+
+    def operate(self, type: str, **content: Any) -> Json | None:
+        """Have an operator call; return what it is answered."""
+        body: Json = {"type": type, type.lower(): content}
+        _, call = read_call(json.dumps(body).encode(), OPERATOR_CALLS)
+        caller = operator.Caller(self.principal, self.check, self.master.engine.metrics)
+        reply = operator.CALLS[type](self.master, call, caller)
+        self.carry_out()
+        return None if reply is None else json.loads(encode(reply))
+
+    def check(self, action: str, objects: Iterable[Names]) -> None:
+        """Raise unless the principal that calls may do this."""
+        if not self.acls.allow(self.principal, action, objects):
+            raise CallRefused(FORBIDDEN, action)
 
     def update(self, session: str, *statuses: Json) -> None:
         """Have a process report statuses."""

@@ -27,6 +27,7 @@ class Batch(list[str]):
     """Stands for `Offers`: here, the ids of the agents offered."""
 
     inverse: tuple[str, ...] = ()
+    rescinded: tuple[str, ...] = ()
 
 
 class Reader:
@@ -275,11 +276,12 @@ def test_on_offers_is_not_called_without_offers(engine: ScriptedEngine) -> None:
     run(test())
 
 
-def test_on_offers_is_called_for_inverse_offers_alone(engine: ScriptedEngine) -> None:
+@pytest.mark.parametrize("part", ["inverse", "rescinded"])
+def test_on_offers_is_called_for_other_parts_alone(engine: ScriptedEngine, part: str) -> None:
     async def test() -> None:
         engine.agents.clear()
         leave = Batch()
-        leave.inverse = ("leave a",)
+        setattr(leave, part, ("a",))
         engine.allocate = lambda agents=None: leave  # type: ignore[method-assign]
         served = Served()
         async with AllocationLoop(engine, served, interval=HOUR):
