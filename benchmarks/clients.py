@@ -69,12 +69,15 @@ class Framework:
         self.id = ""
         self.stream_id = b""
         self.calls = Calls(f"{host}:{port}")
+        #: Of their own, so that they wait for no launch.
+        self.acknowledgements = Calls(f"{host}:{port}")
         self.subscribed = asyncio.Event()
 
     async def run(self) -> None:
         """Subscribe, and read until the stream ends."""
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: self.calls, *self._address)
+        for calls in (self.calls, self.acknowledgements):
+            await loop.create_connection(lambda calls=calls: calls, *self._address)
         reader, writer = await asyncio.open_connection(*self._address, limit=2**24)
         body = {"type": "SUBSCRIBE", "subscribe": {"framework_info": self._info}}
         text = json.dumps(body).encode()
@@ -99,15 +102,18 @@ class Framework:
             self.subscribed.set()
         elif event["type"] == "UPDATE" and "uuid" in (status := event["update"]["status"]):
             fields = {name: status[name] for name in ("agent_id", "task_id", "uuid")}
-            self.send("ACKNOWLEDGE", fields)
+            self._send(self.acknowledgements, "ACKNOWLEDGE", fields)
         self._on_event(self, event)
 
     def send(self, type: str, content: Json | None = None) -> None:
         """Send a call."""
+        self._send(self.calls, type, content)
+
+    def _send(self, calls: Calls, type: str, content: Json | None) -> None:
         body: Json = {"type": type, "framework_id": {"value": self.id}}
         if content is not None:
             body[type.lower()] = content
-        self.calls.send(b"/api/v1/scheduler", json.dumps(body).encode(), self.stream_id)
+        calls.send(b"/api/v1/scheduler", json.dumps(body).encode(), self.stream_id)
 
 
 def launch(offers: list[Json], tasks: list[Json]) -> Json:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,11 @@ class Cluster:
         status = Path(f"/proc/{self._processes[0].pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
+    @property
+    def cpu_seconds(self) -> list[float]:
+        """What the master, and each process of agents, took of the processors so far."""
+        return [_cpu_seconds(process.pid) for process in self._processes]
+
     def stop(self) -> None:
         """End all processes."""
         for process in self._processes:
@@ -71,6 +77,11 @@ class Cluster:
         for process in self._processes:
             process.wait()
         self._folder.cleanup()
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -90,7 +101,9 @@ class Launcher:
         self.n_tasks = n_tasks
         self.command = command
         self.cpus, self.mem, self.most = cpus, mem, most
-        self.n_launched = self.n_running = self.n_finished = 0
+        self.n_launched = 0
+        #: Tasks that got where they should: a status may be sent more than once.
+        self.there: set[str] = set()
         self.begin = 0.0
         self.end = 0.0
         self.done = asyncio.Event()
@@ -103,12 +116,12 @@ class Launcher:
             for offer in event["offers"]["offers"]:
                 self.answer(framework, offer)
         elif event["type"] == "UPDATE":
-            state = event["update"]["status"]["state"]
+            status = event["update"]["status"]
+            state = status["state"]
             self.states[state] = self.states.get(state, 0) + 1
-            self.n_running += state == "TASK_RUNNING"
-            self.n_finished += state == "TASK_FINISHED"
-            enough = self.n_finished if self.command == "true" else self.n_running
-            if enough == self.n_tasks:
+            if state == ("TASK_FINISHED" if self.command == "true" else "TASK_RUNNING"):
+                self.there.add(status["task_id"]["value"])
+            if len(self.there) == self.n_tasks and not self.done.is_set():
                 self.end = now()
                 self.done.set()
 
@@ -143,13 +156,17 @@ async def tasks(n_agents: int, n_tasks: int) -> Json:
         await framework.subscribed.wait()
         begin = now()
         await asyncio.wait_for(launcher.done.wait(), 600)
-        await framework.calls.idle.wait()
+        await framework.acknowledgements.idle.wait()
         seconds = now() - begin
         reading.cancel()
         assert not framework.calls.refused, framework.calls.refused[0]
         return {
             "tasks a second": round(n_tasks / seconds),
             "seconds": round(seconds, 2),
+            "CPU seconds of master, agents, framework": [
+                *(round(each, 1) for each in services.cpu_seconds),
+                round(_cpu_seconds(os.getpid()), 1),
+            ],
             "master's peak, MiB": round(services.peak_mib),
             "statuses": launcher.states,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import signal
@@ -79,6 +80,10 @@ def run(settings: Settings) -> int:
         registry.close()
         raise
     configure_log()
+    # What is made in a call goes with it by its references; cycles are few, and each search for
+    # them looks at all that is known of tasks.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
     uvloop.run(_serve(settings, access, tls, registry, listener))
     return 0
 
@@ -204,6 +209,7 @@ def _config(
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=2048,
         timeout_keep_alive=settings.idle_timeout,  # type: ignore[arg-type]  # of call_later
         timeout_graceful_shutdown=_GRACE_SECONDS,

@@ -98,7 +98,7 @@ class Application:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Answer:
-        path = canonical(request.url.path)
+        path = canonical(request.scope["path"])
         if path in OPEN_PATHS:
             return self._open(request, path)
         service = self._service
