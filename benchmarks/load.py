@@ -1,7 +1,7 @@
 """Whole services under load: a master and agents as processes, frameworks over real sockets.
 
-    python -m benchmarks.load tasks --agents 10000 --tasks 50000
-    python -m benchmarks.load offers --agents 1000 --frameworks 1000
+python -m benchmarks.load tasks --agents 10000 --tasks 50000
+python -m benchmarks.load offers --agents 1000 --frameworks 1000
 """
 
 from __future__ import annotations

@@ -87,6 +87,16 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport is not None:
             self.transport.abort()
 
+    async def send_chunks(self, pieces: list[bytes]) -> None:
+        """Send pieces of a body, each as an HTTP chunk, in one write; wait for a slow reader.
+
+        The response was begun through ASGI, and is ended so: there, each piece is a write.
+        """
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if not self.transport.is_closing():
+            self.transport.write(b"".join([b"%x\r\n%b\r\n" % (len(p), p) for p in pieces]))
+
     def _wait(self) -> None:
         self._stop_waiting()
         self._timer = self.loop.call_later(self.header_timeout, self._too_late)

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from allocator.master import agents, openapi, operator, scheduler
+from allocator.master.limits import LimitedProtocol
 from allocator.master.service import Service
 from allocator.master.streams import Stream
 from allocator.version import build_info
@@ -265,7 +266,7 @@ class Streaming:
         self._stream.when_overrun = scope["connection"].abort
         leaving = asyncio.create_task(self._end_when_left(receive))
         try:
-            await self._send(send)
+            await self._send(send, scope["connection"])
         finally:
             leaving.cancel()
             await asyncio.shield(self._service.left(self._id))
@@ -276,14 +277,14 @@ class Streaming:
             pass
         self._stream.end()
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, send: Send, connection: LimitedProtocol) -> None:
         head = [
             (b"content-type", b"application/json"),
             (b"mesos-stream-id", self._id.encode("ascii")),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": head})
-        async for chunk in self._stream.chunks():
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        async for batch in self._stream.batches():
+            await connection.send_chunks(batch)
         await send({"type": "http.response.body", "body": b""})
 
 

@@ -13,6 +13,9 @@ from allocator.wire.recordio import framed
 MAX_QUEUED_BYTES: Final = 32 * 2**20
 MAX_QUEUED_RECORDS: Final = 100_000
 
+#: About so much is handed on at a time: what is handed on counts no more as waiting.
+_BATCH_BYTES: Final = 64 * 1024
+
 
 class Stream:
     r"""Records on their way to one reader, who is cut off if it does not keep up.
@@ -23,9 +26,9 @@ class Stream:
     ...     stream = Stream()
     ...     stream.put(b"{}")
     ...     stream.end()
-    ...     return [chunk async for chunk in stream.chunks()]
+    ...     return [batch async for batch in stream.batches()]
     >>> asyncio.run(main())
-    [b'2\n{}']
+    [[b'2\n{}']]
     """
 
     def __init__(self) -> None:
@@ -62,13 +65,18 @@ class Stream:
         self._ending = True
         self._woken.set()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield records, framed, one at a time, until the stream ends."""
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """Yield records, framed, as many together as there are, until the stream ends."""
         while True:
             while self._queue:
-                record = self._queue.popleft()
-                self._n_bytes -= len(record)
-                yield framed(record)
+                batch = []
+                n_bytes = 0
+                while self._queue and n_bytes < _BATCH_BYTES:
+                    record = self._queue.popleft()
+                    n_bytes += len(record)
+                    batch.append(framed(record))
+                self._n_bytes -= n_bytes
+                yield batch
             if self._ending:
                 return
             self._woken.clear()
