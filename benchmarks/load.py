@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -172,16 +173,101 @@ async def tasks(n_agents: int, n_tasks: int) -> Json:
         }
 
 
+class Decliner:
+    """Declines each offer after some time; notes how long until its agent is offered again."""
+
+    def __init__(self, hold_seconds: float, seed: int = 7) -> None:
+        self._hold = hold_seconds
+        self._random = random.Random(seed)
+        self._declined: dict[str, float] = {}
+        #: From a decline to the agent's next offer, in seconds.
+        self.waits: list[float] = []
+        self.n_offers = 0
+
+    def take(self, framework: Framework, event: Json) -> None:
+        """Take one event in."""
+        if event["type"] != "OFFERS":
+            return
+        loop = asyncio.get_running_loop()
+        for offer in event["offers"]["offers"]:
+            self.n_offers += 1
+            declined = self._declined.pop(offer["agent_id"]["value"], None)
+            if declined is not None:
+                self.waits.append(now() - declined)
+            if self._hold:
+                loop.call_later(self._random.uniform(0, self._hold), self.decline, framework, offer)
+            else:
+                self.decline(framework, offer)
+
+    def decline(self, framework: Framework, offer: Json) -> None:
+        """Give an offer back, without a filter."""
+        self._declined[offer["agent_id"]["value"]] = now()
+        filters = {"refuse_seconds": 0}
+        framework.send("DECLINE", {"offer_ids": [offer["id"]], "filters": filters})
+
+
+async def offers(n_agents: int, n_frameworks: int, seconds: float, hold_seconds: float) -> Json:
+    """Offer agents to frameworks that decline, for so long."""
+    with cluster(n_agents) as services:
+        decliner = Decliner(hold_seconds)
+        frameworks = [
+            Framework(services.host, services.port, decliner.take, name=f"f{index}")
+            for index in range(n_frameworks)
+        ]
+        reading = [asyncio.create_task(framework.run()) for framework in frameworks]
+        for framework in frameworks:
+            await framework.subscribed.wait()
+        await asyncio.sleep(3)
+        decliner.waits.clear()
+        decliner.n_offers = 0
+        begin = now()
+        await asyncio.sleep(seconds)
+        taken = now() - begin
+        waits = sorted(decliner.waits)
+        for task_ in reading:
+            task_.cancel()
+        return {
+            "offers a second": round(decliner.n_offers / taken),
+            **quantiles(waits, "from a decline to the next offer"),
+            "CPU seconds of master, agents": [round(each, 1) for each in services.cpu_seconds],
+        }
+
+
+def quantiles(seconds: list[float], what: str) -> Json:
+    """Return mean, median and 99th percentile of sorted times, in milliseconds."""
+    if not seconds:
+        raise AssertionError(f"nothing was measured: {what}")
+    places = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    n = len(seconds)
+    found = {name: seconds[min(int(n * place), n - 1)] for name, place in places.items()}
+    found["mean"] = sum(seconds) / n
+    return {f"{what}, {name}, ms": round(1e3 * each, 1) for name, each in found.items()}
+
+
 def main() -> None:
     """Run one kind of load and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    kind = kinds.add_parser("tasks")
-    kind.add_argument("--agents", type=int, default=1000)
-    kind.add_argument("--tasks", type=int, default=5000)
+    for name, work, defaults in KINDS:
+        kind = kinds.add_parser(name, help=work.__doc__)
+        for key, default in defaults.items():
+            flag = "--" + key.removeprefix("n_").replace("_", "-")
+            kind.add_argument(flag, dest=key, type=type(default), default=default)
+        kind.set_defaults(work=work)
     given: dict[str, Any] = vars(parser.parse_args())
-    if given["kind"] == "tasks":
-        print(json.dumps(asyncio.run(tasks(given["agents"], given["tasks"]))))
+    given.pop("kind")
+    print(json.dumps(asyncio.run(given.pop("work")(**given)), indent=1))
+
+
+#: Name, what runs, and its parameters.
+KINDS: list[tuple[str, Any, dict[str, Any]]] = [
+    ("tasks", tasks, {"n_agents": 1000, "n_tasks": 5000}),
+    (
+        "offers",
+        offers,
+        {"n_agents": 1000, "n_frameworks": 1000, "seconds": 10.0, "hold_seconds": 2.0},
+    ),
+]
 
 
 if __name__ == "__main__":
