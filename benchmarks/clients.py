@@ -72,6 +72,8 @@ class Framework:
         #: Of their own, so that they wait for no launch.
         self.acknowledgements = Calls(f"{host}:{port}")
         self.subscribed = asyncio.Event()
+        #: The task that runs it, for as long as it is wanted.
+        self.reading: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Subscribe, and read until the stream ends."""

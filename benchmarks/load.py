@@ -98,8 +98,12 @@ def cluster(n_agents: int, *arguments: str, resources: str = AGENT) -> Iterator[
 class Launcher:
     """Launches so many tasks on what is offered, as many an offer as it has room for."""
 
-    def __init__(self, n_tasks: int, command: str, cpus: float, mem: float, most: int) -> None:
+    def __init__(
+        self, n_tasks: int, command: str, cpus: float, mem: float, most: int, labels: int = 0
+    ) -> None:
         self.n_tasks = n_tasks
+        labelled = [{"key": f"key{index}", "value": f"value{index}"} for index in range(labels)]
+        self._more: Json = {"labels": {"labels": labelled}} if labels else {}
         self.command = command
         self.cpus, self.mem, self.most = cpus, mem, most
         self.n_launched = 0
@@ -142,7 +146,7 @@ class Launcher:
         first = self.n_launched
         self.n_launched += n
         tasks = [
-            task(f"t{index}", offer, self.command, self.cpus, self.mem)
+            task(f"t{index}", offer, self.command, self.cpus, self.mem, **self._more)
             for index in range(first, first + n)
         ]
         framework.send("ACCEPT", launch([offer], tasks))
@@ -233,6 +237,146 @@ async def offers(n_agents: int, n_frameworks: int, seconds: float, hold_seconds:
         }
 
 
+async def state(
+    n_agents: int, n_frameworks: int, n_clients: int, n_polls: int, encoding: str, changing: bool
+) -> Json:
+    """Poll `/state` of the published cluster, alone and at once; 10 tasks a framework and agent.
+
+    As many frameworks are completed, with as many tasks. With `changing`, a task changes before
+    each poll, so that no poll is answered out of what was rendered for another.
+    """
+    n_tasks = 10 * n_agents
+    with cluster(n_agents) as services:
+        for _ in range(n_frameworks):
+            await filled(services, n_tasks, "true", torn_down=True)
+        running = [await filled(services, n_tasks, "run") for _ in range(n_frameworks)]
+        decliner = Decliner(0.05)
+        spare = Framework(services.host, services.port, decliner.take, name="spare")
+        reading = [asyncio.create_task(spare.run())]
+        await spare.subscribed.wait()
+        services.add_agents(10)
+        await asyncio.sleep(2)
+        pollers = [Poller(services.host, services.port, encoding) for _ in range(n_clients)]
+        toggling = None
+        if changing:
+            toggling = asyncio.create_task(toggle(running[0]))
+        found: Json = {}
+        for these in (pollers[:1], pollers):
+            decliner.waits.clear()
+            took: list[float] = []
+            await asyncio.gather(*(poller.poll(n_polls, took) for poller in these))
+            found |= quantiles(sorted(took), f"/state, {len(these)} clients")
+            found |= quantiles(
+                sorted(decliner.waits), f"next offer meanwhile, {len(these)} clients"
+            )
+        for each in (*reading, *([toggling] if toggling else [])):
+            each.cancel()
+        found["bytes"] = pollers[0].n_bytes
+        return found
+
+
+async def filled(
+    services: Cluster, n_tasks: int, command: str, *, torn_down: bool = False
+) -> Framework:
+    """Return a framework once its tasks run, or are done; torn down then, if so wanted."""
+    launcher = Launcher(n_tasks, command, 0.1, 5, 10, labels=10)
+    framework = Framework(services.host, services.port, launcher.take)
+    framework.reading = asyncio.create_task(framework.run())
+    await framework.subscribed.wait()
+    await asyncio.wait_for(launcher.done.wait(), 300)
+    await framework.acknowledgements.idle.wait()
+    if torn_down:
+        framework.send("TEARDOWN")
+    return framework
+
+
+async def toggle(framework: Framework) -> None:
+    """Have something of a framework change some twenty times a second."""
+    while True:
+        for call in ("SUPPRESS", "REVIVE"):
+            framework.send(call)
+            await asyncio.sleep(0.05)
+
+
+class Poller:
+    """A client that asks for `/state` over one connection and keeps nothing of it."""
+
+    def __init__(self, host: str, port: int, encoding: str) -> None:
+        self._address = host, port
+        self._request = (
+            f"GET /state HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: {encoding}\r\n\r\n"
+        ).encode()
+        self.n_bytes = 0
+
+    async def poll(self, n_polls: int, took: list[float]) -> None:
+        """Ask so often, one request after the other."""
+        reader, writer = await asyncio.open_connection(*self._address, limit=2**22)
+        for _ in range(n_polls):
+            begin = now()
+            writer.write(self._request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            assert head.startswith(b"http/1.1 200"), head
+            left = self.n_bytes = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+            while left:
+                left -= len(await reader.read(min(left, 2**20)))
+            took.append(now() - begin)
+        writer.close()
+
+
+async def watch(n_agents: int, n_subscribers: int, n_tasks: int) -> Json:
+    """Tell subscribers of the operator API of tasks that start and finish."""
+    with cluster(n_agents) as services:
+        loop = asyncio.get_running_loop()
+        subscribers = [Subscriber(2 * n_tasks) for _ in range(n_subscribers)]
+        for subscriber in subscribers:
+            await loop.create_connection(lambda made=subscriber: made, services.host, services.port)
+        for subscriber in subscribers:
+            await subscriber.subscribed.wait()
+        begin = now()
+        await filled(services, n_tasks, "true")
+        launched = now() - begin
+        await asyncio.wait_for(asyncio.gather(*(each.done.wait() for each in subscribers)), 300)
+        seconds = now() - begin
+        n_events = sum(subscriber.n_seen for subscriber in subscribers)
+        return {
+            "events told a second": round(n_events / seconds),
+            "last one told after the last task, ms": round(1e3 * (seconds - launched), 1),
+            "tasks a second meanwhile": round(n_tasks / launched),
+            "CPU seconds of master, agents": [round(each, 1) for each in services.cpu_seconds],
+        }
+
+
+class Subscriber(asyncio.Protocol):
+    """Counts the changes of tasks that it is told of."""
+
+    def __init__(self, n_expected: int) -> None:
+        self._n_expected = n_expected
+        self._rest = b""
+        self.n_seen = 0
+        self.subscribed = asyncio.Event()
+        self.done = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        body = b'{"type":"SUBSCRIBE"}'
+        transport.write(
+            b"POST /api/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+
+    def data_received(self, data: bytes) -> None:
+        data = self._rest + data
+        self.n_seen += data.count(_TOLD)
+        self._rest = data[max(data.rfind(_TOLD) + len(_TOLD), len(data) - len(_TOLD) + 1) :]
+        self.subscribed.set()
+        if self.n_seen >= self._n_expected:
+            self.done.set()
+
+
+#: What each event of a task that changed has once.
+_TOLD = b'"type":"TASK_UPDATED"'
+
+
 def quantiles(seconds: list[float], what: str) -> Json:
     """Return mean, median and 99th percentile of sorted times, in milliseconds."""
     if not seconds:
@@ -266,6 +410,19 @@ KINDS: list[tuple[str, Any, dict[str, Any]]] = [
         "offers",
         offers,
         {"n_agents": 1000, "n_frameworks": 1000, "seconds": 10.0, "hold_seconds": 2.0},
+    ),
+    ("watch", watch, {"n_agents": 100, "n_subscribers": 1000, "n_tasks": 200}),
+    (
+        "state",
+        state,
+        {
+            "n_agents": 100,
+            "n_frameworks": 10,
+            "n_clients": 20,
+            "n_polls": 50,
+            "encoding": "identity",
+            "changing": 0,
+        },
     ),
 ]
 
