@@ -62,6 +62,11 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
         help="where the registry lies (./allocator-master)",
     )
     add("--registry", type=Path, metavar="FILE", help="the registry (registry.sqlite in DIR)")
+    add(
+        "--ha",
+        metavar="zk://HOST:PORT,…/PATH",
+        help="be one of several masters, of which one leads; they share the registry",
+    )
 
 
 def _add_times(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +77,7 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
         ("agent-ping-timeout", 15.0, "between pings to agents"),
         ("agent-reregister-timeout", 600.0, "for known agents to come back after a restart"),
         ("recovery-timeout", 600.0, "until offers are made after a restart at the latest"),
+        ("ha-session-timeout", 10.0, "until a silent master counts as dead, with --ha"),
         ("header-timeout", 10.0, "for the head of a request, and between pieces of its body"),
         ("idle-timeout", 75.0, "until a connection without requests is closed"),
     ):

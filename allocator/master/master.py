@@ -112,6 +112,8 @@ class Master:
         self.clock = clock
         self.wall = wall
         self.start_time = wall()
+        #: Since when it leads, by the calendar; None as long as it does not.
+        self.elected_time: float | None = None
         self.frameworks: dict[str, Framework] = {}
         self.completed: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
         #: Those that may come back until their time is over: id → framework.

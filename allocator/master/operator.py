@@ -141,7 +141,7 @@ def get_master(master: Master) -> Json:
     return {
         "master_info": master.info.to_json(),
         "start_time": master.start_time,
-        "elected_time": master.start_time,
+        "elected_time": master.elected_time,
     }
 
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -20,24 +21,29 @@ import uvicorn
 import uvloop
 
 from allocator import Allocator
-from allocator.errors import InvalidValue
+from allocator.errors import AllocatorError, InvalidValue
 from allocator.master import recovery
 from allocator.master.events import MasterInfo
+from allocator.master.ha import Election
 from allocator.master.limits import LimitedProtocol
 from allocator.master.master import Master, Options
-from allocator.master.registry import Registry
+from allocator.master.registry import Registry, RegistryInUse
 from allocator.master.server import Access, Application
 from allocator.master.service import Service
 from allocator.version import dotted_version
 from allocator.wire.acls import Acls
 from allocator.wire.credentials import Credentials
 from allocator.wire.log import configure_log
+from allocator.wire.zookeeper import Ensemble
 
 #: What an offer must at least have, as Mesos' masters have it by default.
 MIN_ALLOCATABLE: Final = ("cpus:0.01", "mem:32")
 
 #: How long requests under way may take to end when the master stops, in seconds.
 _GRACE_SECONDS: Final = 5
+
+#: How long until a registry that is in use is tried again, in seconds.
+_RETRY_SECONDS: Final = 0.5
 
 _LOG = logging.getLogger("allocator.master")
 
@@ -49,6 +55,8 @@ class Settings(NamedTuple):
     port: int = 5050
     work_dir: Path = Path("allocator-master")
     registry: Path | None = None
+    ha: str | None = None
+    ha_session_timeout: float = 10.0
     hostname: str | None = None
     options: Options = Options()
     allocation_interval: float = 1.0
@@ -73,19 +81,22 @@ def run(settings: Settings) -> int:
     """
     access = read_access(settings)
     tls = read_tls(settings)
-    registry = open_registry(settings)
+    ensemble = None if settings.ha is None else Ensemble.read(settings.ha)
+    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    # With others, whoever leads opens it.
+    registry = open_registry(settings) if ensemble is None else None
     try:
         listener = bind(settings)
     except BaseException:
-        registry.close()
+        if registry is not None:
+            registry.close()
         raise
     configure_log()
     # What is made in a call goes with it by its references; cycles are few, and each search for
     # them looks at all that is known of tasks.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-    uvloop.run(_serve(settings, access, tls, registry, listener))
-    return 0
+    return uvloop.run(_Process(settings, access, tls, listener).run(registry, ensemble))
 
 
 def read_access(settings: Settings) -> Access:
@@ -121,8 +132,7 @@ def read_tls(settings: Settings) -> ssl.SSLContext | None:
 
 
 def open_registry(settings: Settings) -> Registry:
-    """Return the registry, in a folder that is created if need be."""
-    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    """Return the registry, a new one if there is none."""
     return Registry(settings.registry or settings.work_dir / "registry.sqlite")
 
 
@@ -156,31 +166,107 @@ def new_master(settings: Settings, port: int) -> Master:
     return Master(engine, info, settings.options)
 
 
-async def _serve(
-    settings: Settings,
-    access: Access,
-    tls: ssl.SSLContext | None,
-    registry: Registry,
-    listener: socket.socket,
-) -> None:
-    port = listener.getsockname()[1]
-    master = new_master(settings, port)
-    recovery.restore(master, registry)
-    service = Service(
-        master,
-        registry,
-        allocation_interval=settings.allocation_interval,
-        max_streams=settings.max_streams,
-    )
-    application = Application(access, lambda: authority(master.info.hostname, port))
-    application.lead(service)
-    server = _Server(_config(settings, application, tls), service)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
-    scheme = "http" if tls is None else "https"
-    server.ready = f"listening on {scheme}://{authority(settings.ip, port)}"
-    await server.serve(sockets=[listener])
+class _Process:
+    """A master that serves, and leads: at once, or when it is elected.
+
+    Parameters
+    ----------
+    settings : Settings
+    access : Access
+    tls : SSLContext or None
+    listener : socket
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        access: Access,
+        tls: ssl.SSLContext | None,
+        listener: socket.socket,
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        port = listener.getsockname()[1]
+        self._master = new_master(settings, port)
+        self._application = Application(access, self._leader)
+        self._server = _Server(_config(settings, self._application, tls))
+        scheme = "http" if tls is None else "https"
+        self._server.ready = f"listening on {scheme}://{authority(settings.ip, port)}"
+        self._election: Election | None = None
+
+    async def run(self, registry: Registry | None, ensemble: Ensemble | None) -> int:
+        """Serve until told to stop, and return the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._server.stop)
+        if registry is not None:
+            await self._lead(registry)
+        if ensemble is None:
+            await self._server.serve(sockets=[self._listener])
+            return 0
+        info = self._master.info.to_json()
+        self._election = Election(ensemble, info, self._settings.ha_session_timeout)
+        self._election.start()
+        contending = asyncio.create_task(self._contend(self._election))
+        contending.add_done_callback(lambda _: self._server.stop())
+        await self._server.serve(sockets=[self._listener])
+        has_failed = contending.done()
+        contending.cancel()
+        await asyncio.gather(contending, return_exceptions=True)
+        await self._election.stop()
+        return 1 if has_failed else 0
+
+    def _leader(self) -> str | None:
+        """Return where the master is that leads, if any does."""
+        if self._election is None:
+            return authority(self._master.info.hostname, self._master.info.port)
+        leader = self._election.leader
+        return None if leader is None else authority(leader["hostname"], leader["port"])
+
+    async def _lead(self, registry: Registry) -> None:
+        """Take over what the registry knows, and answer requests from now on."""
+        settings = self._settings
+        recovery.restore(self._master, registry)
+        self._master.elected_time = self._master.wall()
+        service = Service(
+            self._master,
+            registry,
+            allocation_interval=settings.allocation_interval,
+            max_streams=settings.max_streams,
+        )
+        await service.start()
+        self._server.service = service
+        self._application.lead(service)
+
+    async def _contend(self, election: Election) -> None:
+        """Lead once elected, and until then no more; end if it cannot."""
+        await election.won()
+        _LOG.info("elected")
+        losing = asyncio.create_task(_end_when_lost(election))
+        try:
+            await self._lead(await self._open_registry())
+            await losing
+        except (AllocatorError, OSError) as error:
+            _LOG.critical("cannot lead", extra={"fields": {"reason": str(error)}})
+        finally:
+            losing.cancel()
+
+    async def _open_registry(self) -> Registry:
+        """Return the registry once the master that led before has left it (Z2)."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await loop.run_in_executor(None, open_registry, self._settings)
+            except RegistryInUse:
+                _LOG.warning("the registry is in use by the master that led before")
+                await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _end_when_lost(election: Election) -> None:
+    """End at once when this master leads no more: nothing is acknowledged from then on."""
+    await election.lost()
+    _LOG.critical("not connected to ZooKeeper, and so not the leader any more")
+    os._exit(1)
 
 
 def authority(host: str, port: int) -> str:
@@ -224,9 +310,10 @@ class _Server(uvicorn.Server):
 
     ready = ""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._service = service
+        #: What answers requests, as long as this master leads.
+        self.service: Service | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -239,16 +326,16 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve from now on."""
-        await self._service.start()
         await super().startup(sockets)
         print(self.ready, flush=True)
-        _LOG.info(self.ready, extra={"fields": {"id": self._service.master.info.id}})
+        _LOG.info(self.ready)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, end the streams, and let requests under way end."""
         for server in self.servers:
             server.close()
         _LOG.info("stopping")
-        await self._service.stop()
+        if self.service is not None:
+            await self.service.stop()
         await super().shutdown(sockets)
         sys.stdout.flush()

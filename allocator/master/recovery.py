@@ -42,7 +42,8 @@ def restore(master: Master, registry: Registry) -> None:
     _restore_policy(master, registry)
     _restore_ids(master.removed_frameworks, registry.load("removed_frameworks"))
     _restore_ids(master.gone_agents, registry.load("gone_agents"))
-    for id, row in registry.load("frameworks").items():
+    rows = registry.load("frameworks")
+    for id, row in sorted(rows.items(), key=lambda item: item[1].get("registered_time", 0.0)):
         with _reading("framework", id):
             _restore_framework(master, id, row)
     _restore_agents(master, registry.load("agents"))

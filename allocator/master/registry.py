@@ -31,6 +31,10 @@ class RegistryError(AllocatorError):
     """A registry that cannot be read or written."""
 
 
+class RegistryInUse(RegistryError):
+    """A registry that another process has open."""
+
+
 class Registry:
     """The registry in one file, which it creates if need be.
 
@@ -41,7 +45,9 @@ class Registry:
     Raises
     ------
     RegistryError
-        It is no registry, of another version, or in use by another master.
+        It is no registry, or of another version.
+    RegistryInUse
+        Another master has it open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,6 +55,9 @@ class Registry:
         try:
             # Handed from thread to thread, one at a time.
             self._base = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise RegistryError(f"{path}: {error}") from None
+        try:
             self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = FULL")
@@ -60,6 +69,10 @@ class Registry:
             self._base.execute(f"PRAGMA user_version = {VERSION}")
             self._base.execute("COMMIT")
         except sqlite3.Error as error:
+            self._base.close()
+            # The lowest byte of a code is the error, the others say more of it.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                raise RegistryInUse(f"{path}: another master has it open") from None
             raise RegistryError(f"{path}: {error}") from None
 
     def load(self, kind: str) -> dict[str, Any]:
