@@ -34,6 +34,10 @@ COMPILE = ["-O3", "-ffp-contract=off"]
 if PROFILE:
     COMPILE += ["-g", "-fno-omit-frame-pointer"]
 
+#: The init of an agent's tasks: a small program, as nothing of the agent may be in it.
+INIT = Path("allocator", "agent", "init.c")
+INIT_PROGRAM = "allocator-init"
+
 
 def extensions(room: str) -> list[Extension]:
     """One extension for each `.pyx` below a folder."""
@@ -61,6 +65,20 @@ def is_of_another_kind() -> bool:
 
 class Build(build_ext):
     """Builds the package; in place, for development, also what only its tests need."""
+
+    def run(self) -> None:
+        """Build the extensions, then the program that an agent starts its tasks with."""
+        super().run()
+        folder = Path("" if self.inplace else self.build_lib, INIT.parent)
+        folder.mkdir(parents=True, exist_ok=True)
+        objects = self.compiler.compile(
+            [str(INIT)], output_dir=self.build_temp, extra_postargs=["-O2", "-std=gnu11"]
+        )
+        self.compiler.link_executable(objects, INIT_PROGRAM, output_dir=str(folder))
+
+    def get_outputs(self) -> list[str]:
+        """Return what is built, for an installation to take."""
+        return [*super().get_outputs(), str(Path(self.build_lib, INIT.parent, INIT_PROGRAM))]
 
     def finalize_options(self) -> None:
         """Choose what is built, and have Cython write it in C."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +21,6 @@ from typing import Any, Final
 
 from allocator.errors import AllocatorError
 from allocator.wire.decode import encode
-
-_LOG = logging.getLogger("allocator.agent")
 
 #: Only the agent's user looks into its notes.
 _FILE_MODE: Final = 0o600
@@ -107,17 +104,12 @@ class Checkpoint:
     def load(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Yield each container's id and notes, the first launched first.
 
-        One of which not even the launch can be read is forgotten.
+        There are no notes where not even the first makes sense.
         """
         with contextlib.suppress(FileNotFoundError):
             folders = sorted(self._containers.iterdir(), key=lambda path: path.stat().st_ctime_ns)
             for folder in folders:
-                entries = _read_notes(folder / "notes")
-                if entries:
-                    yield folder.name, entries
-                else:
-                    _LOG.error("unreadable notes", extra={"fields": {"file": str(folder)}})
-                    self.forget(folder.name)
+                yield folder.name, _read_notes(folder / "notes")
 
 
 def _read_notes(file: Path) -> list[dict[str, Any]]:

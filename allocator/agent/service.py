@@ -67,8 +67,8 @@ class Service:
         for container_id, entries in self._notes.load():
             try:
                 container = agent.recover(container_id, entries)
-            except (ValueError, TypeError, KeyError) as error:
-                fields = {"container_id": container_id, "reason": str(error)}
+            except (ValueError, TypeError, LookupError) as error:
+                fields = {"file": str(self._notes.folder(container_id)), "reason": str(error)}
                 _LOG.error("notes that make no sense", extra={"fields": fields})
                 self.runtime.abandon(container_id)
                 self._notes.forget(container_id)

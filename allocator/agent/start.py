@@ -232,4 +232,10 @@ class _Process:
         return Agent(info, version=dotted_version(), pid=pid, wall=time.time)
 
     def _runtime(self) -> Callable[[Callable[[list[Event]], None]], Runtime]:
-        return NullRuntime
+        if self._settings.runtime == "null":
+            return NullRuntime
+        from allocator.agent.process import ProcessRuntime
+
+        assert self._checkpoint is not None
+        checkpoint, environment = self._checkpoint, self._settings.executor_environment
+        return lambda tell: ProcessRuntime(tell, checkpoint, environment)

@@ -45,7 +45,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add = parser.add_argument
     add("--master", required=True, metavar="URL", help="http://HOST:PORT or zk://HOST:PORT,…/PATH")
-    add("--runtime", choices=("null",), default="null", help="what tasks run in")
+    add("--runtime", choices=("process", "null"), default="process", help="what tasks run in")
     add(
         "--count",
         dest="n_agents",

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.service import serving
+from tests.service.launching import launch, next_states, task
 from tests.service.serving import FrameworkClient, Json, Process
 
 
@@ -23,34 +24,6 @@ def null_agents(master: Process, folder: Path, *more: str) -> Process:
     return Process("agent", *given, log=folder / "agent.log")
 
 
-def accept(framework: FrameworkClient, offer: Json, **commands: str) -> None:
-    """Launch tasks of some ids and commands."""
-    cpus = {"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.1}}
-    tasks = [
-        {
-            "name": id,
-            "task_id": {"value": id},
-            "agent_id": offer["agent_id"],
-            "resources": [cpus],
-            "command": {"value": command},
-        }
-        for id, command in commands.items()
-    ]
-    operation = {"type": "LAUNCH", "launch": {"task_infos": tasks}}
-    framework.send("ACCEPT", offer_ids=[offer["id"]], operations=[operation])
-
-
-def next_states(framework: FrameworkClient, n: int) -> dict[str, list[str]]:
-    """Return the states of so many statuses by task, each acknowledged."""
-    states: dict[str, list[str]] = {}
-    for _ in range(n):
-        status = framework.wait("UPDATE")["update"]["status"]
-        states.setdefault(status["task_id"]["value"], []).append(status["state"])
-        acknowledged = {name: status[name] for name in ("agent_id", "task_id", "uuid")}
-        assert framework.send("ACKNOWLEDGE", **acknowledged).status_code == 202
-    return states
-
-
 def test_commands_end_as_they_say(master: Process, tmp_path: Path) -> None:
     with (
         null_agents(master, tmp_path, "--count", "3", "--hostname", "n") as agents,
@@ -60,7 +33,9 @@ def test_commands_end_as_they_say(master: Process, tmp_path: Path) -> None:
         while len(offers) < 3:
             offers += framework.wait("OFFERS")["offers"]["offers"]
         assert sorted(offer["hostname"] for offer in offers) == ["n-0", "n-1", "n-2"]
-        accept(framework, offers[0], t="true", s="sleep 0.2", u="make")
+        commands = {"t": "true", "s": "sleep 0.2", "u": "make"}
+        agent_id = offers[0]["agent_id"]
+        launch(framework, offers[0], *(task(id, each, agent_id) for id, each in commands.items()))
         states = next_states(framework, 5)
         assert states["t"] == states["s"] == ["TASK_RUNNING", "TASK_FINISHED"]
         assert states["u"] == ["TASK_RUNNING"]
