@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
-from allocator.errors import AllocatorError
+from allocator.engine.inputs import read_attributes
+from allocator.errors import AllocatorError, InvalidValue
 from allocator.master import events, forms
 from allocator.master.instructions import EndStream, Send
 from allocator.master.master import Master
 from allocator.master.records import Agent, Framework, Json, Session, Task
-from allocator.master.tasks import REPORTED, TERMINAL, note_status, status_of_master
+from allocator.master.tasks import REPORTED, TERMINAL, kill_message, note_status, status_of_master
 from allocator.resources import DiskInfo, Resource, Resources
 from allocator.wire import messages as m
 from allocator.wire.refusal import BAD_REQUEST, CONFLICT, FORBIDDEN, CallRefused
@@ -31,7 +32,9 @@ def register(
     try:
         register_more(master, session, call)
     except CallRefused:
-        if not session.agents:
+        if session.agents:
+            disconnect(master, session_id)
+        else:
             del master.sessions[session_id]
         raise
     return session
@@ -88,6 +91,8 @@ def _read(master: Master, registration: m.AgentRegistration) -> tuple[Agent, m.A
     info = registration.agent_info
     try:
         resources = Resources(info.resources or [])
+        read_attributes(info.attributes)
+        place_of(info)
     except AllocatorError as error:
         raise CallRefused(BAD_REQUEST, f"agent {info.hostname!r}: {error}") from None
     agent = Agent("" if info.id is None else info.id.value, info, resources)
@@ -113,15 +118,19 @@ def admit(
     if before is not None:
         agent.registered_time = before.registered_time
         agent.resources = converted(agent.resources, before)
-    tasks = [task for known in registration.tasks or [] if (task := _task(master, agent, known))]
-    add_to_engine(master, agent, tasks)
+    brought = [
+        (task, known)
+        for known in registration.tasks or ()
+        if (task := _brought(master, agent, known))
+    ]
+    add_to_engine(master, agent, [task for task, known in brought if known.state not in TERMINAL])
     master.recovered_agents.pop(agent.id, None)
     master.unreachable_agents.pop(agent.id, None)
     join(master, session, agent)
     master.publish(forms.agent_added, master.engine, agent)
-    infos = {known.framework_id.value: known for known in registration.tasks or []}
-    for task in tasks:
-        take_back(master, agent, task, infos[task.framework_id])
+    firsts = {known.framework_id.value: known for known in reversed(registration.tasks or [])}
+    for task, known_task in brought:
+        take_back(master, agent, task, known_task, firsts[task.framework_id])
     master.plan_for(agent)
     master.persist_agent(agent)
     return agent
@@ -140,19 +149,26 @@ def converted(brought: Resources, before: Agent) -> Resources:
     return before.resources - less + more
 
 
+def place_of(info: m.AgentInfo) -> tuple[str | None, str | None]:
+    """Return the region and the zone of an agent; raises `InvalidValue`."""
+    try:
+        fault = (info.domain or {}).get("fault_domain") or {}
+        region, zone = ((fault.get(name) or {}).get("name") for name in ("region", "zone"))
+    except AttributeError:
+        raise InvalidValue("its domain is no object of objects") from None
+    if not all(name is None or isinstance(name, str) for name in (region, zone)):
+        raise InvalidValue("its region and zone have names that are text")
+    return region, zone
+
+
 def add_to_engine(master: Master, agent: Agent, tasks: list[Task]) -> None:
-    """Have the engine know an agent, with what its tasks use."""
+    """Have the engine know an agent, with what the tasks use that run on it."""
     used: dict[str, dict[str, Resources]] = {}
     for task in tasks:
-        if task.holds:
-            by_role = used.setdefault(task.framework_id, {})
-            by_role[task.role] = by_role.get(task.role, Resources()) + task.resources
-    region = zone = None
-    if agent.info.domain:
-        fault = agent.info.domain.get("fault_domain") or {}
-        region = (fault.get("region") or {}).get("name")
-        zone = (fault.get("zone") or {}).get("name")
-    in_use = sum((task.resources for task in tasks if task.holds), Resources())
+        by_role = used.setdefault(task.framework_id, {})
+        by_role[task.role] = by_role.get(task.role, Resources()) + task.resources
+    region, zone = place_of(agent.info)
+    in_use = sum((task.resources for task in tasks), Resources())
     agent.resources = covering(agent.resources, in_use)
     # An agent that has become too small for its tasks offers nothing until enough have ended.
     total = agent.resources + in_use.nonshared().minus_floor(agent.resources)
@@ -197,47 +213,73 @@ def join(master: Master, session: Session, agent: Agent) -> None:
     master.mark(agent)
 
 
-def _task(master: Master, agent: Agent, known: m.KnownTask) -> Task | None:
-    """Return a task that an agent brings; None of a framework that was removed."""
-    framework_id = known.framework_id.value
+def _brought(master: Master, agent: Agent, known: m.KnownTask) -> Task | None:
+    """Return the record of a task that an agent brings, as it was known before or a new one.
+
+    None of a framework that was removed, or one of whose end its framework has heard.
+    """
+    framework_id, id = known.framework_id.value, known.task.task_id.value
     if framework_id in master.removed_frameworks:
         return None
-    task = Task(
+    framework = master.frameworks.get(framework_id)
+    if framework is not None:
+        lost = (task for task in framework.completed if task.id == id)
+        task = framework.tasks.get(id) or framework.unreachable.get(id) or next(lost, None)
+        if task is not None and task.agent_id == agent.id:
+            return None if _is_over(task, known) else task
+    return Task(
         known.task, framework_id, agent.id, known.role, Resources(known.task.resources or [])
     )
+
+
+def _is_over(task: Task, known: m.KnownTask) -> bool:
+    """Tell whether the last status that an agent has of a task was acknowledged."""
+    last = known.statuses[-1] if known.statuses else None
+    return known.state in TERMINAL and last is not None and last.uuid == task.acknowledged
+
+
+def take_back(
+    master: Master, agent: Agent, task: Task, known: m.KnownTask, first: m.KnownTask
+) -> None:
+    """Take in a task of an agent that came (back), and tell its framework what is known of it.
+
+    `first` is the first task that the agent brings of the framework: it says who that is.
+    """
+    framework = master.frameworks.get(task.framework_id)
+    if framework is None:
+        framework = recovered_framework(master, first)
+    is_known = task.id in framework.unreachable or task.id in framework.tasks
+    framework.unreachable.pop(task.id, None)
+    if task in framework.completed:
+        framework.completed.remove(task)
+    framework.tasks[task.id] = task
+    agent.tasks[task.key] = task
     for status in known.statuses or ():
-        note_status(task, msgspec.to_builtins(status))
+        if status.state not in task.statuses:
+            note_status(task, msgspec.to_builtins(status))
     task.state = known.state
     task.is_terminal = known.state in TERMINAL
     task.holds = not task.is_terminal
-    return task
-
-
-def take_back(master: Master, agent: Agent, task: Task, known: m.KnownTask) -> None:
-    """Take in a task of an agent that came (back), and tell its framework what is known of it."""
-    framework = master.frameworks.get(task.framework_id)
-    if framework is None:
-        framework = recovered_framework(master, known)
-    is_known = task.id in framework.unreachable or task.id in framework.tasks
-    framework.unreachable.pop(task.id, None)
-    framework.tasks[task.id] = task
-    agent.tasks[task.key] = task
     master.mark(task)
     master.mark(framework)
     if not task.is_terminal:
-        status = status_of_master(
-            task.id,
-            task.state,
-            "REASON_SLAVE_REREGISTERED",
-            "The agent is back",
-            master.wall(),
-            agent.id,
-        )
-        master.send(framework, events.update(status))
-        if is_known:
-            master.publish(forms.task_updated, task, status)
+        _tell_back(master, framework, agent, task, is_known=is_known)
+    master.send_waiting(framework, task)
     if not is_known:
         master.publish(forms.task_added, task)
+
+
+def _tell_back(
+    master: Master, framework: Framework, agent: Agent, task: Task, *, is_known: bool
+) -> None:
+    """Tell of a task that runs on an agent that came back; the agent, that it is to end."""
+    reason, text = "REASON_AGENT_REREGISTERED", "The agent is back"
+    status = status_of_master(task.id, task.state, reason, text, master.wall(), agent.id)
+    master.send(framework, events.update(status))
+    if is_known:
+        master.publish(forms.task_updated, task, status)
+    if task.kill is not None:
+        master.tell_agent(agent, task.kill)
 
 
 def recovered_framework(master: Master, known: m.KnownTask) -> Framework:
@@ -274,13 +316,29 @@ def reconnect(
     known.pid, known.version = agent.pid, agent.version
     known.resources, known.info = resources, agent.info
     master.persist_agent(known)
-    has = {(task.framework_id.value, task.task.task_id.value) for task in registration.tasks or ()}
-    for key, task in list(known.tasks.items()):
-        if key not in has and not task.is_terminal:
+    reconcile(master, known, registration.tasks or [])
+    return known
+
+
+def reconcile(master: Master, agent: Agent, brought: list[m.KnownTask]) -> None:
+    """Have master and agent agree on its tasks.
+
+    What the agent does not have is lost; what was to be killed, it is told again, and also what it
+    has and should not.
+    """
+    has = {(known.framework_id.value, known.task.task_id.value) for known in brought}
+    for key, task in list(agent.tasks.items()):
+        if task.is_terminal:
+            continue
+        if key not in has:
             framework = master.frameworks[task.framework_id]
             state = "TASK_DROPPED" if framework.is_partition_aware else "TASK_LOST"
             master.lose_task(task, state, "REASON_RECONCILIATION", "The agent does not have it")
-    return known
+        elif task.kill is not None:
+            master.tell_agent(agent, task.kill)
+    for framework_id, id in has - agent.tasks.keys():
+        if framework_id in master.frameworks:
+            master.tell_agent(agent, kill_message(framework_id, id))
 
 
 def leave_session(master: Master, agent: Agent) -> None:
@@ -342,6 +400,8 @@ def update(master: Master, session: Session, call: m.UpdateCall) -> None:
     by_agent: dict[str, list[m.TaskStatus]] = {}
     for status in call.update.statuses:
         id = "" if status.agent_id is None else status.agent_id.value
+        if id not in master.agents:
+            continue  # it was taken out meanwhile, and is told so
         if id not in session.agents:
             raise CallRefused(BAD_REQUEST, f"agent {id!r} is not of this session")
         if status.state not in REPORTED:
@@ -352,16 +412,32 @@ def update(master: Master, session: Session, call: m.UpdateCall) -> None:
 
 
 def take_statuses(master: Master, agent: Agent, statuses: list[m.TaskStatus]) -> None:
-    """Take in statuses of an agent's tasks; one that was taken in before is passed over."""
+    """Take in statuses of an agent's tasks, each task's in order.
+
+    One that was taken in before is passed over; of one that was acknowledged, the agent may have
+    missed that.
+    """
+    by_task: dict[tuple[str, str], list[m.TaskStatus]] = {}
     for status in statuses:
         framework_id = "" if status.framework_id is None else status.framework_id.value
-        task = agent.tasks.get((framework_id, status.task_id.value))
-        if task is None:
-            forget_status(master, agent, framework_id, status)
-        elif all(waiting["uuid"] != status.uuid for waiting in task.waiting):
-            json = msgspec.to_builtins(status)
-            json.pop("framework_id", None)
-            master.status(task, json)
+        by_task.setdefault((framework_id, status.task_id.value), []).append(status)
+    for key, told in by_task.items():
+        task = agent.tasks.get(key)
+        n_over = len(told) if task is None else _n_acknowledged(task, told)
+        for status in told[:n_over]:
+            forget_status(master, agent, key[0], status)
+        for status in told[n_over:]:
+            assert task is not None
+            if all(waiting["uuid"] != status.uuid for waiting in task.waiting):
+                json = msgspec.to_builtins(status)
+                json.pop("framework_id", None)
+                master.status(task, json)
+
+
+def _n_acknowledged(task: Task, statuses: list[m.TaskStatus]) -> int:
+    """Return how many of the first of these statuses were acknowledged."""
+    uuids = [status.uuid for status in statuses]
+    return uuids.index(task.acknowledged) + 1 if task.acknowledged in uuids else 0
 
 
 def forget_status(master: Master, agent: Agent, framework_id: str, status: m.TaskStatus) -> None:
@@ -383,7 +459,7 @@ def unregister(master: Master, session: Session, call: m.UnregisterCall) -> None
     for id in call.unregister.agent_ids:
         agent = session.agents.get(id.value)
         if agent is not None:
-            master.remove_agent(agent, gone=False)
+            master.remove_agent(agent, "TASK_GONE")
             master.persist("agents", agent.id, None)
 
 

@@ -80,6 +80,13 @@ class Options(NamedTuple):
 
 DEFAULTS: Final = Options()
 
+#: State of the tasks of an agent that is removed → reason and message.
+_LOSSES: Final = {
+    "TASK_UNREACHABLE": ("REASON_AGENT_REMOVED", "The agent cannot be reached"),
+    "TASK_GONE": ("REASON_AGENT_REMOVED", "The agent has left"),
+    "TASK_GONE_BY_OPERATOR": ("REASON_AGENT_REMOVED_BY_OPERATOR", "The agent is gone"),
+}
+
 
 class Master:
     """Frameworks, agents and tasks, and the engine that decides who is offered what.
@@ -357,6 +364,7 @@ class Master:
     def remove_framework(self, framework: Framework) -> None:
         """Remove a framework for good: its stream ends and its tasks are killed."""
         self.take_back_offers(framework)
+        concerned = {task.agent_id for task in framework.tasks.values()}
         for task in list(framework.tasks.values()):
             if not task.is_terminal:
                 status = status_of_master(
@@ -372,7 +380,8 @@ class Master:
             self.complete_task(framework, task)
         for agent in self.agents.values():
             agent.inverse_answers.pop(framework.id, None)
-            self.shut_down_on(agent, framework.id)
+            if agent.id in concerned:
+                self.shut_down_on(agent, framework.id)
         self.end_stream(framework)
         self.engine.remove_framework(framework.id)
         framework.connected = framework.active = False
@@ -423,7 +432,7 @@ class Master:
         self.publish(forms.task_updated, task, status)
         task.waiting.append(status)
         if len(task.waiting) == 1:
-            self._send_waiting(framework, task)
+            self.send_waiting(framework, task)
 
     def _marked_with_places(self, task: Task) -> None:
         self.mark(task)
@@ -444,8 +453,13 @@ class Master:
             task.holds = False
             self.engine.release(task.framework_id, task.agent_id, task.role, task.resources)
 
-    def _send_waiting(self, framework: Framework, task: Task) -> None:
-        """Send the status of a task that is first in turn, again and again until acknowledged."""
+    def send_waiting(self, framework: Framework, task: Task) -> None:
+        """Send the status of a task that is first in turn, again and again until acknowledged.
+
+        Nothing, if none is waiting, or its agent is away: that was told after it.
+        """
+        if not task.waiting or task.id in framework.unreachable:
+            return
         self.send(framework, events.update(task.waiting[0]))
         begin_resending(task, self.clock())
         self._resend_later(task)
@@ -456,23 +470,21 @@ class Master:
 
     def send_all_waiting(self, framework: Framework) -> None:
         """Send a framework that comes back what it has not acknowledged. O(its tasks)."""
-        for tasks in (framework.tasks, framework.unreachable):
-            for task in tasks.values():
-                if task.waiting:
-                    self._send_waiting(framework, task)
+        for task in framework.tasks.values():
+            self.send_waiting(framework, task)
 
     def acknowledge(self, framework: Framework, task: Task, uuid: str) -> None:
         """Take the first waiting status off, if it is this one, and send the next."""
         if not task.waiting or task.waiting[0]["uuid"] != uuid:
             return
         acknowledged = task.waiting.popleft()
+        task.acknowledged = uuid
         agent = self.agents.get(task.agent_id)
         if agent is not None:
             self.tell_agent(agent, acknowledgement(task, uuid))
         if task.waiting:
-            self._send_waiting(framework, task)
-            return
-        if acknowledged["state"] in TERMINAL:
+            self.send_waiting(framework, task)
+        elif acknowledged["state"] in TERMINAL:
             self.complete_task(framework, task)
 
     def complete_task(self, framework: Framework, task: Task) -> None:
@@ -516,17 +528,17 @@ class Master:
         self.n_agents += 1
         return id
 
-    def remove_agent(self, agent: Agent, *, gone: bool) -> None:
+    def remove_agent(self, agent: Agent, state: str) -> None:
         """Take an agent out: it missed its pings, unregistered, or is declared gone.
 
-        Its offers are rescinded; its tasks are unreachable for frameworks that know of that, lost
-        for the others; gone, when an operator says so.
+        Its offers are rescinded; its tasks have this state for frameworks that know of it, and are
+        lost for the others.
         """
         self.rescind(agent.offers, tell=True)
         self.rescind_inverse_offers(agent)
         tasks = [task for task in agent.tasks.values() if not task.is_terminal]
         for task in tasks:
-            self.lose_task(task, *self._loss(task, gone))
+            self.lose_task(task, *self._loss(task, state))
         # Statuses of others that are still waiting come from the records, not from the agent.
         agent.tasks.clear()
         self.engine.remove_agent(agent.id)
@@ -549,7 +561,7 @@ class Master:
         It may still come back, under its id and with its reservations and volumes.
         """
         if agent.id in self.agents:
-            self.remove_agent(agent, gone=False)
+            self.remove_agent(agent, "TASK_UNREACHABLE")
         else:
             del self.recovered_agents[agent.id]
             self._tell_failure(agent)
@@ -565,14 +577,14 @@ class Master:
         """Remove an agent, wherever it is, for good: it may not come back. O(frameworks)."""
         if agent.id in self.agents:
             self.tell_agent(agent, {"type": "SHUTDOWN", "message": "The agent was declared gone"})
-            self.remove_agent(agent, gone=True)
+            self.remove_agent(agent, "TASK_GONE_BY_OPERATOR")
         elif self.recovered_agents.pop(agent.id, None) is not None:
             self._tell_failure(agent)
         self.unreachable_agents.pop(agent.id, None)
         for framework in self.frameworks.values():
             for task in list(framework.unreachable.values()):
                 if task.agent_id == agent.id:
-                    self.lose_task(task, *self._loss(task, gone=True))
+                    self.lose_task(task, *self._loss(task, "TASK_GONE_BY_OPERATOR"))
         self.persist("agents", agent.id, None)
         self._remember("gone_agents", self.gone_agents, agent.id)
 
@@ -614,13 +626,10 @@ class Master:
             },
         )
 
-    def _loss(self, task: Task, gone: bool) -> tuple[str, str, str]:
+    def _loss(self, task: Task, state: str) -> tuple[str, str, str]:
+        reason, message = _LOSSES[state]
         aware = self.frameworks[task.framework_id].is_partition_aware
-        if gone:
-            state = "TASK_GONE_BY_OPERATOR" if aware else "TASK_LOST"
-            return state, "REASON_AGENT_REMOVED_BY_OPERATOR", "The agent is gone"
-        state = "TASK_UNREACHABLE" if aware else "TASK_LOST"
-        return state, "REASON_AGENT_REMOVED", "The agent cannot be reached"
+        return (state if aware else "TASK_LOST"), reason, message
 
     # Time.
 
@@ -641,8 +650,9 @@ class Master:
             if not task.waiting or task.resend_at != at:
                 continue  # acknowledged meanwhile
             framework = self.frameworks.get(task.framework_id)
-            if framework is not None and framework.connected:
-                self.send(framework, events.update(task.waiting[0]))
+            if framework is None or task.id in framework.unreachable:
+                continue
+            self.send(framework, events.update(task.waiting[0]))
             resent(task, now)
             self._resend_later(task)
 

@@ -23,7 +23,7 @@ class Task:
     """A task, from its launch until it is completed and forgotten."""
 
     __slots__ = (
-        "acknowledged_state",
+        "acknowledged",
         "agent_id",
         "executor_id",
         "fragment",
@@ -32,6 +32,7 @@ class Task:
         "id",
         "info",
         "is_terminal",
+        "kill",
         "resend_at",
         "resend_interval",
         "resources",
@@ -61,6 +62,12 @@ class Task:
         #: The statuses that the framework has not acknowledged, oldest first; only the first of
         #: them is under way.
         self.waiting: deque[Json] = deque()
+        #: The uuid of the last status that it has acknowledged: an agent that comes back may bring
+        #: that one, and those before it, once more.
+        self.acknowledged: str | None = None
+        #: What its agent was told when its framework wanted it killed: told again if that may have
+        #: been lost.
+        self.kill: Json | None = None
         #: When the first of them is sent again, and how long after that, in seconds.
         self.resend_at = 0.0
         self.resend_interval = 0.0

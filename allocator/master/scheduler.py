@@ -17,7 +17,7 @@ from allocator.master import events, forms
 from allocator.master.accepting import accept, refuse_seconds
 from allocator.master.master import ENGINE_CAPABILITIES, Master, minimum_of
 from allocator.master.records import Framework, Json, Task, capabilities_of
-from allocator.master.tasks import status_of_master
+from allocator.master.tasks import kill_message, status_of_master
 from allocator.roles import validate_role
 from allocator.wire import messages as m
 from allocator.wire.refusal import BAD_REQUEST, FORBIDDEN, CallRefused
@@ -321,13 +321,10 @@ def kill(master: Master, framework: Framework, call: m.KillCall) -> None:
         return
     if task.is_terminal:
         return
-    message: Json = {
-        "type": "KILL",
-        "framework_id": {"value": framework.id},
-        "task_id": {"value": id},
-    }
+    message = kill_message(framework.id, id)
     if call.kill.kill_policy is not None:
         message["kill_policy"] = call.kill.kill_policy
+    task.kill = message
     agent = master.agents.get(task.agent_id)
     if agent is not None:
         master.tell_agent(agent, message)

@@ -65,6 +65,15 @@ def status_of_master(
     return status
 
 
+def kill_message(framework_id: str, task_id: str) -> Json:
+    """Return what an agent is told for a task to end."""
+    return {
+        "type": "KILL",
+        "framework_id": {"value": framework_id},
+        "task_id": {"value": task_id},
+    }
+
+
 def note_status(task: Task, status: Json) -> None:
     """Take a status into a task's history: the first one of each state, in order of arrival."""
     state = status["state"]

@@ -48,13 +48,14 @@ def run(framework: FrameworkClient, **commands: str) -> Json:
 def next_status(
     framework: FrameworkClient, holds: Callable[[Json], bool] = lambda status: True
 ) -> Json:
-    """Return the next status of which something holds, acknowledged."""
-    event = framework.wait("UPDATE", lambda event: holds(event["update"]["status"]))
-    status: Json = event["update"]["status"]
-    if "uuid" in status:
-        acknowledged = {name: status[name] for name in ("agent_id", "task_id", "uuid")}
-        assert framework.send("ACKNOWLEDGE", **acknowledged).status_code == 202
-    return status
+    """Return the next status of which something holds; all up to it are acknowledged."""
+    while True:
+        status: Json = framework.wait("UPDATE")["update"]["status"]
+        if "uuid" in status:
+            acknowledged = {name: status[name] for name in ("agent_id", "task_id", "uuid")}
+            assert framework.send("ACKNOWLEDGE", **acknowledged).status_code == 202
+        if holds(status):
+            return status
 
 
 def next_states(framework: FrameworkClient, n: int) -> dict[str, list[str]]:
