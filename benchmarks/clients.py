@@ -45,6 +45,11 @@ class Calls(asyncio.Protocol):
         if self.n_answered == self.n_sent:
             self.idle.set()
 
+    def close(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
     def send(self, path: bytes, body: bytes, stream_id: bytes) -> None:
         """Send a call."""
         assert self._transport is not None
@@ -106,6 +111,13 @@ class Framework:
             fields = {name: status[name] for name in ("agent_id", "task_id", "uuid")}
             self._send(self.acknowledgements, "ACKNOWLEDGE", fields)
         self._on_event(self, event)
+
+    async def leave(self) -> None:
+        """Wait for the end of the stream, and close what was opened."""
+        if self.reading is not None:
+            await self.reading
+        for calls in (self.calls, self.acknowledgements):
+            calls.close()
 
     def send(self, type: str, content: Json | None = None) -> None:
         """Send a call."""

@@ -63,8 +63,16 @@ class Cluster:
     @property
     def peak_mib(self) -> float:
         """The greatest size of the master so far."""
+        return self._status("VmHWM")
+
+    @property
+    def mib(self) -> float:
+        """The size of the master."""
+        return self._status("VmRSS")
+
+    def _status(self, name: str) -> float:
         status = Path(f"/proc/{self._processes[0].pid}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+        return int(status.split(f"{name}:")[1].split()[0]) / 1024
 
     @property
     def cpu_seconds(self) -> list[float]:
@@ -377,6 +385,41 @@ class Subscriber(asyncio.Protocol):
 _TOLD = b'"type":"TASK_UPDATED"'
 
 
+async def soak(n_agents: int, seconds: float, n_rounds_warm: int) -> Json:
+    """Have frameworks, subscribers and readers come and go; tell how the master grows meanwhile.
+
+    Each round a framework launches 60 tasks that finish at once and is torn down, and a subscriber
+    of the operator API leaves without a word. The master is at its size when it keeps as many
+    frameworks and tasks as it ever does.
+    """
+    with cluster(n_agents) as services:
+        poller = Poller(services.host, services.port, "identity")
+        staying = Framework(services.host, services.port, Launcher(10**9, "true", 1, 5, 5).take)
+        reading = asyncio.create_task(staying.run())
+        sizes = []
+        n_rounds = 0
+        begin = now()
+        while n_rounds < n_rounds_warm or now() - begin < seconds:
+            subscriber = Subscriber(10**9)
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                lambda made=subscriber: made, services.host, services.port
+            )
+            framework = await filled(services, 60, "true", torn_down=True)
+            await poller.poll(3, [])
+            transport.close()
+            await framework.leave()
+            n_rounds += 1
+            if n_rounds >= n_rounds_warm:
+                sizes.append(services.mib)
+        reading.cancel()
+        return {
+            "frameworks": n_rounds,
+            "MiB after the first rounds": round(sizes[0]),
+            "MiB at the end": round(sizes[-1]),
+            "MiB at most": round(max(sizes)),
+        }
+
+
 def quantiles(seconds: list[float], what: str) -> Json:
     """Return mean, median and 99th percentile of sorted times, in milliseconds."""
     if not seconds:
@@ -412,6 +455,7 @@ KINDS: list[tuple[str, Any, dict[str, Any]]] = [
         {"n_agents": 1000, "n_frameworks": 1000, "seconds": 10.0, "hold_seconds": 2.0},
     ),
     ("watch", watch, {"n_agents": 100, "n_subscribers": 1000, "n_tasks": 200}),
+    ("soak", soak, {"n_agents": 10, "seconds": 3600.0, "n_rounds_warm": 100}),
     (
         "state",
         state,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -241,3 +243,57 @@ def test_credentials_are_asked_for(tmp_path: Path) -> None:
         assert r.status_code == 400
         process.stop()
         assert "s3cret" not in process.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate that its own key signed, and the key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", key, "-out", cert),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_tls(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    cert, key = certificate
+    with serving.master(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key)) as process:
+        assert process.url.startswith("https://")
+        trusted = ssl.create_default_context(cafile=str(cert))
+        with httpx.Client(verify=trusted) as client:
+            assert client.get(f"{process.url}/health").status_code == 200
+        with FrameworkClient(process.url) as framework:
+            assert framework.next()["type"] == "HEARTBEAT"
+            process.popen.terminate()
+            assert framework.rest() == []
+        assert process.stop() == 0
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_key_of_another_certificate_is_refused(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, _ = certificate
+    other = tmp_path / "other.pem"
+    made = subprocess.run(["openssl", "genrsa", "2048"], check=True, capture_output=True)
+    other.write_bytes(made.stdout)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "allocator", "master", "--work-dir", tmp_path / "m"),
+            *("--port", "0", "--tls-cert", cert, "--tls-key", other),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(cert) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
