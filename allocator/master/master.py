@@ -153,6 +153,8 @@ class Master:
         #: with one entry that counts a task, that of `resend_at`.
         self._resends: list[tuple[float, int, Task]] = []
         self._resend_numbers = itertools.count()
+        #: Terminal state → how many tasks ended in it since the start.
+        self.n_tasks_ended: dict[str, int] = {}
         #: Whether somebody watches by the operator API.
         self.is_watched = False
         #: Tasks, frameworks and agents that `/state` shows otherwise than before.
@@ -197,7 +199,6 @@ class Master:
 
     def mark(self, record: Task | Framework | Agent) -> None:
         """Note that `/state` shows a record otherwise than before."""
-        record.fragment = None
         self.changed[record] = None
 
     # Cycles.
@@ -444,6 +445,8 @@ class Master:
     def _end_task(self, task: Task, status: Json) -> None:
         """Note a terminal status: what the task held is available again (V1)."""
         note_status(task, status)
+        if not task.is_terminal:
+            self.n_tasks_ended[task.state] = self.n_tasks_ended.get(task.state, 0) + 1
         task.is_terminal = True
         self.give_up(task)
 

@@ -71,7 +71,7 @@ class Task:
         #: When the first of them is sent again, and how long after that, in seconds.
         self.resend_at = 0.0
         self.resend_interval = 0.0
-        #: JSON of the task as `/state` shows it, None after a change.
+        #: JSON of what of it never changes, as `/state` shows it; None until it is written.
         self.fragment: bytes | None = None
 
     @property
@@ -89,7 +89,6 @@ class Framework:
         "completed",
         "connected",
         "constraints",
-        "fragment",
         "id",
         "info",
         "inverse_offers",
@@ -134,8 +133,6 @@ class Framework:
         self.tasks: dict[str, Task] = {}
         self.unreachable: dict[str, Task] = {}
         self.completed: deque[Task] = deque(maxlen=MAX_COMPLETED_TASKS)
-        #: JSON of what `/state` shows of the framework itself, None after a change.
-        self.fragment: bytes | None = None
 
     @property
     def is_partition_aware(self) -> bool:
@@ -153,7 +150,6 @@ class Agent:
 
     __slots__ = (
         "active",
-        "fragment",
         "hostname",
         "id",
         "info",
@@ -199,8 +195,6 @@ class Agent:
         #: Ids of its open offers, the oldest first.
         self.offers: dict[str, None] = {}
         self.tasks: dict[tuple[str, str], Task] = {}
-        #: JSON of the agent as `/state` shows it, None after a change.
-        self.fragment: bytes | None = None
 
 
 class Session:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from allocator.master import agents, openapi, operator, scheduler
 from allocator.master.limits import LimitedProtocol
+from allocator.master.reading import PATHS
 from allocator.master.service import Service
 from allocator.master.streams import Stream
 from allocator.version import build_info
@@ -110,12 +111,15 @@ class Application:
             if request.method not in ("GET", "HEAD"):
                 return not_allowed("GET", "HEAD")
             return JSONResponse(openapi.document())
+        asked = _Asked(request, principal, service, self._access)
+        if path in PATHS:
+            return await _read(asked, path)
         answer = _POSTS.get(path)
         if answer is None:
             raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
         if request.method != "POST":
             return not_allowed("POST")
-        return await answer(_Asked(request, principal, service, self._access))
+        return await answer(asked)
 
     def _open(self, request: Request, path: str) -> Response:
         """Answer what anybody may ask of any master."""
@@ -170,7 +174,22 @@ class _Asked(NamedTuple):
     @property
     def caller(self) -> operator.Caller:
         """The sender, as the operator API sees it."""
-        return operator.Caller(self.principal, self.check, self.service.master.engine.metrics)
+        return operator.Caller(self.principal, self.check, self.service.reader.metrics)
+
+
+async def _read(asked: _Asked, path: str) -> Answer:
+    """Answer a GET out of the read model, and PUT of weights."""
+    request, service = asked.request, asked.service
+    if path == "/weights" and request.method == "PUT":
+        body = await read_body(request)
+        await service.call(lambda: operator.put_weights(service.master, body, asked.caller))
+        return Response()
+    if request.method not in ("GET", "HEAD"):
+        return not_allowed("GET", "HEAD", *(["PUT"] if path == "/weights" else []))
+    asked.check("get_endpoints", [path])
+    query = request.scope["query_string"].decode("latin-1")
+    found = await service.reader.answer(path, query, request.headers, asked.principal)
+    return Response(found.body, found.status, found.headers)
 
 
 async def _answer_scheduler(asked: _Asked) -> Answer:

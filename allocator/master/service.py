@@ -20,6 +20,7 @@ from allocator.loop import AllocationLoop
 from allocator.master import agents, events, operator, scheduler
 from allocator.master.instructions import EndStream, Instruction, Persist, Publish, Send
 from allocator.master.master import Master
+from allocator.master.reading import Reader
 from allocator.master.records import Framework, Session
 from allocator.master.registry import Registry, RegistryError
 from allocator.master.streams import Stream
@@ -61,6 +62,7 @@ class Service:
         self.master = master
         self._registry = registry
         self._loop = AllocationLoop(master.engine, self._offer, interval=allocation_interval)
+        self.reader = Reader(master, loop_metrics=self._loop.metrics)
         self._max_streams = max_streams
         #: Of frameworks and of agents' processes, by stream id.
         self._streams: dict[str, Stream] = {}
@@ -89,6 +91,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await self._loop.stop()
+        self.reader.close()
         for stream in (*self._streams.values(), *self._watchers.values()):
             stream.end()
         if self._unsaved:
@@ -105,6 +108,7 @@ class Service:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             await self._act_alone(self.master.tick)
+            self.reader.keep_up()
 
     async def _ping(self) -> None:
         while True:

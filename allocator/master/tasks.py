@@ -31,6 +31,15 @@ TERMINAL: Final = frozenset(
         "TASK_GONE_BY_OPERATOR",
     }
 )
+#: All states that a task may be in.
+STATES: Final = (
+    "TASK_STAGING",
+    "TASK_STARTING",
+    "TASK_RUNNING",
+    "TASK_KILLING",
+    "TASK_UNREACHABLE",
+    *sorted(TERMINAL),
+)
 #: All that an agent may report.
 REPORTED: Final = frozenset(
     {"TASK_STARTING", "TASK_RUNNING", "TASK_KILLING", "TASK_FINISHED", "TASK_FAILED"}
@@ -78,7 +87,6 @@ def note_status(task: Task, status: Json) -> None:
     """Take a status into a task's history: the first one of each state, in order of arrival."""
     state = status["state"]
     task.state = state
-    task.fragment = None
     if state not in task.statuses or "healthy" in status or "container_status" in status:
         task.statuses[state] = status
 

@@ -1,0 +1,320 @@
+"""What is asked for by GET, and how each is answered but once.
+
+X4. A change that was made before a request came is in the answer to it.
+X5. Requests that wait for the same thing get the same bytes: those of the first rendering that
+    began after they came, or of the last one if nothing changed since.
+X6. Nothing holds the event loop for longer than `TURN_SECONDS` and what one step takes: texts are
+    written a little at a time, joined and compressed by threads, which hold no lock meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from allocator.master import metrics
+from allocator.master._writer import json_text
+from allocator.master.endpoints import ENDPOINTS, TURN_SECONDS, Endpoint, View
+from allocator.master.master import Master
+from allocator.master.model import Model
+from allocator.wire.decode import cut
+from allocator.wire.refusal import BAD_REQUEST, NOT_FOUND, CallRefused
+
+try:
+    import zstandard
+except ModuleNotFoundError:  # gzip will do
+    zstandard = None  # type: ignore[assignment]
+
+#: Bodies of fewer bytes are not compressed, and none is joined by a thread.
+SMALL_BYTES: Final = 1 << 10
+LARGE_BYTES: Final = 1 << 18
+
+#: How many renderings are kept at the most.
+MAX_RENDERINGS: Final = 64
+
+#: How long following what changed may take where nobody waits for it, in seconds.
+_KEEP_UP_SECONDS: Final = 0.01
+
+_JSONP_NAME: Final = re.compile(r"[A-Za-z_$][\w$.]*", re.ASCII)
+
+JSON: Final = "application/json"
+JAVASCRIPT: Final = "text/javascript"
+PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+#: All paths that are answered.
+PATHS: Final = frozenset({"/health", "/metrics", "/metrics/snapshot", *ENDPOINTS})
+
+
+class Answer(NamedTuple):
+    """What a request is answered with."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+class Rendering:
+    """A body, in each encoding that was asked for.
+
+    Parameters
+    ----------
+    number : int
+        Renderings are numbered as they begin.
+    generation : int
+        Of what it shows.
+    parts : list of bytes
+        What the body is joined from.
+    """
+
+    def __init__(self, number: int, generation: int, parts: list[bytes]) -> None:
+        self.number = number
+        self.generation = generation
+        self.n_bytes = sum(map(len, parts))
+        self._parts = parts
+        self._encoded: dict[str, asyncio.Task[bytes]] = {}
+
+    async def body(self, encoding: str) -> bytes:
+        """Return the body, which is joined once, and compressed once in each way. O(1) then."""
+        task = self._encoded.get(encoding)
+        if task is None:
+            task = self._encoded[encoding] = asyncio.create_task(self._encode(encoding))
+        # One who waits may leave; the others get it.
+        return await asyncio.shield(task)
+
+    async def _encode(self, encoding: str) -> bytes:
+        if encoding != IDENTITY:
+            whole = await self.body(IDENTITY)
+            return await asyncio.to_thread(ENCODERS[encoding], whole)
+        if self.n_bytes < LARGE_BYTES:
+            whole = b"".join(self._parts)
+        else:
+            whole = await asyncio.to_thread(b"".join, self._parts)
+        self._parts = []
+        return whole
+
+
+class Reader:
+    """Answers what is asked for by GET.
+
+    Parameters
+    ----------
+    master : Master
+        Its marks are taken by nobody else.
+    loop_metrics : callable
+        Returns what the allocation loop measures.
+    elected_time : float
+        Since when it leads, by the calendar; by default since its start.
+    flags : mapping
+        What it was started with: name → text.
+    """
+
+    def __init__(
+        self,
+        master: Master,
+        *,
+        loop_metrics: Callable[[], Mapping[str, float]] = dict,
+        elected_time: float | None = None,
+        flags: Mapping[str, str] | None = None,
+    ) -> None:
+        self._master = master
+        self._model = Model(master)
+        self._view = View(
+            master,
+            self._model,
+            master.start_time if elected_time is None else elected_time,
+            flags or {},
+        )
+        self._loop_metrics = loop_metrics
+        #: One rendering is written at a time.
+        self._turn = asyncio.Lock()
+        #: How many renderings began.
+        self._n_begun = 0
+        #: (path, what of the query counts) → the latest rendering; the latest of all at the end.
+        self._renderings: dict[tuple[str, str], Rendering] = {}
+        #: Tells this process's renderings from those of others.
+        self._tag = secrets.token_hex(6)
+
+    def close(self) -> None:
+        """Follow the master no longer. O(1)."""
+        self._model.close()
+
+    def keep_up(self) -> None:
+        """Take in what changed though nobody reads, for a short time, and forget what is outdated.
+
+        To be called now and then: what is to be taken in would pile up otherwise.
+        """
+        self._model.follow(time.perf_counter() + _KEEP_UP_SECONDS)
+        for key, rendering in list(self._renderings.items()):
+            if rendering.generation != self._generation(ENDPOINTS[key[0]]):
+                del self._renderings[key]
+
+    def metrics(self) -> dict[str, float]:
+        """Return all metrics by name."""
+        return metrics.snapshot(self._master, self._loop_metrics)
+
+    async def answer(
+        self, path: str, query: str, headers: Mapping[str, str], principal: str | None
+    ) -> Answer:
+        """Answer a request.
+
+        Parameters
+        ----------
+        path : str
+            Canonical: without `/master`, `.json` and a trailing slash.
+        query : str
+            As it came, without the question mark.
+        headers : mapping
+            By lower-case name.
+        principal : str or None
+            Who asks; everybody who may ask sees the same.
+
+        Raises
+        ------
+        CallRefused
+            404 there is no such path; 400 the query cannot be read.
+        """
+        if path == "/health":
+            return Answer(200, {})
+        given = parsed(query)
+        if path == "/metrics":
+            body = await asyncio.to_thread(metrics.exposition, self.metrics())
+            return Answer(200, {"Content-Type": PROMETHEUS}, body)
+        if path == "/metrics/snapshot":
+            kind, before, after = wrapping(given.get("jsonp"))
+            return Answer(200, {"Content-Type": kind}, before + json_text(self.metrics()) + after)
+        endpoint = ENDPOINTS.get(path)
+        if endpoint is None:
+            raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
+        kind, _, _ = wrapping(given.get("jsonp"))
+        rendering = await self._rendered(path, endpoint, given)
+        return await self._represented(rendering, kind, headers)
+
+    async def _represented(
+        self, rendering: Rendering, kind: str, headers: Mapping[str, str]
+    ) -> Answer:
+        """Return a rendering in the encoding that is wanted, or 304 if that is there already."""
+        encoding = IDENTITY
+        if rendering.n_bytes >= SMALL_BYTES:
+            encoding = chosen(headers.get("accept-encoding", ""))
+        suffix = "" if encoding == IDENTITY else f"-{encoding}"
+        tag = f'"{self._tag}-{rendering.generation:x}{suffix}"'
+        found = {"ETag": tag, "Vary": "Accept-Encoding"}
+        if matches(headers.get("if-none-match"), tag):
+            return Answer(304, found)
+        found["Content-Type"] = kind
+        if encoding != IDENTITY:
+            found["Content-Encoding"] = encoding
+        return Answer(200, found, await rendering.body(encoding))
+
+    async def _rendered(self, path: str, endpoint: Endpoint, given: Mapping[str, str]) -> Rendering:
+        """Return a rendering that began after this was called, or shows the same (X4, X5)."""
+        names = endpoint.parameters | {"jsonp"}
+        query = {name: given[name] for name in sorted(given) if name in names}
+        key = path, urlencode(query)
+        n_begun = self._n_begun
+        async with self._turn:
+            found = self._renderings.get(key)
+            if found is not None and found.number > n_begun:
+                return found
+            while not self._model.advance(TURN_SECONDS, in_full=endpoint.in_full):
+                await asyncio.sleep(0)
+            generation = self._generation(endpoint)
+            if found is not None and found.generation == generation:
+                return found
+            self._n_begun += 1
+            number = self._n_begun
+            _, before, after = wrapping(query.get("jsonp"))
+            parts = [before, *await endpoint.write(self._view, query), after]
+            self._renderings.pop(key, None)
+            rendering = self._renderings[key] = Rendering(number, generation, parts)
+            if len(self._renderings) > MAX_RENDERINGS:
+                del self._renderings[next(iter(self._renderings))]
+            return rendering
+
+    def _generation(self, endpoint: Endpoint) -> int:
+        if endpoint.changes_with == "nothing":
+            return 0
+        if endpoint.changes_with == "roles":
+            return self._model.role_generation
+        return self._model.generation
+
+
+# Queries and headers.
+
+
+def parsed(query: str) -> dict[str, str]:
+    """Return the parameters of a query, the first of each name; raises `CallRefused`."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        raise CallRefused(BAD_REQUEST, "the query has more than 100 parameters") from None
+    return dict(reversed(pairs))
+
+
+def wrapping(jsonp: str | None) -> tuple[str, bytes, bytes]:
+    """Return the media type of JSON, and what stands before and after it; raises `CallRefused`."""
+    if jsonp is None:
+        return JSON, b"", b""
+    if not _JSONP_NAME.fullmatch(jsonp):
+        raise CallRefused(BAD_REQUEST, f"jsonp {cut(jsonp)} is no name of a function")
+    return JAVASCRIPT, f"{jsonp}(".encode("ascii"), b");"
+
+
+def matches(if_none_match: str | None, tag: str) -> bool:
+    """Tell whether a tag is among those of `If-None-Match`, or anything will do.
+
+    Examples
+    --------
+    >>> matches('W/"a", "b"', '"b"'), matches("*", '"b"'), matches('"a"', '"b"')
+    (True, True, False)
+    """
+    if if_none_match is None:
+        return False
+    named = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return "*" in named or tag in named
+
+
+IDENTITY: Final = "identity"
+
+
+def _gzip(body: bytes) -> bytes:
+    # With neither name nor time: the same bytes each time.
+    return zlib.compress(body, 1, wbits=31)
+
+
+def _zstd(body: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=1).compress(body)
+
+
+#: Name → how a body is compressed, what is preferred first.
+ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    **({"zstd": _zstd} if zstandard is not None else {}),
+    "gzip": _gzip,
+}
+
+
+def chosen(accept_encoding: str) -> str:
+    """Return the encoding that is answered with.
+
+    Examples
+    --------
+    >>> chosen("gzip;q=0.5, br"), chosen("gzip;q=0"), chosen("*;q=0.1, zstd;q=0")
+    ('gzip', 'identity', 'gzip')
+    """
+    weights: dict[str, float] = {}
+    for item in accept_encoding.split(","):
+        name, _, parameter = item.partition(";")
+        quality = parameter.strip().lower().removeprefix("q=")
+        try:
+            weights[name.strip().lower()] = float(quality) if parameter else 1.0
+        except ValueError:
+            weights[name.strip().lower()] = 0.0
+    otherwise = weights.get("*", 0.0)
+    found = max(ENCODERS, key=lambda name: weights.get(name, otherwise))
+    return found if weights.get(found, otherwise) > 0 else IDENTITY
