@@ -221,7 +221,11 @@ class _Process:
         if self._election is None:
             return authority(self._master.info.hostname, self._master.info.port)
         leader = self._election.leader
-        return None if leader is None else authority(leader["hostname"], leader["port"])
+        if leader is None:
+            return None
+        if leader.get("id") == self._master.info.id and self._server.service is None:
+            return None  # it still reads the registry
+        return authority(leader["hostname"], leader["port"])
 
     async def _lead(self, registry: Registry) -> None:
         """Take over what the registry knows, and answer requests from now on."""
