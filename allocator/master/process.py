@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -92,6 +93,9 @@ def run(settings: Settings) -> int:
             registry.close()
         raise
     configure_log()
+    # A connection is a file; the soft limit is one for programs that use select().
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # What is made in a call goes with it by its references; cycles are few, and each search for
     # them looks at all that is known of tasks.
     gc.freeze()
