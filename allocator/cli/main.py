@@ -13,7 +13,11 @@ from allocator.version import installed_version
 
 #: Each is a module of this package with `register(subparsers)`, which sets `func`, and
 #: `run(args) -> int`, the exit status.
-SUBCOMMANDS = ("simulate", "compare", "explain", "replay", "master", "agent", "credentials")
+SUBCOMMANDS = (
+    *("simulate", "compare", "explain", "replay"),
+    *("master", "agent", "framework", "credentials"),
+    *("status", "agents", "tasks", "roles", "quota", "weights"),
+)
 
 #: What to type for what only the command line needs: import name -> pip's name.
 EXTRAS = {
@@ -37,6 +41,13 @@ examples:
   allocator replay run.jsonl
   allocator master --port 5050
   allocator agent --master http://127.0.0.1:5050
+  allocator framework run --command "sleep 1" --count 10
+  allocator status
+  allocator agents
+  allocator tasks --json
+  allocator roles
+  allocator quota set eng --guarantee "cpus:10;mem:4096"
+  allocator weights set eng=2
   allocator credentials ops < secret
 
 exit status:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -122,7 +123,10 @@ class Connection:
         except TimeoutError:
             raise ConnectionFailed(f"{address} did not answer in {timeout:g} s") from None
         except OSError as error:
-            raise ConnectionFailed(f"{address}: {error.strerror or error}") from None
+            # What asyncio says of it repeats the address.
+            number = error.errno or 0
+            text = os.strerror(number) if number > 0 else error.strerror or error
+            raise ConnectionFailed(f"{address}: {text}") from None
         return cls(address, reader, writer)
 
     async def begin(
