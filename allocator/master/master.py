@@ -142,6 +142,8 @@ class Master:
         self.weights: dict[str, float] = {}
         #: Role → {"guarantees": {name: amount}, "limits": {name: amount}}, of those that were set.
         self.quotas: dict[str, dict[str, dict[str, float]]] = {}
+        #: Goes up when a weight or a quota is set, also to what the engine had anyway.
+        self.policy_generation = 0
         #: The maintenance that is planned.
         self.schedule = Schedule()
         #: Open offers (V2).

@@ -320,6 +320,7 @@ class Model:
         #: Ids of the agents on which nothing is offered.
         self._inactive: set[str] = set()
         self._unmarked: tuple[int, ...] = ()
+        self._policy_generation = 0
         #: Goes up when `/state` may show something else than before (X3).
         self.generation = 0
         #: Goes up when a role, a weight or a quota may be shown otherwise.
@@ -361,6 +362,9 @@ class Model:
         if unmarked != self._unmarked:
             self._unmarked = unmarked
             self.generation += 1
+        if master.policy_generation != self._policy_generation:
+            self._policy_generation = master.policy_generation
+            self.role_generation += 1
         if master.changed:
             self.generation += 1
         while master.changed:

@@ -227,6 +227,7 @@ def set_weights(master: Master, infos: list[m.WeightInfo], caller: Caller) -> No
     except AllocatorError as error:
         raise CallRefused(BAD_REQUEST, str(error)) from None
     master.weights.update(weights)
+    master.policy_generation += 1
     for role, weight in weights.items():
         master.persist("weights", role, {"weight": weight})
 
@@ -252,6 +253,7 @@ def update_quota(master: Master, call: m.UpdateQuotaCall, caller: Caller) -> Non
         master.engine.set_quotas(engine_quotas(quotas))
     except AllocatorError as error:
         raise CallRefused(BAD_REQUEST, str(error)) from None
+    master.policy_generation += 1
     for role, quota in quotas.items():
         if quota["guarantees"] or quota["limits"]:
             master.quotas[role] = quota

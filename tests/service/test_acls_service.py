@@ -122,7 +122,12 @@ def test_update_weights(master: Process) -> None:
         url = f"{master.url}/master/weights"
         return httpx.put(url, json=infos, headers=headers(principal)).status_code
 
+    def shown() -> Json:
+        weights = httpx.get(f"{master.url}/weights", headers=headers("admin")).json()
+        return {info["role"]: info["weight"] for info in weights}
+
     assert (ask("ops", "eng"), put("ops", "eng")) == (200, 200)
+    assert shown() == {"eng": 2.0}
     assert [ask("ops", "eng/web"), ask("ops", "eng", "x"), put("ops", "x")] == [403] * 3
     check_denied(lambda name: ask(name, "eng"))
     check_denied(lambda name: put(name, "eng"))

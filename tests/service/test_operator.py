@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from allocator import Resources
 from allocator.master import agents, operator
+from allocator.master.reading import Reader
 from allocator.wire.decode import encode
 from allocator.wire.refusal import CallRefused
 from tests.service.world import World, agent, uuid
@@ -125,6 +127,18 @@ def test_weights_may_be_put_as_a_list(world: World) -> None:
         with pytest.raises(CallRefused) as refusal:
             operator.put_weights(world.master, body, caller)
         assert refusal.value.status == 400
+
+
+def test_whatever_is_set_is_shown_at_once(world: World) -> None:
+    reader = Reader(world.master)
+
+    def shown() -> Any:
+        answer = asyncio.run(reader.answer("/weights", "", {}, None))
+        return json.loads(answer.body)
+
+    assert shown() == []
+    world.operate("UPDATE_WEIGHTS", weight_infos=[{"role": "eng", "weight": 1}])
+    assert shown() == [{"role": "eng", "weight": 1.0}]
 
 
 # Quota.
