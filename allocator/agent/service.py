@@ -110,7 +110,7 @@ class Service:
                 continue
             agent = self._by_id.get(record.agent_id.value)
             if agent is not None:
-                _take(agent, record)
+                take_record(agent, record)
                 self._carry_out(agent)
 
     def shut_down(self, message: str) -> None:
@@ -154,7 +154,7 @@ class Service:
             self.left.set()
 
 
-def _take(agent: Agent, record: m.ToAgents) -> None:
+def take_record(agent: Agent, record: m.ToAgents) -> None:
     """Tell an agent one record; one of a type that is not known, nothing."""
     framework_id = "" if record.framework_id is None else record.framework_id.value
     task_id = "" if record.task_id is None else record.task_id.value

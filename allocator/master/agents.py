@@ -125,15 +125,26 @@ def admit(
     ]
     add_to_engine(master, agent, [task for task, known in brought if known.state not in TERMINAL])
     master.recovered_agents.pop(agent.id, None)
-    master.unreachable_agents.pop(agent.id, None)
+    was_away = master.unreachable_agents.pop(agent.id, None) is not None
     join(master, session, agent)
     master.publish(forms.agent_added, master.engine, agent)
     firsts = {known.framework_id.value: known for known in reversed(registration.tasks or [])}
     for task, known_task in brought:
         take_back(master, agent, task, known_task, firsts[task.framework_id])
+    if was_away:
+        give_up_missing(master, agent)
     master.plan_for(agent)
     master.persist_agent(agent)
     return agent
+
+
+def give_up_missing(master: Master, agent: Agent) -> None:
+    """Tell of the tasks that an agent was to have, and came back without. O(frameworks + tasks)."""
+    for framework in master.frameworks.values():
+        for task in list(framework.unreachable.values()):
+            if task.agent_id == agent.id:
+                text = "The agent is back without it"
+                master.lose_task(task, "TASK_GONE", "REASON_RECONCILIATION", text)
 
 
 def converted(brought: Resources, before: Agent) -> Resources:
@@ -366,8 +377,7 @@ def disconnect(master: Master, session_id: str) -> None:
     if session is None:
         return
     for agent in session.agents.values():
-        if agent.session == session_id:
-            agent.session = None
+        if agent.active:
             agent.active = False
             master.engine.deactivate_agent(agent.id)
             master.rescind(agent.offers, tell=True)

@@ -179,7 +179,7 @@ class Agent:
         self.version = ""
         #: What it has, conversions (reservations, volumes) included.
         self.resources = resources
-        #: The process that it is part of, None while that is not connected.
+        #: The process that it is part of, connected or not; None before and after.
         self.session: str | None = None
         self.active = True
         self.registered_time = 0.0
