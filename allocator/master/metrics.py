@@ -50,7 +50,7 @@ def _of_master(master: Master) -> Iterator[tuple[str, float]]:
     yield "master/frameworks_connected", n_connected
     yield "master/frameworks_disconnected", len(frameworks) - n_connected
     n_active = sum(agent.active for agent in agents)
-    n_connected = sum(agent.session is not None for agent in agents)
+    n_connected = sum(agent.active for agent in agents)
     yield "master/slaves_active", n_active
     yield "master/slaves_inactive", len(agents) - n_active
     yield "master/slaves_connected", n_connected
