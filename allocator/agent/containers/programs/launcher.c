@@ -1,0 +1,642 @@
+/* Starts and ends containers for the agent: small, so that starting processes costs little, and apart
+ * from the agent, which may grow.
+ *
+ *     allocator-launcher SOCKET INIT KIND:FOLDER...
+ *
+ * All are numbers of descriptors: the socket to the agent (SOCK_SEQPACKET), the program of the init,
+ * and the folder of the agent's cgroups in each hierarchy. KIND is `memory` for the v1 hierarchy
+ * that has it, `unified` for that of v2, else anything.
+ *
+ * Nothing here looks at mounts: names are below folders that are held open. Ends when the agent
+ * does; containers stay. What is decided is decided by the agent, which is told all that happens. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "protocol.h"
+
+#define NAMESPACES (CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC)
+
+enum {
+	MAX_HIERARCHIES = 16,
+	MAX_PACKET = 1 << 16,
+	MAX_NAME = 255,
+	OOM_LOOKS = 200, /* how often, a tick apart, a kill is looked for after the kernel said so */
+	TICK_MS = 5,
+	MAX_DEPTH = 32,
+};
+
+/* STARTING -> RUNNING -> OVER, or LEAVING from any; then it is gone. */
+enum stage { FREE, STARTING, RUNNING, OVER, LEAVING };
+
+struct container {
+	char *name;
+	int pidfd;      /* of its init, -1 once that is reaped or if there is none */
+	int oom_fd;     /* readable when the kernel ran out of the container's memory, or -1 */
+	unsigned made;  /* the hierarchies that have a cgroup of it, as bits */
+	uint32_t step;  /* at what its start failed, 0 if it did not */
+	int32_t error;
+	uint8_t stage;
+	uint8_t has_namespaces, is_unwanted, was_out_of_memory;
+	uint16_t oom_looks; /* that are left */
+	unsigned tries;     /* to remove its cgroups, after the first */
+	uint64_t next_try;  /* in ticks */
+};
+
+static struct container *containers; /* by handle */
+static uint32_t n_containers;
+static struct {
+	int folder;
+} hierarchies[MAX_HIERARCHIES];
+static unsigned n_hierarchies, n_leaving, n_looking;
+static int memory = -1, unified = -1; /* their index, or -1 */
+static int agent, init_program, poller, report_in, report_out;
+
+/* What an event of the poller is about, besides the handle. */
+enum { ABOUT_AGENT, ABOUT_REPORTS, ABOUT_END, ABOUT_MEMORY };
+
+static void watch(int fd, uint32_t events, uint32_t about, uint32_t handle)
+{
+	struct epoll_event event = {events, {.u64 = (uint64_t)about << 32 | handle}};
+	epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static void reply(uint32_t kind, uint32_t handle, uint32_t step, int32_t error, const char *where)
+{
+	struct {
+		struct reply head;
+		char where[512];
+	} packet = {{kind, handle, step, error}, ""};
+	size_t n = where ? strnlen(where, sizeof packet.where) : 0;
+	memcpy(packet.where, where ? where : "", n);
+	while (send(agent, &packet, sizeof packet.head + n, MSG_NOSIGNAL) < 0)
+		if (errno != EINTR)
+			_exit(0); /* the agent has gone */
+}
+
+/* Cgroups. */
+
+static int open_in(int index, const char *name, const char *file, int flags)
+{
+	char path[MAX_NAME + 128];
+	snprintf(path, sizeof path, "%s/%s", name, file);
+	return openat(hierarchies[index].folder, path, flags | O_CLOEXEC);
+}
+
+/* Returns 0 or -1 with errno. */
+static int write_in(int index, const char *name, const char *file, const char *text)
+{
+	int fd = open_in(index, name, file, O_WRONLY);
+	if (fd < 0)
+		return -1;
+	ssize_t n = write(fd, text, strlen(text));
+	int error = errno;
+	close(fd);
+	errno = error;
+	return n < 0 ? -1 : 0;
+}
+
+/* Remove what a program made below its cgroup, whatever is in it. */
+static void remove_below(int folder, int depth)
+{
+	int copy = depth < MAX_DEPTH ? openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	DIR *entries = copy < 0 ? NULL : fdopendir(copy);
+	if (!entries)
+		return;
+	struct dirent *entry;
+	while ((entry = readdir(entries))) {
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		int below = openat(folder, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (below < 0)
+			continue;
+		remove_below(below, depth + 1);
+		close(below);
+		unlinkat(folder, entry->d_name, AT_REMOVEDIR);
+	}
+	closedir(entries);
+}
+
+/* Kill what the processes of the init's namespace have not taken with them: what came from outside,
+ * or all where there is no init. */
+static void kill_in(int index, int folder)
+{
+	if (index == unified) {
+		int fd = openat(folder, "cgroup.kill", O_WRONLY | O_CLOEXEC);
+		if (fd >= 0) {
+			ssize_t n = write(fd, "1", 1);
+			close(fd);
+			if (n == 1)
+				return;
+		}
+	}
+	int fd = openat(folder, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	FILE *pids = fd < 0 ? NULL : fdopen(fd, "re");
+	if (!pids)
+		return;
+	int pid;
+	while (fscanf(pids, "%d", &pid) == 1)
+		if (pid > 0 && pid != getpid())
+			kill(pid, SIGKILL);
+	fclose(pids);
+}
+
+static void remove_cgroups(struct container *c)
+{
+	for (unsigned i = 0; i < n_hierarchies; i++) {
+		if (!(c->made & 1u << i))
+			continue;
+		if (unlinkat(hierarchies[i].folder, c->name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
+			c->made &= ~(1u << i);
+			continue;
+		}
+		int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+		int folder = openat(hierarchies[i].folder, c->name, flags);
+		if (folder < 0)
+			continue;
+		kill_in(i, folder);
+		remove_below(folder, 0);
+		close(folder);
+	}
+}
+
+/* Have the kernel say when a program is killed because the container has no memory left. */
+static int watch_memory(struct container *c, uint32_t handle)
+{
+	if (memory < 0) {
+		if (unified < 0)
+			return 0;
+		c->oom_fd = open_in(unified, c->name, "memory.events", O_RDONLY);
+		if (c->oom_fd < 0)
+			return errno == ENOENT ? 0 : -1;
+		watch(c->oom_fd, EPOLLPRI, ABOUT_MEMORY, handle);
+		return 0;
+	}
+	int control = open_in(memory, c->name, "memory.oom_control", O_RDONLY);
+	if (control < 0)
+		return -1;
+	c->oom_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	char text[32];
+	snprintf(text, sizeof text, "%d %d", c->oom_fd, control);
+	int result = c->oom_fd < 0 ? -1 : write_in(memory, c->name, "cgroup.event_control", text);
+	int error = errno;
+	close(control);
+	errno = error;
+	if (result == 0)
+		watch(c->oom_fd, EPOLLIN, ABOUT_MEMORY, handle);
+	return result;
+}
+
+/* Tell whether the kernel has killed a process of it for want of memory. */
+static int was_killed_for_memory(const struct container *c)
+{
+	char text[1024];
+	int fd = memory >= 0 ? open_in(memory, c->name, "memory.oom_control", O_RDONLY)
+			     : open_in(unified, c->name, "memory.events", O_RDONLY);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = 0;
+	const char *line = strstr(text, "\noom_kill ");
+	return line && atoi(line + 10) > 0;
+}
+
+/* The life of a container. */
+
+static struct container *find(uint32_t handle)
+{
+	return handle < n_containers && containers[handle].stage != FREE ? &containers[handle] : NULL;
+}
+
+static struct container *add(uint32_t handle, const char *name)
+{
+	if (handle >= n_containers) {
+		uint32_t n = (handle + 256) / 256 * 256;
+		if (handle > 1u << 24 || !(containers = realloc(containers, n * sizeof *containers)))
+			abort();
+		memset(containers + n_containers, 0, (n - n_containers) * sizeof *containers);
+		n_containers = n;
+	}
+	struct container *c = &containers[handle];
+	*c = (struct container){.name = strdup(name), .pidfd = -1, .oom_fd = -1, .stage = STARTING};
+	if (!c->name)
+		abort();
+	return c;
+}
+
+static void stop_looking(struct container *c)
+{
+	n_looking -= c->oom_looks > 0;
+	c->oom_looks = 0;
+}
+
+/* Remove its cgroups, now or at later ticks, and tell that it is gone. */
+static void leave(struct container *c, uint32_t handle, const char *where)
+{
+	if (c->stage != LEAVING) {
+		stop_looking(c);
+		close_fd(&c->oom_fd);
+		c->stage = LEAVING;
+		n_leaving++;
+	}
+	remove_cgroups(c);
+	if (c->made)
+		return;
+	n_leaving--;
+	reply(c->step ? FAILED : GONE, handle, c->step, c->error, where);
+	free(c->name);
+	c->stage = FREE;
+}
+
+static void fail(struct container *c, uint32_t handle, uint32_t step, const char *where)
+{
+	c->step = step;
+	c->error = errno;
+	leave(c, handle, where);
+}
+
+/* In the child, before it becomes the init. */
+static void fail_in_child(uint32_t handle, uint32_t step)
+{
+	struct report report = {handle, step, errno};
+	ssize_t n = write(report_out, &report, sizeof report);
+	_exit(n == sizeof report ? 1 : 2);
+}
+
+static void become_init(const struct container *c, uint32_t handle, int plan, int record)
+{
+	for (unsigned i = 0; i < n_hierarchies; i++)
+		if ((int)i != unified && write_in(i, c->name, "cgroup.procs", "0") < 0)
+			fail_in_child(handle, STEP_CGROUP_JOIN);
+	char text[16];
+	snprintf(text, sizeof text, "%u", handle);
+	char *arguments[] = {"allocator-init", c->name, text, NULL}, *nothing[] = {NULL};
+	if (dup2(plan, FD_PLAN) >= 0 && dup2(record, FD_RECORD) >= 0 &&
+	    dup2(report_out, FD_REPORT) >= 0)
+		syscall(SYS_execveat, init_program, "", arguments, nothing, AT_EMPTY_PATH);
+	fail_in_child(handle, STEP_INIT);
+}
+
+static void launch(uint32_t handle, uint32_t namespaces, struct container *c, char *writes,
+		   const char *end, uint32_t n_writes, const int fds[2])
+{
+	int into = -1;
+	for (unsigned i = 0; i < n_hierarchies; i++) {
+		if (mkdirat(hierarchies[i].folder, c->name, 0755) < 0)
+			return fail(c, handle, STEP_CGROUP_CREATE, NULL);
+		c->made |= 1u << i;
+	}
+	for (uint32_t i = 0; i < n_writes; i++) {
+		char *file = writes + 1, *text = file + strnlen(file, end - file) + 1;
+		if (text >= end || (unsigned)(*writes - 'a') >= n_hierarchies) {
+			errno = EPROTO;
+			return fail(c, handle, STEP_CGROUP_WRITE, NULL);
+		}
+		if (write_in(*writes - 'a', c->name, file, text) < 0)
+			return fail(c, handle, STEP_CGROUP_WRITE, file);
+		writes = text + strnlen(text, end - text) + 1;
+	}
+	if (n_hierarchies && watch_memory(c, handle) < 0)
+		return fail(c, handle, STEP_CGROUP_WATCH, NULL);
+	struct clone_args clone = {
+		.flags = (namespaces & NAMESPACES) | CLONE_PIDFD,
+		.pidfd = (uintptr_t)&c->pidfd,
+		.exit_signal = SIGCHLD,
+	};
+	if (unified >= 0) {
+		into = openat(hierarchies[unified].folder, c->name, O_PATH | O_CLOEXEC);
+		clone.flags |= CLONE_INTO_CGROUP;
+		clone.cgroup = into;
+	}
+	c->has_namespaces = (namespaces & CLONE_NEWPID) != 0;
+	pid_t pid = syscall(SYS_clone3, &clone, sizeof clone);
+	if (pid == 0)
+		become_init(c, handle, fds[0], fds[1]);
+	int error = errno;
+	close_fd(&into);
+	errno = error;
+	if (pid < 0) {
+		c->pidfd = -1;
+		return fail(c, handle, STEP_CLONE, NULL);
+	}
+	watch(c->pidfd, EPOLLIN, ABOUT_END, handle);
+}
+
+static void send_signal(const struct container *c, int number)
+{
+	if (number == SIGKILL && c->has_namespaces) {
+		syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+		return;
+	}
+	siginfo_t carried = {0};
+	carried.si_signo = CONTROL_SIGNAL;
+	carried.si_code = SI_QUEUE;
+	carried.si_value.sival_int = number;
+	syscall(SYS_pidfd_send_signal, c->pidfd, CONTROL_SIGNAL, &carried, 0);
+}
+
+static void destroy(struct container *c, uint32_t handle)
+{
+	if (c->stage == LEAVING)
+		return;
+	c->is_unwanted = 1;
+	if (c->pidfd >= 0)
+		send_signal(c, SIGKILL);
+	else
+		leave(c, handle, NULL);
+}
+
+static void take_reports(void)
+{
+	struct report reports[64];
+	ssize_t n;
+	while ((n = read(report_in, reports, sizeof reports)) > 0)
+		for (size_t i = 0; i < n / sizeof *reports; i++) {
+			const struct report *report = &reports[i];
+			struct container *c = find(report->handle);
+			if (!c || c->stage != STARTING)
+				continue;
+			if (report->step == STEP_NONE) {
+				c->stage = RUNNING;
+				reply(STARTED, report->handle, 0, report->error, NULL);
+			} else {
+				c->step = report->step;
+				c->error = report->error;
+			}
+		}
+}
+
+static void look_for_kill(struct container *c, uint32_t handle)
+{
+	if (!c->was_out_of_memory && was_killed_for_memory(c)) {
+		stop_looking(c);
+		close_fd(&c->oom_fd); /* once is enough */
+		c->was_out_of_memory = 1;
+		reply(OUT_OF_MEMORY, handle, 0, 0, NULL);
+	} else if (c->oom_looks > 0 && --c->oom_looks == 0) {
+		n_looking--;
+	}
+}
+
+/* The init has ended, and with it all in its namespace. */
+static void ended(uint32_t handle)
+{
+	take_reports(); /* what it said before */
+	struct container *c = find(handle);
+	if (!c || c->pidfd < 0)
+		return;
+	siginfo_t info;
+	waitid(P_PIDFD, c->pidfd, &info, WEXITED); /* one of a former launcher's is not its child */
+	close_fd(&c->pidfd);
+	if (c->stage == STARTING) {
+		if (!c->step) {
+			c->step = STEP_INIT;
+			c->error = c->is_unwanted ? ECANCELED : ECHILD;
+		}
+		leave(c, handle, NULL);
+		return;
+	}
+	c->stage = OVER;
+	if (c->is_unwanted) {
+		leave(c, handle, NULL);
+		return;
+	}
+	if (n_hierarchies)
+		look_for_kill(c, handle);
+	reply(ENDED, handle, 0, 0, NULL);
+}
+
+/* The kernel says so before it kills: look now, and for some ticks. */
+static void out_of_memory(uint32_t handle)
+{
+	struct container *c = find(handle);
+	if (!c || c->oom_fd < 0)
+		return;
+	if (memory >= 0) {
+		uint64_t n;
+		if (read(c->oom_fd, &n, sizeof n) < 0)
+			return;
+	} else {
+		char text[1024];
+		if (pread(c->oom_fd, text, sizeof text, 0) < 0) /* or it would be told again */
+			return;
+	}
+	n_looking += c->oom_looks == 0;
+	c->oom_looks = OOM_LOOKS;
+	look_for_kill(c, handle);
+}
+
+/* Look again at what the kernel had not done yet, some milliseconds later. */
+static void tick(void)
+{
+	static uint64_t last;
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	uint64_t ticks = (now.tv_sec * 1000 + now.tv_nsec / 1000000) / TICK_MS;
+	if (ticks == last)
+		return;
+	last = ticks;
+	for (uint32_t handle = 0; handle < n_containers && (n_leaving || n_looking); handle++) {
+		struct container *c = &containers[handle];
+		if (c->stage == LEAVING && ticks >= c->next_try) {
+			/* Ever more seldom, at last every 1.3 s. */
+			c->next_try = ticks + (1u << (c->tries < 8 ? c->tries++ : 8));
+			leave(c, handle, NULL);
+		} else if (c->stage != FREE && c->stage != LEAVING && c->oom_looks) {
+			look_for_kill(c, handle);
+		}
+	}
+}
+
+/* What the agent says. */
+
+static void adopt(struct container *c, uint32_t handle, int pidfd, uint32_t namespaces)
+{
+	c->made = (1u << n_hierarchies) - 1;
+	c->has_namespaces = (namespaces & CLONE_NEWPID) != 0;
+	if (pidfd < 0) {
+		c->stage = OVER;
+		if (n_hierarchies)
+			look_for_kill(c, handle);
+		return;
+	}
+	c->stage = RUNNING;
+	c->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
+	if (n_hierarchies)
+		watch_memory(c, handle); /* one that has none ends soon */
+	watch(c->pidfd, EPOLLIN, ABOUT_END, handle);
+	if (n_hierarchies)
+		look_for_kill(c, handle); /* that nobody saw */
+}
+
+static void take(const struct request *request, char *text, const char *end, const int fds[2])
+{
+	struct container *c = find(request->handle);
+	switch (request->kind) {
+	case LAUNCH:
+	case ADOPT: {
+		size_t n = strnlen(text, end - text);
+		if (c || n == 0 || n > MAX_NAME || text + n >= end)
+			return reply(FAILED, request->handle, STEP_PLAN, EPROTO, NULL);
+		c = add(request->handle, text);
+		if (request->kind == LAUNCH)
+			launch(request->handle, request->number, c, text + n + 1, end,
+			       request->n_writes, fds);
+		else
+			adopt(c, request->handle, fds[0], request->number);
+		break;
+	}
+	case SIGNAL:
+		if (c && c->pidfd >= 0)
+			send_signal(c, request->number);
+		break;
+	case DESTROY:
+		if (c)
+			destroy(c, request->handle);
+		break;
+	}
+}
+
+/* Returns whether there was one. */
+static int receive(void)
+{
+	static union {
+		struct request request;
+		char bytes[MAX_PACKET + 1];
+	} packet;
+	union {
+		struct cmsghdr head;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	struct iovec part = {packet.bytes, MAX_PACKET};
+	struct msghdr message = {.msg_iov = &part,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof control};
+	ssize_t n = recvmsg(agent, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n < (ssize_t)sizeof packet.request)
+		_exit(0); /* the agent has gone; containers stay */
+	int fds[2] = {-1, -1};
+	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+	if (head && head->cmsg_type == SCM_RIGHTS)
+		memcpy(fds, CMSG_DATA(head), head->cmsg_len - CMSG_LEN(0));
+	packet.bytes[n] = 0;
+	take(&packet.request, packet.bytes + sizeof packet.request, packet.bytes + n, fds);
+	close_fd(&fds[0]);
+	close_fd(&fds[1]);
+	return 1;
+}
+
+static void take_events(const struct epoll_event *events, int n)
+{
+	for (int i = 0; i < n; i++) {
+		uint32_t handle = events[i].data.u64;
+		switch (events[i].data.u64 >> 32) {
+		case ABOUT_AGENT:
+			while (receive())
+				;
+			break;
+		case ABOUT_REPORTS:
+			take_reports();
+			break;
+		case ABOUT_END:
+			ended(handle);
+			break;
+		case ABOUT_MEMORY:
+			out_of_memory(handle);
+			break;
+		}
+	}
+}
+
+/* Take what it was started with out of the way of what inits are born with. */
+static int keep(const char *number)
+{
+	int kept = fcntl(atoi(number), F_DUPFD_CLOEXEC, 64);
+	if (kept < 0)
+		_exit(2);
+	return kept;
+}
+
+static void open_all(int argc, char **argv)
+{
+	agent = keep(argv[1]);
+	init_program = keep(argv[2]);
+	for (int i = 3; i < argc && n_hierarchies < MAX_HIERARCHIES; i++) {
+		const char *colon = strchr(argv[i], ':');
+		if (!colon)
+			_exit(2);
+		if (strncmp(argv[i], "memory:", 7) == 0)
+			memory = n_hierarchies;
+		if (strncmp(argv[i], "unified:", 8) == 0)
+			unified = n_hierarchies;
+		hierarchies[n_hierarchies++].folder = keep(colon + 1);
+	}
+	syscall(SYS_close_range, 3, 63, 0);
+	int nothing = open("/dev/null", O_RDWR);
+	for (int fd = 0; fd < FD_FIRST_FREE; fd++)
+		dup2(nothing, fd);
+	int pipe[2];
+	if (nothing < 0 || pipe2(pipe, O_CLOEXEC) < 0)
+		_exit(2);
+	report_in = pipe[0];
+	report_out = pipe[1];
+	fcntl(report_in, F_SETFL, O_NONBLOCK);
+	poller = epoll_create1(EPOLL_CLOEXEC);
+	watch(agent, EPOLLIN, ABOUT_AGENT, 0);
+	watch(report_in, EPOLLIN, ABOUT_REPORTS, 0);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 3) {
+		fputs("allocator-launcher: is started by `allocator agent` alone\n", stderr);
+		return 2;
+	}
+	/* Only the end of the agent ends it. What the agent ignores, programs do not. */
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (int number = 1; number < NSIG; number++)
+		signal(number, SIG_DFL);
+	struct rlimit files;
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	umask(022);
+	if (chdir("/") < 0)
+		return 2;
+	open_all(argc, argv);
+	for (;;) {
+		struct epoll_event events[64];
+		int n = epoll_wait(poller, events, 64, n_leaving || n_looking ? TICK_MS : -1);
+		take_events(events, n);
+		if (n_leaving || n_looking)
+			tick();
+	}
+}
