@@ -44,7 +44,7 @@ def _of_master(master: Master) -> Iterator[tuple[str, float]]:
     n_active = sum(framework.active for framework in frameworks)
     n_connected = sum(framework.connected for framework in frameworks)
     yield "master/uptime_secs", master.wall() - master.start_time
-    yield "master/elected", 1
+    yield "master/elected", 0 if master.elected_time is None else 1
     yield "master/frameworks_active", n_active
     yield "master/frameworks_inactive", len(frameworks) - n_active
     yield "master/frameworks_connected", n_connected

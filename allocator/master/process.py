@@ -28,6 +28,7 @@ from allocator.master.events import MasterInfo
 from allocator.master.ha import Election
 from allocator.master.limits import LimitedProtocol
 from allocator.master.master import Master, Options
+from allocator.master.reading import Reader
 from allocator.master.registry import Registry, RegistryInUse
 from allocator.master.server import Access, Application
 from allocator.master.service import Service
@@ -192,7 +193,7 @@ class _Process:
         self._listener = listener
         port = listener.getsockname()[1]
         self._master = new_master(settings, port)
-        self._application = Application(access, self._leader)
+        self._application = Application(access, self._leader, Reader(self._master))
         self._server = _Server(_config(settings, self._application, tls))
         scheme = "http" if tls is None else "https"
         self._server.ready = f"listening on {scheme}://{authority(settings.ip, port)}"

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from allocator.master import agents, openapi, operator, scheduler
 from allocator.master.limits import LimitedProtocol
-from allocator.master.reading import PATHS
+from allocator.master.reading import PATHS, Reader
 from allocator.master.service import Service
 from allocator.master.streams import Stream
 from allocator.version import build_info
@@ -42,6 +42,9 @@ MAX_BODY_BYTES: Final = 8 * 2**20
 
 #: Answered to anybody, and by a master that does not lead, too.
 OPEN_PATHS: Final = frozenset({"/health", "/version", "/redirect"})
+
+#: Answered by a master that does not lead, too, of itself.
+STANDBY_PATHS: Final = frozenset({"/metrics", "/metrics/snapshot"})
 
 _STREAM_ID: Final = "mesos-stream-id"
 
@@ -72,11 +75,14 @@ class Application:
     access : Access
     leader : callable
         Returns `host:port` of the master that leads, this one or another; None if none does.
+    standby : Reader
+        Answers what is asked of this very process while another master leads.
     """
 
-    def __init__(self, access: Access, leader: Callable[[], str | None]) -> None:
+    def __init__(self, access: Access, leader: Callable[[], str | None], standby: Reader) -> None:
         self._access = access
         self._leader = leader
+        self._standby = standby
         #: While this master leads.
         self._service: Service | None = None
         #: Two, as each may take a gigabyte: whoever guesses at secrets waits in turn.
@@ -85,6 +91,7 @@ class Application:
     def lead(self, service: Service) -> None:
         """Answer requests from now on, rather than send them to another master."""
         self._service = service
+        self._standby.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -105,7 +112,7 @@ class Application:
             return self._open(request, path)
         service = self._service
         if service is None:
-            return self._redirect(request)
+            return await self._stand_by(request, path)
         principal = await self._principal(request)
         if path == "/openapi":
             if request.method not in ("GET", "HEAD"):
@@ -133,6 +140,18 @@ class Application:
         if leader is None:
             raise CallRefused(UNAVAILABLE, "no master leads at the moment")
         return Response(status_code=307, headers={"Location": f"//{leader}"})
+
+    async def _stand_by(self, request: Request, path: str) -> Response:
+        """Answer what is asked while another master leads, or none."""
+        if path not in STANDBY_PATHS:
+            return self._redirect(request)
+        principal = await self._principal(request)
+        if request.method not in ("GET", "HEAD"):
+            return not_allowed("GET", "HEAD")
+        self._access.check(principal, "get_endpoints", [path])
+        query = request.scope["query_string"].decode("latin-1")
+        found = await self._standby.answer(path, query, request.headers, principal)
+        return Response(found.body, found.status, found.headers)
 
     def _redirect(self, request: Request) -> Response:
         """Send a request on to the master that leads, path and query as they came."""

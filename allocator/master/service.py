@@ -62,7 +62,9 @@ class Service:
         self.master = master
         self._registry = registry
         self._loop = AllocationLoop(master.engine, self._offer, interval=allocation_interval)
-        self.reader = Reader(master, loop_metrics=self._loop.metrics)
+        self.reader = Reader(
+            master, loop_metrics=self._loop.metrics, elected_time=master.elected_time
+        )
         self._max_streams = max_streams
         #: Of frameworks and of agents' processes, by stream id.
         self._streams: dict[str, Stream] = {}

@@ -156,6 +156,8 @@ def test_one_leads_and_the_others_say_who(masters: Masters, zookeeper: ZooKeeper
         assert httpx.get(f"{master.url}/redirect").headers["location"] == f"//{where}"
         assert httpx.get(f"{master.url}/health").status_code == 200
         assert httpx.get(f"{master.url}/version").status_code == 200
+        assert httpx.get(f"{master.url}/master/metrics/snapshot").json()
+        assert b"allocator" in httpx.get(f"{master.url}/metrics").content
     # What Mesos' clients read.
     client = kazoo.KazooClient(hosts=zookeeper.address)
     client.start()
