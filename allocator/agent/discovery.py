@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from allocator.errors import InvalidValue, shown
 from allocator.wire.client import Address, ConnectionFailed
+from allocator.wire.zookeeper import Ensemble, lowest
 
 _SCHEME: Final = "zk://"
 #: How long ZooKeeper may take to answer, in seconds.
@@ -26,12 +27,9 @@ class Discovery(Protocol):
 
 def discovery(text: str) -> Discovery:
     """Return what finds the master that `--master` names; raises `InvalidValue`."""
-    if text.startswith(_SCHEME):
-        hosts, slash, path = text.removeprefix(_SCHEME).partition("/")
-        if not hosts or not slash or not path.strip("/"):
-            raise InvalidValue(f"--master {shown(text)}: is not zk://host:port,…/path")
-        return Elected(hosts, "/" + path.strip("/"))
     try:
+        if text.startswith(_SCHEME):
+            return Elected(Ensemble.read(text))
         return Fixed(Address.read(text))
     except InvalidValue as error:
         raise InvalidValue(f"--master {error}") from None
@@ -56,16 +54,13 @@ class Elected:
 
     Parameters
     ----------
-    hosts : str
-        Of the ensemble: `host:port,…`, perhaps with `user:password@` before them.
-    path : str
+    ensemble : Ensemble
     """
 
-    def __init__(self, hosts: str, path: str) -> None:
-        credentials, at, hosts = hosts.rpartition("@")
-        self._auth = [("digest", credentials)] if at else None
-        self._hosts = hosts
-        self._path = path
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._auth = None if ensemble.auth is None else [("digest", ensemble.auth)]
+        self._hosts = ensemble.hosts
+        self._path = ensemble.path
         self._client: Any = None
 
     async def find(self) -> Address:
@@ -80,13 +75,12 @@ class Elected:
         try:
             if self._client is None:
                 client = KazooClient(self._hosts, auth_data=self._auth, timeout=_TIMEOUT_SECONDS)
-                client.start(_TIMEOUT_SECONDS)
                 self._client = client
-            names = self._client.get_children(self._path)
-            infos = sorted(name for name in names if name.startswith("json.info_"))
-            if not infos:
+                client.start(_TIMEOUT_SECONDS)
+            node = lowest(self._client.get_children(self._path))
+            if node is None:
                 raise ConnectionFailed(f"no master leads at {self._path}")
-            content, _ = self._client.get(f"{self._path}/{infos[0]}")
+            content, _ = self._client.get(f"{self._path}/{node}")
             return address_of(content)
         except NoNodeError:
             raise ConnectionFailed(f"no master leads at {self._path}") from None

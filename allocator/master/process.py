@@ -195,8 +195,8 @@ class _Process:
         self._master = new_master(settings, port)
         self._application = Application(access, self._leader, Reader(self._master))
         self._server = _Server(_config(settings, self._application, tls))
-        scheme = "http" if tls is None else "https"
-        self._server.ready = f"listening on {scheme}://{authority(settings.ip, port)}"
+        self._scheme = "http" if tls is None else "https"
+        self._server.ready = f"listening on {self._scheme}://{authority(settings.ip, port)}"
         self._election: Election | None = None
 
     async def run(self, registry: Registry | None, ensemble: Ensemble | None) -> int:
@@ -209,7 +209,7 @@ class _Process:
         if ensemble is None:
             await self._server.serve(sockets=[self._listener])
             return 0
-        info = self._master.info.to_json()
+        info = {**self._master.info.to_json(), "scheme": self._scheme}
         self._election = Election(ensemble, info, self._settings.ha_session_timeout)
         self._election.start()
         contending = asyncio.create_task(self._contend(self._election))

@@ -218,6 +218,29 @@ def test_nothing_acknowledged_is_lost_when_a_leader_dies(masters: Masters) -> No
 
 
 @needs_zookeeper
+def test_agents_find_the_leader(masters: Masters, tmp_path: Path) -> None:
+    masters.start()
+    masters.start()
+    leader = masters.leader()
+    (tmp_path / "agents").mkdir()
+    agents = Process(
+        *("agent", "--master", masters.url, "--runtime", "null", "--count", "2"),
+        *("--resources", "cpus:1;mem:64", "--port", "0", "--work-dir", str(tmp_path / "agents")),
+        log=tmp_path / "agents" / "log",
+    )
+
+    def ids(master: Process) -> set[str]:
+        found = operate(master, "GET_AGENTS").json()["get_agents"]["agents"]
+        return {each["agent_info"]["id"]["value"] for each in found}
+
+    with agents:
+        until(lambda: len(ids(leader)) == 2)
+        before = ids(leader)
+        leader.kill()
+        until(lambda: ids(masters.leader()) == before)
+
+
+@needs_zookeeper
 def test_a_leader_without_zookeeper_ends(tmp_path: Path) -> None:
     zookeeper = ZooKeeper(tmp_path)
     cluster = Masters(tmp_path, zookeeper)

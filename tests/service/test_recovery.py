@@ -173,6 +173,32 @@ def test_a_deadline_that_passed_without_a_master_leaves_time_to_come_back(world:
     assert framework not in world.master.frameworks
 
 
+@pytest.mark.parametrize(("jump", "seconds"), [(10**8, 10), (-(10**8), 60)])
+def test_a_calendar_that_jumps_takes_no_time_away_and_gives_no_more(
+    world: World, jump: float, seconds: float
+) -> None:
+    framework, stream, _, _ = world.running(failover_timeout=60)
+    world.master.disconnect(stream)
+    world.carry_out()
+    world.epoch += jump
+    world.restart()
+    world.advance(seconds - 1)
+    assert framework in world.master.frameworks
+    world.advance(2)
+    assert framework not in world.master.frameworks
+
+
+def test_a_running_master_does_not_look_at_the_calendar(world: World) -> None:
+    framework, stream, _, _ = world.running(failover_timeout=60)
+    world.master.disconnect(stream)
+    world.epoch += 10**8
+    world.advance(59)
+    assert framework in world.master.frameworks
+    world.epoch -= 10**9
+    world.advance(2)
+    assert framework not in world.master.frameworks
+
+
 def test_what_was_removed_does_not_come_back(world: World) -> None:
     framework, _, _, agent_id = world.running(failover_timeout=60)
     info = world.master.frameworks[framework].tasks["t1"].info

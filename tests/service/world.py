@@ -30,6 +30,8 @@ class World:
 
     def __init__(self, registry: Registry | None = None, **options: Any) -> None:
         self.clock = ManualClock()
+        #: What the calendar shows at the beginning, in seconds since 1970.
+        self.epoch = 1e9
         self.options = Options(**options)
         self.registry = registry
         self.sent: dict[str, list[Json]] = {}
@@ -51,7 +53,7 @@ class World:
         engine = Allocator(seed=7, clock=self.clock, offer_prefix=f"{id}-")
         info = MasterInfo(id, "127.0.0.1", 5050, "localhost", "1.11.0")
         self.master = Master(
-            engine, info, self.options, clock=self.clock, wall=lambda: 1e9 + self.clock()
+            engine, info, self.options, clock=self.clock, wall=lambda: self.epoch + self.clock()
         )
         if self.registry is not None:
             restore(self.master, self.registry)
