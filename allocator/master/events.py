@@ -48,21 +48,16 @@ def packed_ip(ip: str) -> int:
     return int.from_bytes(address.packed, "little")
 
 
-def entries(resources: Resources, role: str | None = None) -> list[Json]:
-    """Return resources as a v1 list, with their role and whom they are for. O(entries)."""
+@lru_cache(maxsize=4096)
+def entries(resources: Resources, role: str | None = None) -> tuple[Json, ...]:
+    """Return resources as a v1 list, with their role and whom they are for. O(entries) once."""
     found = resources.to_json()
     for entry in found:
         reservations = entry.get("reservations")
         entry["role"] = reservations[-1]["role"] if reservations else "*"
         if role is not None:
             entry["allocation_info"] = {"role": role}
-    return found
-
-
-@lru_cache(maxsize=4096)
-def offered_entries(resources: Resources, role: str) -> tuple[Json, ...]:
-    """Return the entries of an offer. O(entries) once."""
-    return tuple(entries(resources, role))
+    return tuple(found)
 
 
 def time_json(seconds: float) -> Json:
@@ -79,7 +74,7 @@ def offer_json(offer: Offer, agent: Agent) -> Json:
         "hostname": agent.hostname,
         "url": _url(agent),
         "allocation_info": {"role": offer.role},
-        "resources": offered_entries(offer.resources, offer.role),
+        "resources": entries(offer.resources, offer.role),
         "executor_ids": [],
     }
     if agent.info.attributes:
