@@ -29,8 +29,9 @@ _LOG = logging.getLogger("allocator.agent")
 
 _PATH: Final = "/api/v1/agents"
 
-#: The most that one call holds: the master refuses bodies of 8 MB.
-_MAX_REGISTER_BYTES: Final = 2 * 2**20
+#: The most that one call holds: the master refuses bodies of 8 MB, and takes no other call
+#: meanwhile.
+_MAX_REGISTER_BYTES: Final = 2**18
 _MAX_STATUSES: Final = 2000
 
 #: How long is waited before it is tried again: between these, in seconds.

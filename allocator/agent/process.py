@@ -16,7 +16,6 @@ import logging
 import os
 import pwd
 import resource
-import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from urllib.parse import quote
 from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.instructions import Container, Ended, Event, NotStarted, Started
 from allocator.agent.runtime import Runtime
+from allocator.agent.sweep import remove
 from allocator.errors import AllocatorError
 
 _LOG = logging.getLogger("allocator.agent")
@@ -185,6 +185,8 @@ class ProcessRuntime(Runtime):
         if container_id in self._reports:
             self._reported(container_id)  # it came before the end
         running = self._running.pop(container_id)
+        with contextlib.suppress(OSError):
+            os.utime(self.directory(running.container))  # its age counts from here
         asyncio.get_running_loop().remove_reader(running.pidfd)
         os.close(running.pidfd)
         if running.is_child:
@@ -308,12 +310,7 @@ class ProcessRuntime(Runtime):
         return sandbox
 
     def _remove_sandbox(self, container: Container) -> None:
-        sandbox = self.directory(container)
-        latest = sandbox.parent / "latest"
-        with contextlib.suppress(OSError):
-            if latest.readlink() == Path(sandbox.name):
-                latest.unlink()
-        shutil.rmtree(sandbox, ignore_errors=True)
+        remove(self.directory(container))
 
     def forget(self, container_id: str) -> None:
         """Sandboxes stay for people to look at."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qs
 
 import httptools
 
-from allocator.wire.credentials import Credentials, read_claim
+from allocator.wire.credentials import Claim, Credentials, read_claim
 from allocator.wire.decode import cut, encode
 from allocator.wire.refusal import (
     BAD_REQUEST,
@@ -30,6 +31,9 @@ MAX_BODY_BYTES: Final = 8 * 2**20
 
 #: How long a connection may be without a request, or a request be on its way, in seconds.
 _IDLE_SECONDS: Final = 75.0
+
+#: One, as an scrypt may take a gigabyte: whoever guesses at secrets waits in turn.
+_PROVERS: Final = ThreadPoolExecutor(1, thread_name_prefix="scrypt")
 
 #: Answered to anybody.
 OPEN_PATHS: Final = frozenset({"/health", "/version"})
@@ -92,6 +96,8 @@ class Protocol(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
+        #: Whether a secret is looked at; what is sent after it is not answered.
+        self._is_proving = False
         self._begin()
 
     def _begin(self) -> None:
@@ -159,39 +165,61 @@ class Protocol(asyncio.Protocol):
             raise CallRefused(TOO_LARGE, f"the body has more than {MAX_BODY_BYTES} bytes")
 
     def on_message_complete(self) -> None:
-        """Answer the request."""
+        """Answer the request, unless the one before it is still looked at."""
+        if self._is_proving:
+            return
         self._wait()
         method = self._parser.get_method().decode("latin-1")
         is_kept = self._parser.should_keep_alive()
         try:
-            answer = self._answer(method)
+            url = httptools.parse_url(self._url)
+        except httptools.HttpParserInvalidURLError:
+            self._refuse(CallRefused(BAD_REQUEST, "the request has no path"))
+            return
+        path = canonical((url.path or b"/").decode("latin-1"))
+        claim = read_claim(self._headers.get("authorization"))
+        if self._credentials is None or path in OPEN_PATHS:
+            self._respond(method, path, url.query, is_kept=is_kept)
+        elif claim is None:
+            self._refuse(_unproven(), is_kept=is_kept)
+        elif self._credentials.proven(claim):
+            self._respond(method, path, url.query, is_kept=is_kept)
+        else:
+            self._prove(self._credentials, claim, method, path, url.query)
+
+    def _prove(
+        self, credentials: Credentials, claim: Claim, method: str, path: str, query: bytes | None
+    ) -> None:
+        """Answer when the claim is proved, which takes some time, once; then close."""
+        self._is_proving = True
+
+        def proved(proof: asyncio.Future[bool]) -> None:
+            if self._transport.is_closing():
+                return
+            if proof.result():
+                self._respond(method, path, query, is_kept=False)
+            else:
+                self._refuse(_unproven())
+
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(_PROVERS, credentials.prove, claim).add_done_callback(proved)
+
+    def _respond(self, method: str, path: str, query: bytes | None, *, is_kept: bool) -> None:
+        try:
+            answer = self._answer(method, path, query)
         except CallRefused as refused:
             self._refuse(refused, is_kept=is_kept)
             return
         self._write(200, answer, {}, is_kept=is_kept, has_body=method != "HEAD")
 
-    def _answer(self, method: str) -> Answer:
-        try:
-            url = httptools.parse_url(self._url)
-        except httptools.HttpParserInvalidURLError:
-            raise CallRefused(BAD_REQUEST, "the request has no path") from None
-        path = canonical((url.path or b"/").decode("latin-1"))
-        if path not in OPEN_PATHS:
-            self._check_credentials()
+    def _answer(self, method: str, path: str, raw_query: bytes | None) -> Answer:
         route = self._routes.get(path)
         if route is None:
             raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
         if method not in ("GET", "HEAD"):
             raise CallRefused(METHOD_NOT_ALLOWED, "only GET and HEAD here")
-        query = parse_qs((url.query or b"").decode("latin-1"), keep_blank_values=True)
+        query = parse_qs((raw_query or b"").decode("latin-1"), keep_blank_values=True)
         return route({name: values[0] for name, values in query.items()})
-
-    def _check_credentials(self) -> None:
-        if self._credentials is None:
-            return
-        claim = read_claim(self._headers.get("authorization"))
-        if claim is None or not (self._credentials.proven(claim) or self._credentials.prove(claim)):
-            raise CallRefused(UNAUTHORIZED, "the request does not prove who sends it")
 
     def _refuse(self, refused: CallRefused, *, is_kept: bool = False) -> None:
         headers = {}
@@ -223,3 +251,7 @@ class Protocol(asyncio.Protocol):
         self._transport.write(head + (answer.body if has_body else b""))
         if not is_kept:
             self._transport.close()
+
+
+def _unproven() -> CallRefused:
+    return CallRefused(UNAUTHORIZED, "the request does not prove who sends it")

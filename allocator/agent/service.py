@@ -12,6 +12,8 @@ from allocator.agent.connection import Link
 from allocator.agent.discovery import Discovery
 from allocator.agent.instructions import Event, Forget, Leave, Note, NotStarted, Report, Start, Stop
 from allocator.agent.runtime import Runtime
+from allocator.errors import InvalidValue
+from allocator.resources import Resources
 from allocator.wire import messages as m
 
 _LOG = logging.getLogger("allocator.agent")
@@ -79,6 +81,12 @@ class Service:
                 self.runtime.recover(container)
         agent.rejoin_groups(filter(None, groups))
         self._carry_out(agent)
+
+        check_room(agent)
+
+    def has_container(self, container_id: str) -> bool:
+        """Tell whether a container's task is not over yet."""
+        return container_id in self._owners
 
     # What is told.
 
@@ -152,6 +160,19 @@ class Service:
             self._checkpoint.keep_ids([each.id for each in self.all_agents])
         if not self.agents:
             self.left.set()
+
+
+def check_room(agent: Agent) -> None:
+    """Refuse an agent that has less than its tasks use; raises `InvalidValue`."""
+    in_use = Resources()
+    for task in agent.tasks.values():
+        if task.is_running:
+            in_use += Resources(task.info.resources or [])
+    total = Resources(agent.info.resources or [])
+    if in_use.quantities().minus_floor(total.quantities()):
+        raise InvalidValue(
+            f"--resources {total}: tasks of this work dir use {in_use}; offer as much, or end them"
+        )
 
 
 def take_record(agent: Agent, record: m.ToAgents) -> None:

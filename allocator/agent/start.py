@@ -24,6 +24,7 @@ from allocator.agent.runtime import Runtime
 from allocator.agent.server import Protocol
 from allocator.agent.service import Service
 from allocator.agent.state import Facts
+from allocator.agent.sweep import sweep_for_ever
 from allocator.errors import InvalidValue
 from allocator.resources import Resources
 from allocator.version import dotted_version
@@ -54,6 +55,7 @@ class Settings(NamedTuple):
     credential: Path | None = None
     credentials: Path | None = None
     executor_environment: Mapping[str, str] = {}
+    gc_delay: float = 604800.0
     flags: Mapping[str, str] = {}
 
 
@@ -169,6 +171,7 @@ class _Process:
         )
         link = service.connect(self._find, self._headers)
         connecting = loop.create_task(link.run())
+        sweeping = loop.create_task(self._sweep(service))
         print(f"listening on http://{self._authority}", flush=True)
         waits = [loop.create_task(e.wait()) for e in (stop, leave, service.left)]
         await asyncio.wait([*waits, connecting], return_when=asyncio.FIRST_COMPLETED)
@@ -177,9 +180,9 @@ class _Process:
         if leave.is_set():
             await self._leave(service, stop)
         _LOG.info("stopping")
-        for task in (*waits, connecting):
+        for task in (*waits, connecting, sweeping):
             task.cancel()
-        await asyncio.gather(*waits, connecting, return_exceptions=True)
+        await asyncio.gather(*waits, connecting, sweeping, return_exceptions=True)
         server.close()
         service.runtime.close()
         self._find.close()
@@ -188,6 +191,11 @@ class _Process:
     def _authority(self) -> str:
         ip = self._settings.ip
         return f"[{ip}]:{self._port}" if ":" in ip else f"{ip}:{self._port}"
+
+    async def _sweep(self, service: Service) -> None:
+        if self._checkpoint is not None:
+            work_dir, delay = self._checkpoint.work_dir, self._settings.gc_delay
+            await sweep_for_ever(work_dir, delay, service.has_container)
 
     async def _leave(self, service: Service, stop: asyncio.Event) -> None:
         """Unregister, and end all tasks."""

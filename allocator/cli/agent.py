@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from allocator.cli.master import count, port
+from allocator.cli.master import count, duration_or_zero, port
 from allocator.errors import InvalidValue, shown
 
 if TYPE_CHECKING:
@@ -66,6 +66,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default={},
         metavar="JSON",
         help='variables that all tasks have, such as {"LANG":"C"}',
+    )
+    add(
+        "--gc-delay",
+        type=duration_or_zero,
+        default=604800.0,
+        metavar="S",
+        help="until the sandbox of a task that ended is removed, in seconds (604800: a week)",
     )
     group = parser.add_argument_group("access")
     group.add_argument("--credential", type=Path, metavar="FILE", help="its own, to the master")

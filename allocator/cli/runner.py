@@ -41,8 +41,9 @@ _REFUSE_SECONDS: Final = 3600.0
 #: How long the framework may be away, and tries to come back, in seconds.
 FAILOVER_SECONDS: Final = 60.0
 
-#: Calls that are under way at once, each over a connection of its own.
-_N_CONNECTIONS: Final = 4
+#: Connections for calls, and how many calls are sent over one before their answers are waited for.
+_N_CONNECTIONS: Final = 2
+_MAX_AT_ONCE: Final = 64
 
 _PATH: Final = "/api/v1/scheduler"
 _ANSWER_SECONDS: Final = 60.0
@@ -216,7 +217,7 @@ class Session:
         with contextlib.suppress(ConnectionFailed, MasterRefused):
             connection = await Connection.open(self._address, CONNECT_SECONDS)
             try:
-                await self._send(connection, "TEARDOWN", {})
+                await self._send(connection, [("TEARDOWN", {})])
             finally:
                 connection.close()
 
@@ -314,25 +315,35 @@ class Session:
                 raise MasterRefused(f"{self._address}: {event['error']['message']}")
 
     async def _work(self) -> None:
-        """Send calls, one after the other."""
+        """Send calls, as many at once as there are."""
         connection = await Connection.open(self._address, CONNECT_SECONDS)
         try:
             while True:
-                type, content = await self._queue.get()
-                await self._send(connection, type, content)
-                self._queue.task_done()
+                calls = [await self._queue.get()]
+                while len(calls) < _MAX_AT_ONCE and not self._queue.empty():
+                    calls.append(self._queue.get_nowait())
+                await self._send(connection, calls)
+                for _ in calls:
+                    self._queue.task_done()
         finally:
             connection.close()
 
-    async def _send(self, connection: Connection, type: str, content: Json) -> None:
-        call: Json = {"type": type, "framework_id": {"value": self.framework_id}}
-        if content:
-            call[type.lower()] = content
+    async def _send(self, connection: Connection, calls: list[tuple[str, Json]]) -> None:
+        framework_id = {"value": self.framework_id}
+        bodies = [
+            encode(
+                {
+                    "type": type,
+                    "framework_id": framework_id,
+                    **({type.lower(): content} if content else {}),
+                }
+            )
+            for type, content in calls
+        ]
         headers = {**self._headers, "Mesos-Stream-Id": self._stream_id}
-        answer = await connection.request(
-            "POST", _PATH, headers, encode(call), timeout=_ANSWER_SECONDS
-        )
-        if answer.status in (307, 403, 503):
-            raise ConnectionFailed(f"{self._address} does not lead any more")
-        if answer.status >= 300:
-            raise refusal(answer.status, answer.text, self._address)
+        answers = await connection.post_all(_PATH, headers, bodies, timeout=_ANSWER_SECONDS)
+        for answer in answers:
+            if answer.status in (307, 403, 503):
+                raise ConnectionFailed(f"{self._address} does not lead any more")
+            if answer.status >= 300:
+                raise refusal(answer.status, answer.text, self._address)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -137,9 +137,18 @@ class Connection:
         if body or method != "GET":
             lines.append(f"Content-Length: {len(body)}")
         lines += [f"{name}: {value}" for name, value in headers.items()]
+        await self._write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+        return await self._head()
+
+    async def _write(self, data: bytes) -> None:
         try:
-            self._writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+            self._writer.write(data)
             await self._writer.drain()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    async def _head(self) -> Head:
+        try:
             return _read_head(await self._reader.readuntil(b"\r\n\r\n"))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             raise self._failed(error) from None
@@ -186,17 +195,34 @@ class Connection:
         timeout: float,
     ) -> Response:
         """Send a request and return the whole answer, which comes within so many seconds."""
-        content = bytearray()
         try:
             async with asyncio.timeout(timeout):
-                head = await self.begin(method, path, headers, body)
-                async for piece in self.pieces(head):
-                    content += piece
-                    if len(content) > MAX_BODY_BYTES:
-                        raise ConnectionFailed(f"{self.address} answers with too much")
+                return await self._rest(await self.begin(method, path, headers, body))
         except TimeoutError:
             raise ConnectionFailed(f"{self.address} did not answer in {timeout:g} s") from None
+
+    async def _rest(self, head: Head) -> Response:
+        content = bytearray()
+        async for piece in self.pieces(head):
+            content += piece
+            if len(content) > MAX_BODY_BYTES:
+                raise ConnectionFailed(f"{self.address} answers with too much")
         return Response(head.status, head.headers, bytes(content))
+
+    async def post_all(
+        self, path: str, headers: Mapping[str, str], bodies: Sequence[bytes], *, timeout: float
+    ) -> list[Response]:
+        """Send requests one after the other without waiting, and return all their answers."""
+        head = f"POST {path} HTTP/1.1\r\nHost: {self.address.authority}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        start = head.encode("latin-1")
+        requests = [b"%bContent-Length: %d\r\n\r\n%b" % (start, len(b), b) for b in bodies]
+        try:
+            async with asyncio.timeout(timeout):
+                await self._write(b"".join(requests))
+                return [await self._rest(await self._head()) for _ in bodies]
+        except TimeoutError:
+            raise ConnectionFailed(f"{self.address} did not answer in {timeout:g} s") from None
 
     def _failed(self, error: Exception) -> ConnectionFailed:
         if isinstance(error, asyncio.IncompleteReadError):

@@ -328,3 +328,56 @@ def test_a_taken_port_is_refused(master: Process, agent: Process, tmp_path: Path
     done = refused("--master", master.url, "--port", port, "--work-dir", str(tmp_path / "other"))
     assert port in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_less_than_its_tasks_use(master: Process, tmp_path: Path) -> None:
+    with FrameworkClient(master.url) as framework:
+        with start_agent(master, tmp_path) as agent:
+            run(framework, t="sleep 7777.7")
+            assert next_states(framework, 1) == {"t": ["TASK_RUNNING"]}
+            agent.stop()
+        given = ("--master", master.url, "--port", "0", "--work-dir", str(tmp_path / "work"))
+        done = refused(*given, "--resources", "cpus:0;mem:1024")
+        assert "--resources" in done.stderr.splitlines()[-1]
+        with start_agent(master, tmp_path) as agent:
+            agent.stop(signal.SIGUSR1)
+        assert not is_running("sleep 7777.7")
+
+
+def test_old_sandboxes_are_removed(master: Process, tmp_path: Path) -> None:
+    with (
+        start_agent(master, tmp_path, "--gc-delay", "0.1") as agent,
+        FrameworkClient(master.url) as framework,
+    ):
+        run(framework, over="true", on="sleep 7777.8")
+        states = next_states(framework, 3)
+        assert states == {"over": ["TASK_RUNNING", "TASK_FINISHED"], "on": ["TASK_RUNNING"]}
+        deadline = time.monotonic() + serving.PATIENCE_SECONDS
+        while [*tmp_path.glob("work/agents/*/frameworks/*/executors/over")]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert sandbox(tmp_path, "on").is_dir()
+        framework.send("TEARDOWN")
+        agent.stop(signal.SIGUSR1)
+
+
+def test_credentials_of_readers(master: Process, tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "allocator", "credentials", "ops"],
+        input="s3cret\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    file = tmp_path / "credentials"
+    file.touch(0o600)
+    file.write_text(f'{{"credentials":[{made.stdout}]}}')
+    with start_agent(master, tmp_path, "--credentials", str(file)) as agent:
+        assert httpx.get(f"{agent.url}/health").status_code == 200
+        r = httpx.get(f"{agent.url}/state")
+        assert (r.status_code, r.headers["www-authenticate"]) == (401, 'Basic realm="allocator"')
+        assert httpx.get(f"{agent.url}/state", auth=("ops", "wrong")).status_code == 401
+        with httpx.Client(auth=("ops", "s3cret")) as client:
+            for _ in range(3):
+                assert client.get(f"{agent.url}/slave(1)/state.json").status_code == 200
+        agent.stop(signal.SIGUSR1)
