@@ -224,9 +224,12 @@ class Service:
         try:
             await self.call(act)
         except scheduler.ContentRefused as error:
-            del self._streams[stream_id]
+            self._streams.pop(stream_id, None)
             stream.put(encode(events.error(str(error))))
             stream.end()
+        except CallRefused:
+            await self.left(stream_id)  # it is not told, so it is not connected
+            raise
         else:
             self._beat_later(stream)
         return stream_id, stream
@@ -242,7 +245,7 @@ class Service:
         try:
             await self.call(act)
         except CallRefused:
-            self._streams.pop(stream_id, None)
+            await self.left(stream_id)
             raise
         return stream_id, stream
 

@@ -22,7 +22,14 @@ import pytest
 
 from allocator import Resources
 from tests.service import serving
-from tests.service.serving import PATIENCE_SECONDS, FrameworkClient, Process, Subscription
+from tests.service.serving import (
+    PATIENCE_SECONDS,
+    AgentsClient,
+    FrameworkClient,
+    Process,
+    Subscription,
+)
+from tests.service.world import agent
 
 Json = dict[str, Any]
 
@@ -237,10 +244,10 @@ class Cluster:
             seen.add(key)
             if task["state"] not in ENDED:
                 used[task["agent_id"]["value"]] += Resources(task["resources"])
-        for agent in state["get_agents"]["agents"]:
-            id = agent["agent_info"]["id"]["value"]
-            assert Resources(agent["total_resources"]) == self.totals[id]
-            assert Resources(agent["allocated_resources"]) == used[id]
+        for shown in state["get_agents"]["agents"]:
+            id = shown["agent_info"]["id"]["value"]
+            assert Resources(shown["total_resources"]) == self.totals[id]
+            assert Resources(shown["allocated_resources"]) == used[id]
             assert self.totals[id] >= used[id]
 
     def stop(self) -> None:
@@ -300,6 +307,15 @@ def test_full_disk(tmp_path: Path, small_disk: Path) -> None:
         assert codes[-1] == 503
         assert httpx.get(f"{master.url}/health").status_code == 200
         assert read(master.url, "GET_WEIGHTS")["weight_infos"]
+        # Who is not told that it is connected is not.
+        with FrameworkClient(master.url, name="n" * 10_000, failover_timeout=9) as client:
+            assert client.response.status_code == 503
+            (framework,) = read(master.url, "GET_FRAMEWORKS")["frameworks"]
+            assert not framework["connected"]
+        with AgentsClient(master.url, agent("h" * 1000)) as client:
+            assert client.response.status_code == 503
+            (known,) = read(master.url, "GET_AGENTS")["agents"]
+            assert not known["active"]
         (small_disk / "filler").unlink()
         assert weigh("after", 3) == 200
         master.kill()

@@ -232,6 +232,41 @@ def test_reserve_create_and_launch_in_one_accept(world: World) -> None:
     assert Resources(world.rows["agents", agent_id]["resources"]).reserved("eng")["cpus"] == 2
 
 
+def test_a_frameworks_own_minimum_stands_for_the_engines(world: World) -> None:
+    world.register(agent("h1", "cpus:1;mem:64"), agent("h2", "cpus:4;mem:1024"))
+    least = {"quantities": [{"quantities": {"cpus": {"value": 2}}}]}
+    filters = {"eng": {"min_allocatable_resources": least}}
+    framework, stream = world.subscribe(roles=["eng"], offer_filters=filters)
+    world.cycle()
+    assert [offer["hostname"] for offer in world.offers(stream)] == ["h2"]
+    info = {"user": "root", "name": "test", "id": {"value": framework}, "roles": ["eng"]}
+    world.call("UPDATE_FRAMEWORK", framework, stream, framework_info=info)
+    world.cycle()
+    assert [offer["hostname"] for offer in world.offers(stream)] == ["h1"]
+
+
+def test_constraints_say_which_agents_are_offered(world: World) -> None:
+    racks = [{"name": "rack", "type": "TEXT", "text": {"value": rack}} for rack in ("r1", "r2")]
+    for name, rack in zip(("h1", "h2"), racks, strict=True):
+        registration = agent(name)
+        registration["agent_info"]["attributes"] = [rack]
+        world.register(registration)
+    selector, predicate = {"attribute_name": "rack"}, {"text_equals": {"value": "r2"}}
+    group = {"attribute_constraints": [{"selector": selector, "predicate": predicate}]}
+    constraints = {"role_constraints": {"*": {"groups": [group]}}}
+    framework, stream = world.subscribe()
+    info = {"user": "root", "name": "test", "id": {"value": framework}}
+    update = {"framework_info": info, "offer_constraints": constraints}
+    world.call("UPDATE_FRAMEWORK", framework, stream, **update)
+    world.cycle()
+    assert [offer["hostname"] for offer in world.offers(stream)] == ["h2"]
+    world.rows.clear()
+    update["offer_constraints"] = {"role_constraints": {"*": {"groups": [{}]}}}
+    with pytest.raises(CallRefused, match="group"):
+        world.call("UPDATE_FRAMEWORK", framework, stream, **update)
+    assert not world.rows
+
+
 # Killing and asking.
 
 

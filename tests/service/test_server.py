@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import ssl
@@ -15,7 +16,7 @@ import httpx
 import pytest
 
 from tests.service import serving
-from tests.service.serving import AgentsClient, FrameworkClient, Process
+from tests.service.serving import AgentsClient, FrameworkClient, Json, Process
 
 AGENT = {
     "agent_info": {
@@ -297,3 +298,43 @@ def test_key_of_another_certificate_is_refused(
     assert (done.returncode, done.stdout) == (2, "")
     assert str(cert) in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"framework_info": {"roles": ["a//b"]}},
+        {"framework_info": {"roles": ["a", "a"]}},
+        {"framework_info": {"role": "a", "roles": ["a"]}},
+        {"framework_info": {"roles": [" "]}},
+        {"framework_info": {"roles": ["a"]}, "suppressed_roles": ["b"]},
+        {"offer_constraints": {"role_constraints": {"*": {"groups": []}}}},
+        {"offer_constraints": {"role_constraints": {"*": {"groups": [{}]}}}},
+        {"offer_constraints": {"role_constraints": [1]}},
+        {"framework_info": {"failover_timeout": "NaN"}},
+    ],
+)
+def test_content_that_is_refused_is_told_in_the_stream(master: Process, more: Json) -> None:
+    info = {"user": "u", "name": "n", **more.get("framework_info", {})}
+    subscribe = {**more, "framework_info": info}
+    body = {"type": "SUBSCRIBE", "subscribe": subscribe}
+    with serving.Subscription(master.url, "/api/v1/scheduler", body) as stream:
+        assert stream.response.status_code == 200
+        records = stream.rest()
+    assert [record["type"] for record in records] == ["ERROR"]
+    assert records[0]["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"*": {"min_allocatable_resources": 1}},
+        {"*": {"min_allocatable_resources": {"quantities": [{"quantities": {"cpus": 1}}]}}},
+        {"*": []},
+        [],
+    ],
+)
+def test_offer_filters_of_another_type_are_refused(master: Process, filters: object) -> None:
+    info = {"user": "u", "name": "n", "offer_filters": filters}
+    body = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
+    assert post(master, json.dumps(body)).status_code == 400
