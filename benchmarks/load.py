@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -258,7 +259,7 @@ async def state(
         for _ in range(n_frameworks):
             await filled(services, n_tasks, "true", torn_down=True)
         running = [await filled(services, n_tasks, "run") for _ in range(n_frameworks)]
-        decliner = Decliner(0.05)
+        decliner = Decliner(1.0)
         spare = Framework(services.host, services.port, decliner.take, name="spare")
         reading = [asyncio.create_task(spare.run())]
         await spare.subscribed.wait()
@@ -443,6 +444,7 @@ def main() -> None:
         kind.set_defaults(work=work)
     given: dict[str, Any] = vars(parser.parse_args())
     given.pop("kind")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the processes end, too
     print(json.dumps(asyncio.run(given.pop("work")(**given)), indent=1))
 
 
