@@ -7,7 +7,8 @@ not allow is left out, and the rest goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from allocator.master import events
 from allocator.master.master import Master
 from allocator.master.records import Framework, Json, Task
 from allocator.master.tasks import status_of_master
-from allocator.resources import Resources
+from allocator.resources import Resource, Resources
 from allocator.resources.conversions import convert
 from allocator.wire import messages as m
 
@@ -56,6 +57,26 @@ def refuse_seconds(filters: m.Filters | None) -> float:
     if filters is None or filters.refuse_seconds is None:
         return 5.0
     return filters.refuse_seconds
+
+
+def roles_to_reserve(call: m.AcceptCall) -> list[str]:
+    """Return the roles whose reservations an ACCEPT makes or undoes. O(entries)."""
+    roles: list[str] = []
+    for operation in call.accept.operations or ():
+        parts: list[list[Json]] = []
+        if operation.reserve is not None:
+            parts += operation.reserve.resources, operation.reserve.source or []
+        if operation.unreserve is not None:
+            parts.append(operation.unreserve.resources)
+        for part in parts:
+            with contextlib.suppress(AllocatorError):  # what is malformed does nothing
+                roles += innermost_roles(Resources(part))
+    return roles
+
+
+def innermost_roles(entries: Iterable[Resource]) -> list[str]:
+    """Return the roles of the innermost reservations: those that are made or undone."""
+    return list(dict.fromkeys(e.reservations[-1].role for e in entries if e.reservations))
 
 
 def _open_offers(master: Master, framework: Framework, ids: list[str]) -> list[Offer] | None:

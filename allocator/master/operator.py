@@ -14,6 +14,7 @@ import msgspec
 from allocator.contract import Offer
 from allocator.errors import AllocatorError, shown
 from allocator.master import forms
+from allocator.master.accepting import innermost_roles
 from allocator.master.events import entries, time_json
 from allocator.master.master import Master
 from allocator.master.quotas import check_quotas, engine_quotas, read_quotas, rescind_beyond
@@ -309,7 +310,7 @@ def _convert(
     """Convert what an agent has available, taking back what is on offer and in the way."""
     source = operation.source if isinstance(operation, Reserve) else None
     reserved = [*operation.resources, *(source or ())]
-    caller.check("reserve_resources", _roles(reserved))
+    caller.check("reserve_resources", innermost_roles(reserved))
     agent = master.agents.get(asked.agent_id.value)
     if agent is None:
         raise CallRefused(BAD_REQUEST, f"there is no agent {shown(asked.agent_id.value)}")
@@ -324,11 +325,6 @@ def _convert(
     master.rescind(_in_the_way(master, agent, needed), tell=True)
     master.engine.apply_available(agent.id, operation)
     master.agent_converted(agent)
-
-
-def _roles(entries: Iterable[Resource]) -> list[str]:
-    """Return the roles whose reservations are made or undone: the innermost."""
-    return list(dict.fromkeys(e.reservations[-1].role for e in entries if e.reservations))
 
 
 def _check_reserved(entries: Iterable[Resource], caller: Caller) -> None:

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from allocator.master import agents, openapi, operator, scheduler
+from allocator.master.accepting import roles_to_reserve
 from allocator.master.limits import LimitedProtocol
 from allocator.master.reading import PATHS, Reader
 from allocator.master.service import Service
@@ -223,6 +224,8 @@ async def _answer_scheduler(asked: _Asked) -> Answer:
 
     def act() -> None:
         framework = scheduler.check_caller(master, call, asked.principal, stream_id)
+        if isinstance(call, m.AcceptCall):
+            asked.check("reserve_resources", roles_to_reserve(call))
         scheduler.CALLS[type](master, framework, call)
 
     await asked.service.call(act)

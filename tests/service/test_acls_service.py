@@ -164,6 +164,26 @@ def test_reserve_resources(master: Process) -> None:
         assert ask("ops", "eng", "UNRESERVE_RESOURCES") == 202
 
 
+def test_reserve_resources_of_an_offer(master: Process) -> None:
+    def ask(client: FrameworkClient, type: str, role: str) -> int:
+        entry = {
+            "name": "cpus",
+            "type": "SCALAR",
+            "scalar": {"value": 0.5},
+            "reservations": [{"type": "DYNAMIC", "role": role}],
+        }
+        operation = {"type": type, type.lower(): {"resources": [entry]}}
+        offer = {"value": "gone"}
+        return client.send("ACCEPT", offer_ids=[offer], operations=[operation]).status_code
+
+    with framework(master, "ops", "ops") as client:
+        for type in ("RESERVE", "UNRESERVE"):
+            assert [ask(client, type, role) for role in ("eng", "ops")] == [202, 403]
+        assert client.send("ACCEPT", offer_ids=[]).status_code == 202
+    with framework(master, "admin", "x") as client:
+        assert ask(client, "RESERVE", "x") == 202
+
+
 def test_teardown_frameworks(master: Process) -> None:
     def ask(principal: str, client: FrameworkClient) -> int:
         id = {"value": client.framework_id}
