@@ -381,3 +381,28 @@ def test_credentials_of_readers(master: Process, tmp_path: Path) -> None:
             for _ in range(3):
                 assert client.get(f"{agent.url}/slave(1)/state.json").status_code == 200
         agent.stop(signal.SIGUSR1)
+
+
+def test_tasks_outlive_the_master(tmp_path: Path) -> None:
+    options = ("--allocation-interval", "0.1")
+    flag = tmp_path / "flag"
+    with serving.master(tmp_path / "m", *options) as master:
+        port = int(master.url.rpartition(":")[2])
+        with (
+            start_agent(master, tmp_path) as agent,
+            FrameworkClient(master.url, failover_timeout=600) as framework,
+        ):
+            mark = f"while [ ! -e {flag}"
+            offer = run(framework, t=f"{mark} ]; do sleep 0.05; done; exit 5")
+            assert next_states(framework, 1) == {"t": ["TASK_RUNNING"]}
+            master.kill()
+            flag.touch()  # while no master is there
+            wait_until_gone(mark)
+            with serving.master(tmp_path / "m", *options, port=port) as other:
+                id = {"value": framework.framework_id}
+                with FrameworkClient(other.url, failover_timeout=600, id=id) as again:
+                    status = next_status(again, lambda status: status["state"] == "TASK_FAILED")
+                    assert status["message"] == "Command exited with status 5"
+                    assert next_offer(again)["agent_id"] == offer["agent_id"]
+                    again.send("TEARDOWN")
+                agent.stop(signal.SIGUSR1)
