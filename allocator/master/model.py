@@ -65,8 +65,8 @@ class Blocks(Generic[R]):
         self._where: dict[str, Block[R]] = {}
         #: All blocks, none of them empty, in the order of their texts.
         self._blocks: dict[Block[R], None] = {}
-        #: Those that have room.
-        self._open: dict[Block[R], None] = {}
+        #: Those that have room, empty ones too, which are not among all.
+        self._open: list[Block[R]] = []
         #: Those whose text is not what it should be.
         self._stale: dict[Block[R], None] = {}
         self._parts: list[bytes] | None = None
@@ -84,13 +84,12 @@ class Blocks(Generic[R]):
         """Take a record in, or in place of the one of this key, or note that it changed. O(1)."""
         block = self._where.get(key)
         if block is None:
-            block = next(iter(self._open), None)
-            if block is None:
-                block = Block()
-                self._blocks[block] = self._open[block] = None
-            self._where[key] = block
+            if not self._open:
+                self._open.append(Block())
+            block = self._where[key] = self._open[-1]
+            self._blocks[block] = None
             if len(block.records) == self._size - 1:
-                del self._open[block]
+                self._open.pop()
         block.records[key] = record
         self._stale[block] = None
 
@@ -99,12 +98,13 @@ class Blocks(Generic[R]):
         block = self._where.pop(key, None)
         if block is None:
             return
+        if len(block.records) == self._size:
+            self._open.append(block)
         del block.records[key]
         if block.records:
-            self._open[block] = self._stale[block] = None
+            self._stale[block] = None
         else:
             del self._blocks[block]
-            self._open.pop(block, None)
             self._stale.pop(block, None)
         self._parts = None
 
@@ -317,6 +317,8 @@ class Model:
         self._frameworks: dict[str, FrameworkText] = {}
         #: Ids of those of which something is to be written.
         self._stale: dict[str, None] = {}
+        #: What was marked and is to be taken in, the latest first.
+        self._marked: list[Task | Framework | Agent] = []
         #: Ids of the agents on which nothing is offered.
         self._inactive: set[str] = set()
         self._unmarked: tuple[int, ...] = ()
@@ -367,12 +369,15 @@ class Model:
             self.role_generation += 1
         if master.changed:
             self.generation += 1
-        while master.changed:
-            for _ in range(min(_MARKS_AT_ONCE, len(master.changed))):
-                self._take(master.changed.popitem()[0])
+        while self._marked or master.changed:
+            if not self._marked:
+                self._marked = list(reversed(master.changed))
+                master.changed.clear()
+            for _ in range(min(_MARKS_AT_ONCE, len(self._marked))):
+                self._take(self._marked.pop())
             if time.perf_counter() > until:
                 break
-        return not master.changed
+        return not self._marked and not master.changed
 
     def _follow_engine(self) -> None:
         """Mark the agents that the engine shows otherwise than before. O(what changed)."""
@@ -437,13 +442,13 @@ class Model:
     def _write_frameworks(self, until: float) -> bool:
         master = self._master
         while self._stale:
-            id = next(iter(self._stale))
+            id, _ = self._stale.popitem()
             framework = self._framework(id)
             if framework is None:
                 self._frameworks.pop(id, None)
             elif not self._frameworks[id].write(framework, master.offers, until):
+                self._stale[id] = None
                 return False
-            del self._stale[id]
             if time.perf_counter() > until:
                 break
         if len(self._frameworks) > len(master.frameworks) + len(master.completed):
