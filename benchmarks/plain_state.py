@@ -1,4 +1,4 @@
-"""What a master shows as dicts, built from its records with nothing kept: the before of `/state`."""
+"""What a master shows as dicts, built from its records, nothing kept: `/state` as it was."""
 
 from __future__ import annotations
 
