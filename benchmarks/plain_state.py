@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allocator.contract import Offer
 from allocator.master.events import entries
-from allocator.master.master import Master
 from allocator.master.records import Agent, Framework, Task
 from allocator.resources import Resources, ranges
 from allocator.version import build_info
+
+if TYPE_CHECKING:  # asv takes classes with a method `time_…` for benchmarks
+    from allocator.master.master import Master
 
 Json = dict[str, Any]
 
