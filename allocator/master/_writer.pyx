@@ -564,8 +564,8 @@ def json_text(value):
 
     Examples
     --------
-    >>> json_text({"a": [1, 0.5, "\xfc", None], "held": Resources("cpus:0.1")})
-    b'{"a":[1,0.5,"\\u00fc",null],"held":{"cpus":0.1,"gpus":0.0,"mem":0.0,"disk":0.0}}'
+    >>> json_text({"a": [1, 0.5, "u", None], "held": Resources("cpus:0.1")})
+    b'{"a":[1,0.5,"u",null],"held":{"cpus":0.1,"gpus":0.0,"mem":0.0,"disk":0.0}}'
     """
     cdef Writer writer = Writer()
     writer.value(value)
