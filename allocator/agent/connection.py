@@ -96,7 +96,8 @@ class Link:
         self._headers = {**headers, "Content-Type": "application/json"}
         #: Where a master was last; tried when nobody answers where one should be.
         self._last: Address | None = None
-        self._is_lost = False
+        #: Why there is no master, as it was logged last; None while there is one.
+        self._lost: str | None = None
         self.connected = False
         self.master_hostname: str | None = None
         # Of the session under way.
@@ -144,9 +145,9 @@ class Link:
             await asyncio.sleep(random.uniform(*_RETRY_SECONDS))
 
     def _note_lost(self, error: AllocatorError) -> None:
-        """Log the first of a series of failures only: there may be thousands."""
-        if not self._is_lost:
-            self._is_lost = True
+        """Log a failure, if it is another one than before: there may be thousands."""
+        if str(error) != self._lost:
+            self._lost = str(error)
             _LOG.warning("no master", extra={"fields": {"reason": str(error)}})
 
     async def _try(self) -> None:
@@ -267,8 +268,8 @@ class Link:
         self.master_hostname = (record.master_info or {}).get("hostname")
         self._listener.registered((agent, each.id) for agent, each in zip(batch, told, strict=True))
         self.connected = True
-        if self._is_lost or not self._registering:
-            self._is_lost = False
+        if not self._registering:
+            self._lost = None
             _LOG.info("registered", extra={"fields": {"agents": len(self._speaking)}})
 
     async def _speak(

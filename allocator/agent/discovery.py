@@ -77,11 +77,12 @@ class Elected:
                 client = KazooClient(self._hosts, auth_data=self._auth, timeout=_TIMEOUT_SECONDS)
                 self._client = client
                 client.start(_TIMEOUT_SECONDS)
-            node = lowest(self._client.get_children(self._path))
+            asked = self._client.get_children_async(self._path)
+            node = lowest(asked.get(timeout=_TIMEOUT_SECONDS))
             if node is None:
                 raise ConnectionFailed(f"no master leads at {self._path}")
-            content, _ = self._client.get(f"{self._path}/{node}")
-            return address_of(content)
+            asked = self._client.get_async(f"{self._path}/{node}")
+            return address_of(asked.get(timeout=_TIMEOUT_SECONDS)[0])
         except NoNodeError:
             raise ConnectionFailed(f"no master leads at {self._path}") from None
         except (KazooException, KazooTimeoutError, OSError) as error:
