@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Final, Literal, NamedTuple
@@ -231,13 +232,12 @@ async def state_summary(view: View, query: Mapping[str, str]) -> list[bytes]:
     agents, views = list(master.agents.values()), master.engine.agents
     listed = [(each.id, _tasks_of(each)) for each in master.frameworks.values()]
     pace = Pace()
-    by_agent: dict[str, Counts] = {agent.id: Counts() for agent in agents}
-    by_framework: dict[str, Counts] = {id: Counts() for id, _ in heads}
+    by_agent: defaultdict[str, Counts] = defaultdict(Counts)
+    by_framework: defaultdict[str, Counts] = defaultdict(Counts)
     for id, tasks in listed:
         for number, task in enumerate(tasks):
             by_framework[id].add(task.state, task.agent_id)
-            if task.agent_id in by_agent:
-                by_agent[task.agent_id].add(task.state, id)
+            by_agent[task.agent_id].add(task.state, id)
             if number % _AT_ONCE == 0:
                 await pace.step()
     agent_texts = []

@@ -133,6 +133,8 @@ class Reader:
         self._loop_metrics = loop_metrics
         #: One rendering is written at a time.
         self._turn = asyncio.Lock()
+        #: Will measure in its turn; None once it begins to.
+        self._measuring: asyncio.Task[dict[str, float]] | None = None
         #: How many renderings began.
         self._n_begun = 0
         #: (path, what of the query counts) → the latest rendering; the latest of all at the end.
@@ -183,17 +185,29 @@ class Reader:
             return Answer(200, {})
         given = parsed(query)
         if path == "/metrics":
-            body = await asyncio.to_thread(metrics.exposition, self.metrics())
+            body = await asyncio.to_thread(metrics.exposition, await self._measured())
             return Answer(200, {"Content-Type": PROMETHEUS}, body)
         if path == "/metrics/snapshot":
             kind, before, after = wrapping(given.get("jsonp"))
-            return Answer(200, {"Content-Type": kind}, before + json_text(self.metrics()) + after)
+            text = json_text(await self._measured())
+            return Answer(200, {"Content-Type": kind}, before + text + after)
         endpoint = ENDPOINTS.get(path)
         if endpoint is None:
             raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
         kind, _, _ = wrapping(given.get("jsonp"))
         rendering = await self._rendered(path, endpoint, given)
         return await self._represented(rendering, kind, headers)
+
+    async def _measured(self) -> dict[str, float]:
+        """Return all metrics by name, the same for all who ask at the same time (X4, X5)."""
+        if self._measuring is None:
+            self._measuring = asyncio.create_task(self._measure())
+        return await asyncio.shield(self._measuring)
+
+    async def _measure(self) -> dict[str, float]:
+        # Whoever asks from here on asks anew.
+        self._measuring = None
+        return self.metrics()
 
     async def _represented(
         self, rendering: Rendering, kind: str, headers: Mapping[str, str]

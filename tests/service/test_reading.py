@@ -683,6 +683,27 @@ def test_who_waits_for_the_same_shares_one_rendering(
     asyncio.run(main())
 
 
+def test_metrics_are_measured_once_for_all_who_wait(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_measured = 0
+
+    def counted() -> dict[str, float]:
+        nonlocal n_measured
+        n_measured += 1
+        return {"n": n_measured}
+
+    monkeypatch.setattr(reader, "metrics", counted)
+
+    async def main() -> None:
+        ask = lambda: reader.answer("/metrics/snapshot", "", {}, None)  # noqa: E731
+        found = await asyncio.gather(*[ask() for _ in range(10)])
+        assert {each.body for each in found} == {b'{"n":1}'}
+        assert (await ask()).body == b'{"n":2}'
+
+    asyncio.run(main())
+
+
 def test_one_who_leaves_takes_nothing_from_others(reader: Reader) -> None:
     async def main() -> None:
         asked = [
