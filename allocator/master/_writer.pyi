@@ -1,9 +1,12 @@
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, final
 
 from allocator.contract import AgentView, Offer
 from allocator.master.records import Agent, Framework, Task
 from allocator.resources import Resources
+
+@final
+class Writer: ...
 
 def by_role(total: Resources) -> dict[str, Resources]: ...
 def attribute_value(attribute: Mapping[str, Any]) -> float | str: ...

@@ -35,8 +35,9 @@ except ModuleNotFoundError:  # gzip will do
 SMALL_BYTES: Final = 1 << 10
 LARGE_BYTES: Final = 1 << 18
 
-#: How many renderings are kept at the most.
+#: How many renderings are kept at the most, and of how many bytes together; the latest always is.
 MAX_RENDERINGS: Final = 64
+MAX_KEPT_BYTES: Final = 1 << 28
 
 #: How long following what changed may take where nobody waits for it, in seconds.
 _KEEP_UP_SECONDS: Final = 0.01
@@ -245,11 +246,20 @@ class Reader:
             number = self._n_begun
             _, before, after = wrapping(query.get("jsonp"))
             parts = [before, *await endpoint.write(self._view, query), after]
-            self._renderings.pop(key, None)
-            rendering = self._renderings[key] = Rendering(number, generation, parts)
-            if len(self._renderings) > MAX_RENDERINGS:
-                del self._renderings[next(iter(self._renderings))]
+            rendering = Rendering(number, generation, parts)
+            self._keep(key, rendering)
             return rendering
+
+    def _keep(self, key: tuple[str, str], rendering: Rendering) -> None:
+        """Keep a rendering for those who ask next, and let the oldest go. O(renderings)."""
+        self._renderings.pop(key, None)
+        self._renderings[key] = rendering
+        n_bytes = sum(each.n_bytes for each in self._renderings.values())
+        while len(self._renderings) > 1 and (
+            len(self._renderings) > MAX_RENDERINGS or n_bytes > MAX_KEPT_BYTES
+        ):
+            oldest = next(iter(self._renderings))
+            n_bytes -= self._renderings.pop(oldest).n_bytes
 
     def _generation(self, endpoint: Endpoint) -> int:
         if endpoint.changes_with == "nothing":

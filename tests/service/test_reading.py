@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from allocator.master import agents, endpoints, metrics
+from allocator.master import agents, endpoints, metrics, reading
 from allocator.master import model as models
 from allocator.master._writer import json_text, offers_text, tasks_text
 from allocator.master.reading import PATHS, Answer, Reader
@@ -717,6 +717,23 @@ def test_one_who_leaves_takes_nothing_from_others(reader: Reader) -> None:
         assert all(isinstance(each, Answer) and each.status == 200 for each in found[1:])
 
     asyncio.run(main())
+
+
+def test_no_more_is_kept_than_may_be(
+    world: World, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_RENDERINGS", 3)
+    add_tasks(world, 10)
+    for number in range(6):
+        read(reader, "/tasks", f"limit={number}")
+    kept = reader._renderings
+    assert [query for _, query in kept] == ["limit=3", "limit=4", "limit=5"]
+    monkeypatch.setattr(reading, "MAX_KEPT_BYTES", 1)
+    read(reader, "/tasks", "limit=6")
+    assert [query for _, query in kept] == ["limit=6"]
+    world.subscribe()
+    reader.keep_up()
+    assert not kept  # it is out of date
 
 
 # Metrics.
