@@ -237,8 +237,9 @@ class Reader:
             found = self._renderings.get(key)
             if found is not None and found.number > n_begun:
                 return found
-            while not self._model.advance(TURN_SECONDS, in_full=endpoint.in_full):
-                await asyncio.sleep(0)
+            if endpoint.changes_with != "nothing":
+                while not self._model.advance(TURN_SECONDS, in_full=endpoint.in_full):
+                    await asyncio.sleep(0)
             generation = self._generation(endpoint)
             if found is not None and found.generation == generation:
                 return found

@@ -21,7 +21,6 @@ from allocator.master.limits import LimitedProtocol
 from allocator.master.reading import PATHS, Reader
 from allocator.master.service import Service
 from allocator.master.streams import Stream
-from allocator.version import build_info
 from allocator.wire import messages as m
 from allocator.wire.acls import Acls, Names
 from allocator.wire.credentials import Credentials, read_claim
@@ -110,7 +109,7 @@ class Application:
     async def _respond(self, request: Request) -> Answer:
         path = canonical(request.scope["path"])
         if path in OPEN_PATHS:
-            return self._open(request, path)
+            return await self._open(request, path)
         service = self._service
         if service is None:
             return await self._stand_by(request, path)
@@ -129,14 +128,12 @@ class Application:
             return not_allowed("POST")
         return await answer(asked)
 
-    def _open(self, request: Request, path: str) -> Response:
+    async def _open(self, request: Request, path: str) -> Response:
         """Answer what anybody may ask of any master."""
         if request.method not in ("GET", "HEAD"):
             return not_allowed("GET", "HEAD")
-        if path == "/health":
-            return Response()
-        if path == "/version":
-            return JSONResponse(build_info())
+        if path in PATHS:
+            return await _answered(self._standby, request, path, None)
         leader = self._leader()
         if leader is None:
             raise CallRefused(UNAVAILABLE, "no master leads at the moment")
@@ -150,9 +147,7 @@ class Application:
         if request.method not in ("GET", "HEAD"):
             return not_allowed("GET", "HEAD")
         self._access.check(principal, "get_endpoints", [path])
-        query = request.scope["query_string"].decode("latin-1")
-        found = await self._standby.answer(path, query, request.headers, principal)
-        return Response(found.body, found.status, found.headers)
+        return await _answered(self._standby, request, path, principal)
 
     def _redirect(self, request: Request) -> Response:
         """Send a request on to the master that leads, path and query as they came."""
@@ -207,8 +202,13 @@ async def _read(asked: _Asked, path: str) -> Answer:
     if request.method not in ("GET", "HEAD"):
         return not_allowed("GET", "HEAD", *(["PUT"] if path == "/weights" else []))
     asked.check("get_endpoints", [path])
+    return await _answered(service.reader, request, path, asked.principal)
+
+
+async def _answered(reader: Reader, request: Request, path: str, principal: str | None) -> Response:
+    """Return what a reader answers to a request."""
     query = request.scope["query_string"].decode("latin-1")
-    found = await service.reader.answer(path, query, request.headers, asked.principal)
+    found = await reader.answer(path, query, request.headers, principal)
     return Response(found.body, found.status, found.headers)
 
 

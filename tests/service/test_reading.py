@@ -477,6 +477,16 @@ def test_a_change_has_another_tag(world: World, reader: Reader) -> None:
     assert len(json.loads(found.body)["frameworks"]) == 2
 
 
+def test_a_reader_that_is_closed_still_tells_its_version(world: World, reader: Reader) -> None:
+    standby = Reader(world.master)
+    standby.close()
+    assert world.master.changed  # which the other one is to take
+    marked = dict(world.master.changed)
+    assert read(standby, "/version") == read(reader, "/version")
+    assert world.master.changed == marked
+    assert answer(standby, "/health").status == 200
+
+
 def test_another_process_has_other_tags(world: World, reader: Reader) -> None:
     one = answer(reader, "/version").headers["ETag"]
     assert answer(Reader(world.master), "/version").headers["ETag"] != one
