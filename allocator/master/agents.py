@@ -43,12 +43,13 @@ def register(
 def register_more(master: Master, session: Session, call: m.RegisterCall) -> None:
     """REGISTER: take in agents of a process, new ones and ones that come back.
 
-    All or none; one that was declared gone is told to shut down.
+    One that was declared gone is told to shut down.
 
     Raises
     ------
     CallRefused
-        An agent that cannot be taken in as it says it is.
+        An agent that cannot be read, or is there twice: then none is taken in. One that the engine
+        refuses: those before it are registered, and are so again when the process tries again.
     """
     read = [_read(master, registration) for registration in call.register.agents]
     ids = [agent.id for agent, _ in read if agent.id]

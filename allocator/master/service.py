@@ -110,6 +110,9 @@ class Service:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             await self._act_alone(self.master.tick)
+            if self._unsaved:  # the disk was full, say; whoever called was told so
+                with contextlib.suppress(CallRefused):
+                    await self._saved()
             self.reader.keep_up()
 
     async def _ping(self) -> None:
