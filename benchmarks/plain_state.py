@@ -223,7 +223,7 @@ def state(master: Master) -> Json:
             "port": info.port,
             "hostname": info.hostname,
         },
-        "flags": {},
+        "flags": dict(master.flags),
         "slaves": [agent_json(master, agent) for agent in master.agents.values()],
         "recovered_slaves": [
             agent_json(master, agent) for agent in master.recovered_agents.values()

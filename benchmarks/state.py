@@ -66,7 +66,7 @@ class Cluster:
         for task in self.tasks:
             master.agents[task.agent_id].tasks[task.key] = task
         self.model = Model(master)
-        self.view = View(master, self.model, master.start_time, {})
+        self.view = View(master, self.model, master.start_time)
         self.n_changes = 0
         self.body()
 

@@ -45,7 +45,6 @@ class View(NamedTuple):
     master: Master
     model: Model
     elected_time: float
-    flags: Mapping[str, str]
 
 
 class Endpoint(NamedTuple):
@@ -122,7 +121,7 @@ def _state_head(view: View) -> Json:
             "port": info.port,
             "hostname": info.hostname,
         },
-        "flags": dict(view.flags),
+        "flags": dict(view.master.flags),
     }
     if master.options.cluster is not None:
         head["cluster"] = master.options.cluster

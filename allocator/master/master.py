@@ -77,6 +77,10 @@ class Options(NamedTuple):
     agent_reregister_timeout: float = 600.0
     cluster: str | None = None
 
+    def flags(self) -> dict[str, str]:
+        """Return what is set, as it is shown: name → text."""
+        return {name: str(value) for name, value in self._asdict().items() if value is not None}
+
 
 DEFAULTS: Final = Options()
 
@@ -98,6 +102,8 @@ class Master:
     info : MasterInfo
         How the master is found; its id is new at each start.
     options : Options
+    flags : mapping
+        What it was started with, as it is shown: name → text.
     clock : callable
         A steady clock, the engine's, in seconds.
     wall : callable
@@ -110,12 +116,14 @@ class Master:
         info: MasterInfo,
         options: Options = DEFAULTS,
         *,
+        flags: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.engine = engine
         self.info = info
         self.options = options
+        self.flags = dict(options.flags() if flags is None else flags)
         self.clock = clock
         self.wall = wall
         self.start_time = wall()

@@ -148,8 +148,7 @@ def get_master(master: Master) -> Json:
 
 def get_flags(master: Master) -> Json:
     """Return what was set when the master was started."""
-    options = master.options._asdict()
-    return {"flags": [{"name": name, "value": str(value)} for name, value in options.items()]}
+    return {"flags": [{"name": name, "value": text} for name, text in master.flags.items()]}
 
 
 #: Type → what a read returns under its name in lower case.

@@ -72,6 +72,12 @@ class Settings(NamedTuple):
     header_timeout: float = 10.0
     idle_timeout: float = 75.0
 
+    def flags(self) -> dict[str, str]:
+        """Return what is set, as `/state` shows it: name → text."""
+        given = {name: value for name, value in self._asdict().items() if name != "options"}
+        shown = {name: str(value) for name, value in given.items() if value is not None}
+        return dict(sorted({**shown, **self.options.flags()}.items()))
+
 
 def run(settings: Settings) -> int:
     """Run a master until SIGTERM or SIGINT, and return the exit status.
@@ -168,7 +174,7 @@ def new_master(settings: Settings, port: int) -> Master:
         offer_prefix=f"{id}-",
     )
     info = MasterInfo(id, settings.ip, port, hostname, dotted_version())
-    return Master(engine, info, settings.options)
+    return Master(engine, info, settings.options, flags=settings.flags())
 
 
 class _Process:

@@ -111,8 +111,6 @@ class Reader:
         Returns what the allocation loop measures.
     elected_time : float
         Since when it leads, by the calendar; by default since its start.
-    flags : mapping
-        What it was started with: name → text.
     """
 
     def __init__(
@@ -121,7 +119,6 @@ class Reader:
         *,
         loop_metrics: Callable[[], Mapping[str, float]] = dict,
         elected_time: float | None = None,
-        flags: Mapping[str, str] | None = None,
     ) -> None:
         self._master = master
         self._model = Model(master)
@@ -129,7 +126,6 @@ class Reader:
             master,
             self._model,
             master.start_time if elected_time is None else elected_time,
-            flags or {},
         )
         self._loop_metrics = loop_metrics
         #: One rendering is written at a time.

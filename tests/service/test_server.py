@@ -338,3 +338,10 @@ def test_offer_filters_of_another_type_are_refused(master: Process, filters: obj
     info = {"user": "u", "name": "n", "offer_filters": filters}
     body = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
     assert post(master, json.dumps(body)).status_code == 400
+
+
+def test_state_shows_what_was_set(master: Process) -> None:
+    flags = httpx.get(f"{master.url}/state").json()["flags"]
+    assert flags["heartbeat_interval"] == "15.0"
+    assert flags["port"] == "0"
+    assert "credentials" not in flags
