@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,14 @@ class Machine:
         assert end.wait_status == 0, (end, (sandbox / "stderr").read_text())
         return (sandbox / "stdout").read_text()
 
+    def recover(self) -> set[str]:
+        """Take over what a former agent left in the folder, and return what ran."""
+        folder = self.folder / "meta" / "containers"
+        known = [each.name for each in folder.iterdir()]
+        found = {id for id in known if self.containers.recover(id, SMALL)}
+        self.containers.remove_others(known)
+        return found
+
     def destroy_all(self) -> None:
         for id in list(self.containers):
             self.containers.destroy(id)
@@ -212,12 +220,18 @@ def cgroup_of(pid: int) -> dict[str, str]:
     return {name: path for _, names, path in rows for name in names.split(",")}
 
 
+def processes_below(name: str) -> set[int]:
+    """Return the pids of all processes in cgroups of this root."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f":/{name}/" in (folder / "cgroup").read_text():
+                found.add(int(folder.name))
+    return found
+
+
 def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
-
-
-def lines(text: str) -> Sequence[str]:
-    return text.splitlines()
 
 
 def skip_without(found: Cgroups | str) -> Cgroups:

@@ -10,6 +10,7 @@ import fcntl
 import math
 import os
 import re
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -26,6 +27,7 @@ MIN_SHARES: Final = 2
 SHARES_PER_CPU: Final = 1024
 MIN_MEMORY_BYTES: Final = 32 * 2**20
 _MAX_SHARES: Final = 262_144
+_LOCK_SECONDS: Final = 3.0
 
 
 class NoCgroups(AllocatorError):
@@ -253,12 +255,18 @@ def _open_root(cgroups: Cgroups, hierarchy: Hierarchy, path: Path) -> int:
 
 
 def _lock(folder: int, path: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise NoCgroups(
-            f"another agent has its containers below {path}; give this one another --cgroups-root"
-        ) from None
+    """Lock a root, which the launcher of an agent that was killed keeps for some milliseconds."""
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                break
+        time.sleep(0.01)
+    raise NoCgroups(
+        f"another agent has its containers below {path}; give this one another --cgroups-root"
+    )
 
 
 # What is written into a container's cgroups.

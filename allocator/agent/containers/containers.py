@@ -400,15 +400,14 @@ class Containers:
             time.sleep(0.002)
 
     def _adopt(self, container: _Container, record: Record | None) -> None:
-        """Have the launcher take over a container; one without an init that runs is destroyed."""
+        """Have the launcher take over a container; one whose program never ran is destroyed."""
         pidfd = None
         if record is not None and container.is_of_this_boot:
             pidfd = _pidfd(record)
         container.pid = 0 if pidfd is None or record is None else record.pid
         packet = protocol.pack_adopt(container.handle, container.id, self._namespaces)
         self._launcher.send(packet, () if pidfd is None else (pidfd,))
-        container.is_unwanted |= pidfd is None or not container.has_started
-        container.is_unwanted |= container.limitation is not None
+        container.is_unwanted |= not container.has_started or container.limitation is not None
         if container.is_unwanted:
             self._destroy(container)
 

@@ -124,7 +124,7 @@ class Launcher:
             if self._loop is not None:
                 self._loop.add_writer(self._socket, self._send_waiting)
             return False
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             pass  # it has ended, which is told when it is read
         for fd in fds:
             os.close(fd)

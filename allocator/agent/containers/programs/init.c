@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "protocol.h"
@@ -296,7 +297,12 @@ int main(int argc, char **argv)
 	}
 	struct report report = {handle, STEP_NONE, self_pid};
 	if (write(FD_REPORT, &report, sizeof report) < 0) {
-		/* The launcher is gone; who comes after it reads the record. */
+		/* The launcher is gone; who comes after it reads the record. The signal that says
+		 * so is not for the program. */
+		sigset_t broken_pipe;
+		sigemptyset(&broken_pipe);
+		sigaddset(&broken_pipe, SIGPIPE);
+		sigtimedwait(&broken_pipe, NULL, &(struct timespec){0, 0});
 	}
 	close(FD_REPORT);
 

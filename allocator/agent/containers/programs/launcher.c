@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -39,6 +40,8 @@ enum {
 	MAX_NAME = 255,
 	OOM_LOOKS = 200, /* how often, a tick apart, a kill is looked for after the kernel said so */
 	TICK_MS = 5,
+	MAX_TRIES = 8,    /* after which cgroups that cannot be removed are tried every 1.3 s */
+	ZOMBIE_TRIES = 8, /* of 1.3 s in all */
 	MAX_DEPTH = 32,
 };
 
@@ -48,6 +51,7 @@ enum stage { FREE, STARTING, RUNNING, OVER, LEAVING };
 struct container {
 	char *name;
 	int pidfd;      /* of its init, -1 once that is reaped or if there is none */
+	int zombie;     /* its pidfd once it has ended, until whoever is its parent has reaped it */
 	int oom_fd;     /* readable when the kernel ran out of the container's memory, or -1 */
 	unsigned made;  /* the hierarchies that have a cgroup of it, as bits */
 	uint32_t step;  /* at what its start failed, 0 if it did not */
@@ -82,6 +86,14 @@ static void close_fd(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+/* A child that is not yet an init has the same open file: closing alone would leave it watched. */
+static void close_watched(int *fd)
+{
+	if (*fd >= 0)
+		epoll_ctl(poller, EPOLL_CTL_DEL, *fd, NULL);
+	close_fd(fd);
 }
 
 static void reply(uint32_t kind, uint32_t handle, uint32_t step, int32_t error, const char *where)
@@ -241,7 +253,8 @@ static struct container *add(uint32_t handle, const char *name)
 		n_containers = n;
 	}
 	struct container *c = &containers[handle];
-	*c = (struct container){.name = strdup(name), .pidfd = -1, .oom_fd = -1, .stage = STARTING};
+	*c = (struct container){.name = strdup(name), .pidfd = -1, .zombie = -1, .oom_fd = -1};
+	c->stage = STARTING;
 	if (!c->name)
 		abort();
 	return c;
@@ -253,17 +266,30 @@ static void stop_looking(struct container *c)
 	c->oom_looks = 0;
 }
 
+/* Tell whether an init that is no child of ours, as it is of a former launcher, is yet to be reaped.
+ * Where nobody does that, it is not waited for for ever. */
+static int is_zombie(struct container *c)
+{
+	if (c->zombie < 0)
+		return 0;
+	int is_there = syscall(SYS_pidfd_send_signal, c->zombie, 0, NULL, 0) == 0;
+	if (is_there && c->tries < ZOMBIE_TRIES)
+		return 1;
+	close_fd(&c->zombie);
+	return 0;
+}
+
 /* Remove its cgroups, now or at later ticks, and tell that it is gone. */
 static void leave(struct container *c, uint32_t handle, const char *where)
 {
 	if (c->stage != LEAVING) {
 		stop_looking(c);
-		close_fd(&c->oom_fd);
+		close_watched(&c->oom_fd);
 		c->stage = LEAVING;
 		n_leaving++;
 	}
 	remove_cgroups(c);
-	if (c->made)
+	if (c->made || is_zombie(c))
 		return;
 	n_leaving--;
 	reply(c->step ? FAILED : GONE, handle, c->step, c->error, where);
@@ -393,7 +419,7 @@ static void look_for_kill(struct container *c, uint32_t handle)
 {
 	if (!c->was_out_of_memory && was_killed_for_memory(c)) {
 		stop_looking(c);
-		close_fd(&c->oom_fd); /* once is enough */
+		close_watched(&c->oom_fd); /* once is enough */
 		c->was_out_of_memory = 1;
 		reply(OUT_OF_MEMORY, handle, 0, 0, NULL);
 	} else if (c->oom_looks > 0 && --c->oom_looks == 0) {
@@ -408,9 +434,12 @@ static void ended(uint32_t handle)
 	struct container *c = find(handle);
 	if (!c || c->pidfd < 0)
 		return;
-	siginfo_t info;
-	waitid(P_PIDFD, c->pidfd, &info, WEXITED); /* one of a former launcher's is not its child */
-	close_fd(&c->pidfd);
+	siginfo_t info = {0};
+	if (waitid(P_PIDFD, c->pidfd, &info, WEXITED | WNOHANG) < 0)
+		c->zombie = fcntl(c->pidfd, F_DUPFD_CLOEXEC, 0);
+	else if (info.si_pid == 0)
+		return;
+	close_watched(&c->pidfd);
 	if (c->stage == STARTING) {
 		if (!c->step) {
 			c->step = STEP_INIT;
@@ -462,8 +491,7 @@ static void tick(void)
 	for (uint32_t handle = 0; handle < n_containers && (n_leaving || n_looking); handle++) {
 		struct container *c = &containers[handle];
 		if (c->stage == LEAVING && ticks >= c->next_try) {
-			/* Ever more seldom, at last every 1.3 s. */
-			c->next_try = ticks + (1u << (c->tries < 8 ? c->tries++ : 8));
+			c->next_try = ticks + (1u << (c->tries < MAX_TRIES ? c->tries++ : MAX_TRIES));
 			leave(c, handle, NULL);
 		} else if (c->stage != FREE && c->stage != LEAVING && c->oom_looks) {
 			look_for_kill(c, handle);
@@ -481,7 +509,7 @@ static void adopt(struct container *c, uint32_t handle, int pidfd, uint32_t name
 		c->stage = OVER;
 		if (n_hierarchies)
 			look_for_kill(c, handle);
-		return;
+		return reply(ENDED, handle, 0, 0, NULL);
 	}
 	c->stage = RUNNING;
 	c->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
@@ -520,9 +548,12 @@ static void take(const struct request *request, char *text, const char *end, con
 	}
 }
 
-/* Returns whether there was one. */
+/* Returns whether there was one. What an agent asked for that has gone is nobody's wish. */
 static int receive(void)
 {
+	struct pollfd hangup = {.fd = agent, .events = POLLRDHUP};
+	if (poll(&hangup, 1, 0) > 0)
+		_exit(0);
 	static union {
 		struct request request;
 		char bytes[MAX_PACKET + 1];
