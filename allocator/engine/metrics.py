@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class Latency:
         """Add one duration. O(1)."""
         self.count += 1
         self._samples.append(milliseconds)
+
+    def latest(self, n: int) -> list[float]:
+        """Return the last n durations or fewer, in milliseconds, the latest at the end. O(n)."""
+        found = list(islice(reversed(self._samples), n))
+        return found[::-1]
 
     def statistics(self, name: str) -> Iterator[tuple[str, float]]:
         """Yield the last sample as `name`, and `name/count`, `/min`, `/max`, `/p50` … of the rest.

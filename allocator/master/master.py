@@ -221,10 +221,11 @@ class Master:
             self.close_offer(id)
             self.send(framework, events.rescind(id))
         made: dict[Framework, list[Json]] = {}
+        now = self.wall()
         for offer in offers:
             framework, agent = self.frameworks[offer.framework], self.agents[offer.agent]
             self.offers[offer.id] = offer
-            framework.offers[offer.id] = agent.offers[offer.id] = None
+            framework.offers[offer.id] = agent.offers[offer.id] = now
             made.setdefault(framework, []).append(events.offer_json(offer, agent))
             self.mark(agent)
         for framework, json in made.items():

@@ -291,6 +291,11 @@ class FrameworkText:
         parts.append(b"]}")
         return [b"".join(parts)] if sum(map(len, parts)) < _SMALL else parts
 
+    @property
+    def used(self) -> Resources:
+        """What its tasks hold. O(names), and O(tasks with other resources than plain scalars)."""
+        return self._used.total()
+
     def parts(self) -> list[bytes]:
         """Return the texts. O(1)."""
         return self._parts
@@ -486,6 +491,11 @@ class Model:
                 parts.append(b",")
             parts += self._frameworks[framework.id].parts()
         return parts
+
+    def used(self, id: str) -> Resources:
+        """Return what a framework's tasks hold, as far as it was followed. O(names)."""
+        text = self._frameworks.get(id)
+        return Resources() if text is None else text.used
 
     def head(self, framework: Framework) -> bytes:
         """Return a framework up to its lists, without a closing brace. O(1)."""

@@ -23,6 +23,7 @@ from allocator.master._writer import json_text
 from allocator.master.endpoints import ENDPOINTS, TURN_SECONDS, Endpoint, View
 from allocator.master.master import Master
 from allocator.master.model import Model
+from allocator.resources import Resources
 from allocator.wire.decode import cut
 from allocator.wire.refusal import BAD_REQUEST, NOT_FOUND, CallRefused
 
@@ -152,6 +153,15 @@ class Reader:
         for key, rendering in list(self._renderings.items()):
             if rendering.generation != self._generation(ENDPOINTS[key[0]]):
                 del self._renderings[key]
+
+    @property
+    def generation(self) -> tuple[int, int]:
+        """Another one whenever something may be shown otherwise, as far as it was followed."""
+        return self._model.generation, self._model.role_generation
+
+    def used(self, framework_id: str) -> Resources:
+        """Return what a framework's tasks hold, as far as it was followed. O(names)."""
+        return self._model.used(framework_id)
 
     def metrics(self) -> dict[str, float]:
         """Return all metrics by name."""

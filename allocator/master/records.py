@@ -126,8 +126,8 @@ class Framework:
         self.unregistered_time = 0.0
         #: When it is removed unless it comes back, by the steady clock; None while connected.
         self.remove_at: float | None = None
-        #: Ids of its open offers, the oldest first.
-        self.offers: dict[str, None] = {}
+        #: Its open offers, the oldest first: id → when it was made, by the calendar.
+        self.offers: dict[str, float] = {}
         #: Inverse offers under way: id → agent id.
         self.inverse_offers: dict[str, str] = {}
         self.tasks: dict[str, Task] = {}
@@ -192,8 +192,8 @@ class Agent:
         self.inverse_offers: dict[str, str] = {}
         #: Framework id → when it answered an inverse offer last, by the calendar.
         self.inverse_answers: dict[str, float] = {}
-        #: Ids of its open offers, the oldest first.
-        self.offers: dict[str, None] = {}
+        #: Its open offers, the oldest first: id → when it was made, by the calendar.
+        self.offers: dict[str, float] = {}
         self.tasks: dict[tuple[str, str], Task] = {}
 
 

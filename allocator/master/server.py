@@ -8,19 +8,21 @@ A refusal is one line of text.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from allocator.master import agents, openapi, operator, scheduler
+from allocator.master import agents, openapi, operator, page, scheduler, why
 from allocator.master.accepting import roles_to_reserve
+from allocator.master.assets import assets
 from allocator.master.limits import LimitedProtocol
-from allocator.master.reading import PATHS, Reader
+from allocator.master.reading import PATHS, Reader, matches, parsed
 from allocator.master.service import Service
 from allocator.master.streams import Stream
+from allocator.master.viewers import Viewer
 from allocator.wire import messages as m
 from allocator.wire.acls import Acls, Names
 from allocator.wire.credentials import Credentials, read_claim
@@ -121,6 +123,10 @@ class Application:
         asked = _Asked(request, principal, service, self._access)
         if path in PATHS:
             return await _read(asked, path)
+        if path == "/":
+            return Response(status_code=307, headers={"Location": "/ui"})
+        if path == "/ui" or path.startswith("/ui/"):
+            return await _look(asked, path)
         answer = _POSTS.get(path)
         if answer is None:
             raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
@@ -210,6 +216,57 @@ async def _answered(reader: Reader, request: Request, path: str, principal: str 
     query = request.scope["query_string"].decode("latin-1")
     found = await reader.answer(path, query, request.headers, principal)
     return Response(found.body, found.status, found.headers)
+
+
+async def _look(asked: _Asked, path: str) -> Answer:
+    """Answer what the page at `/ui` is made of, and what it asks for."""
+    request = asked.request
+    asset = assets().get(path)
+    if asset is None and path not in _LIVE:
+        raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
+    if request.method not in ("GET", "HEAD"):
+        return not_allowed("GET", "HEAD")
+    asked.check("get_endpoints", ["/ui"])
+    if asset is not None:
+        if matches(request.headers.get("if-none-match"), asset.headers["ETag"]):
+            return Response(status_code=304, headers=asset.headers)
+        return Response(asset.body, headers=asset.headers)
+    if path == "/ui/events" and request.method == "HEAD":
+        return Response(headers=_EVENTS)
+    query = request.scope["query_string"].decode("latin-1")
+    return await _LIVE[path](asked.service, parsed(query))
+
+
+async def _look_on(service: Service, given: Mapping[str, str]) -> Answer:
+    """Answer `GET /ui/events`: pictures of the cluster as they come."""
+    return Viewing(service, service.view())
+
+
+async def _find(service: Service, given: Mapping[str, str]) -> Answer:
+    """Answer `GET /ui/find`: rows of a kind that have all words of a text."""
+    found = await page.find(service.subject, given.get("kind", ""), given.get("text", ""))
+    return _fresh(found)
+
+
+async def _explain(service: Service, given: Mapping[str, str]) -> Answer:
+    """Answer `GET /ui/explain`: why a framework is not offered anything."""
+    question = why.Question(
+        given.get("framework_id", ""), given.get("role") or None, given.get("slave_id") or None
+    )
+    return _fresh(await service.explain(question))
+
+
+def _fresh(found: page.Json) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return Response(encode(found), media_type="application/json", headers=headers)
+
+
+#: Path → what answers what the page asks for.
+_LIVE: Final[dict[str, Callable[[Service, Mapping[str, str]], Awaitable[Answer]]]] = {
+    "/ui/events": _look_on,
+    "/ui/find": _find,
+    "/ui/explain": _explain,
+}
 
 
 async def _answer_scheduler(asked: _Asked) -> Answer:
@@ -305,18 +362,12 @@ class Streaming:
         """Send the stream's records as they come."""
         # A graceful close would wait for a reader who does not read.
         self._stream.when_overrun = scope["connection"].abort
-        leaving = asyncio.create_task(self._end_when_left(receive))
+        leaving = asyncio.create_task(_end_when_left(receive, self._stream))
         try:
             await self._send(send, scope["connection"])
         finally:
             leaving.cancel()
             await asyncio.shield(self._service.left(self._id))
-
-    async def _end_when_left(self, receive: Receive) -> None:
-        """End the stream when whoever reads it has gone."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._stream.end()
 
     async def _send(self, send: Send, connection: LimitedProtocol) -> None:
         head = [
@@ -329,7 +380,43 @@ class Streaming:
         await send({"type": "http.response.body", "body": b""})
 
 
-Answer: TypeAlias = Response | Streaming
+#: Headers of a stream of events.
+_EVENTS: Final = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # what stands between is not to wait for more
+}
+
+
+class Viewing:
+    """A response that goes on with events for the page, until the reader has gone or we stop."""
+
+    def __init__(self, service: Service, viewer: Viewer) -> None:
+        self._service = service
+        self._viewer = viewer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events as they come."""
+        leaving = asyncio.create_task(_end_when_left(receive, self._viewer))
+        head = [(name.encode(), value.encode()) for name, value in _EVENTS.items()]
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            async for events in self._viewer.events():
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            leaving.cancel()
+            self._service.stop_viewing(self._viewer)
+
+
+async def _end_when_left(receive: Receive, stream: Stream | Viewer) -> None:
+    """End a stream when whoever reads it has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    stream.end()
+
+
+Answer: TypeAlias = Response | Streaming | Viewing
 
 
 def canonical(path: str) -> str:

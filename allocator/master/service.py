@@ -16,14 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from allocator import Offers
+from allocator.errors import AllocatorError
 from allocator.loop import AllocationLoop
-from allocator.master import agents, events, operator, scheduler
+from allocator.master import agents, events, operator, page, scheduler, why
 from allocator.master.instructions import EndStream, Instruction, Persist, Publish, Send
 from allocator.master.master import Master
 from allocator.master.reading import Reader
 from allocator.master.records import Framework, Session
 from allocator.master.registry import Registry, RegistryError
 from allocator.master.streams import Stream
+from allocator.master.viewers import Viewer, Viewers
 from allocator.wire import messages as m
 from allocator.wire.decode import encode
 from allocator.wire.refusal import UNAVAILABLE, CallRefused
@@ -36,6 +38,9 @@ _HEARTBEAT = encode(events.HEARTBEAT)
 
 #: How often what is due in time is looked for, in seconds.
 _TICK_SECONDS = 0.25
+
+#: So many cycles' times are shown.
+_SHOWN_CYCLES = 120
 
 
 class Service:
@@ -65,6 +70,13 @@ class Service:
         self.reader = Reader(
             master, loop_metrics=self._loop.metrics, elected_time=master.elected_time
         )
+        #: What the page at `/ui` shows.
+        self.subject = page.Subject(
+            master, self.reader.used, lambda: self._loop.allocation_run.latest(_SHOWN_CYCLES)
+        )
+        self._viewers = Viewers(lambda: page.picture(self.subject), self._generation, self._cycles)
+        #: One explanation is sought at a time.
+        self._explaining = asyncio.Lock()
         self._max_streams = max_streams
         #: Of frameworks and of agents' processes, by stream id.
         self._streams: dict[str, Stream] = {}
@@ -96,6 +108,7 @@ class Service:
         self.reader.close()
         for stream in (*self._streams.values(), *self._watchers.values()):
             stream.end()
+        self._viewers.end()
         if self._unsaved:
             with contextlib.suppress(CallRefused):
                 await self._saved()
@@ -196,10 +209,14 @@ class Service:
     # Streams.
 
     def _new_stream(self) -> tuple[str, Stream]:
-        n_open = len(self._streams) + len(self._watchers)
+        self._check_room()
+        return str(uuid.uuid4()), Stream()
+
+    def _check_room(self) -> None:
+        """Raise `CallRefused` (503) if as many streams are open as may be."""
+        n_open = len(self._streams) + len(self._watchers) + len(self._viewers)
         if n_open >= self._max_streams:
             raise CallRefused(UNAVAILABLE, f"{n_open} streams are open, as many as may be")
-        return str(uuid.uuid4()), Stream()
 
     def _beat(self, stream: Stream) -> None:
         """Put a heartbeat into a stream at each interval, as long as it is open."""
@@ -275,3 +292,38 @@ class Service:
             await self._act_alone(lambda: agents.disconnect(self.master, stream_id))
             return
         await self._act_alone(lambda: self.master.disconnect(stream_id))
+
+    # The page.
+
+    def view(self) -> Viewer:
+        """Return a stream of pictures for the page; raises `CallRefused`."""
+        if self._stopping:
+            raise CallRefused(UNAVAILABLE, "the master is stopping")
+        self._check_room()
+        return self._viewers.add(self.master.options.heartbeat_interval)
+
+    def stop_viewing(self, viewer: Viewer) -> None:
+        """Note that who looked at the page has gone. O(1)."""
+        self._viewers.drop(viewer)
+
+    def _generation(self) -> tuple[int, int]:
+        self.reader.keep_up()
+        return self.reader.generation
+
+    def _cycles(self) -> tuple[int, list[float]]:
+        run = self._loop.allocation_run
+        return run.count, run.latest(_SHOWN_CYCLES)
+
+    async def explain(self, question: why.Question) -> page.Json:
+        """Return why a framework is offered nothing, or no more; raises `CallRefused`.
+
+        It is sought on a copy of the engine, in a thread, so that offers go on meanwhile.
+        """
+        why.check(self.master, question)
+        async with self._explaining:
+            twin = self.master.engine.fork()
+            try:
+                explanation = await asyncio.to_thread(twin.explain, *question)
+            except AllocatorError as error:
+                raise why.refused(error) from None
+        return why.answer(self.master, question, explanation)
