@@ -15,7 +15,7 @@ from allocator.version import installed_version
 #: `run(args) -> int`, the exit status.
 SUBCOMMANDS = (
     *("simulate", "compare", "explain", "replay"),
-    *("master", "agent", "framework", "credentials"),
+    *("master", "agent", "framework", "credentials", "demo"),
     *("status", "agents", "tasks", "roles", "quota", "weights"),
 )
 
@@ -40,6 +40,7 @@ examples:
   allocator explain snapshot.json.gz spark --role eng/batch
   allocator replay run.jsonl
   allocator master --port 5050
+  allocator demo
   allocator agent --master http://127.0.0.1:5050
   allocator framework run --command "sleep 1" --count 10
   allocator status

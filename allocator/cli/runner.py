@@ -78,6 +78,10 @@ class Runner:
         #: Calls to be sent, in order: type and content.
         self.out: list[tuple[str, Json]] = []
 
+    def command(self) -> str:
+        """Return what the next task runs."""
+        return self._command
+
     @property
     def is_done(self) -> bool:
         """Whether all have ended."""
@@ -119,7 +123,7 @@ class Runner:
             "task_id": {"value": id},
             "agent_id": agent_id,
             "resources": self._resources.to_json(),
-            "command": {"value": self._command},
+            "command": {"value": self.command()},
         }
 
     def update(self, status: Json) -> None:
