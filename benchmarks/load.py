@@ -161,6 +161,18 @@ class Launcher:
         framework.send("ACCEPT", launch([offer], tasks))
 
 
+class Steady(Launcher):
+    """Launches no more than it gets to acknowledge."""
+
+    def answer(self, framework: Framework, offer: Json) -> None:
+        """Launch in an offer what there is room for, or decline it for a moment."""
+        if framework.acknowledgements.n_sent - framework.acknowledgements.n_answered > 100:
+            filters = {"refuse_seconds": 0.1}
+            framework.send("DECLINE", {"offer_ids": [offer["id"]], "filters": filters})
+        else:
+            super().answer(framework, offer)
+
+
 async def tasks(n_agents: int, n_tasks: int) -> Json:
     """Launch tasks that finish at once, from subscription to the last acknowledgement."""
     with cluster(n_agents) as services:
@@ -284,6 +296,35 @@ async def state(
         return found
 
 
+async def requests(n_agents: int, n_frameworks: int, n_clients: int, seconds: float) -> Json:
+    """Ask for `/state` with wrk, alone and with so many at once; 10 tasks a framework and agent."""
+    with cluster(n_agents) as services:
+        for _ in range(n_frameworks):
+            await filled(services, 10 * n_agents, "run")
+        found: Json = {}
+        for n in (1, n_clients):
+            command = ["wrk", "-t1", f"-c{n}", f"-d{seconds:.0f}", "--latency"]
+            process = await asyncio.create_subprocess_exec(
+                *command, f"{services.url}/state", stdout=asyncio.subprocess.PIPE
+            )
+            out, _ = await process.communicate()
+            found |= {f"{n} clients, {name}": value for name, value in told_by_wrk(out.decode())}
+        return found
+
+
+def told_by_wrk(report: str) -> Iterator[tuple[str, str]]:
+    """Yield name and value of what a report of wrk says."""
+    wanted = ("50%", "99%", "Requests/sec:", "Transfer/sec:")
+    for line in report.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] in wanted:
+            yield words[0].strip(":"), words[1]
+
+
+#: Keeps tasks from being collected with frameworks that nobody holds.
+_READING: set[asyncio.Task[None]] = set()
+
+
 async def filled(
     services: Cluster, n_tasks: int, command: str, *, torn_down: bool = False
 ) -> Framework:
@@ -291,6 +332,8 @@ async def filled(
     launcher = Launcher(n_tasks, command, 0.1, 5, 10, labels=10)
     framework = Framework(services.host, services.port, launcher.take)
     framework.reading = asyncio.create_task(framework.run())
+    _READING.add(framework.reading)
+    framework.reading.add_done_callback(_READING.discard)
     await framework.subscribed.wait()
     await asyncio.wait_for(launcher.done.wait(), 300)
     await framework.acknowledgements.idle.wait()
@@ -395,7 +438,7 @@ async def soak(n_agents: int, seconds: float, n_rounds_warm: int) -> Json:
     """
     with cluster(n_agents) as services:
         poller = Poller(services.host, services.port, "identity")
-        staying = Framework(services.host, services.port, Launcher(10**9, "true", 1, 5, 5).take)
+        staying = Framework(services.host, services.port, Steady(10**9, "true", 1, 5, 5).take)
         reading = asyncio.create_task(staying.run())
         sizes = []
         n_rounds = 0
@@ -415,9 +458,10 @@ async def soak(n_agents: int, seconds: float, n_rounds_warm: int) -> Json:
         reading.cancel()
         return {
             "frameworks": n_rounds,
-            "MiB after the first rounds": round(sizes[0]),
+            "MiB at ten times, from the first rounds on": [
+                round(sizes[len(sizes) * tenth // 10]) for tenth in range(10)
+            ],
             "MiB at the end": round(sizes[-1]),
-            "MiB at most": round(max(sizes)),
         }
 
 
@@ -457,6 +501,11 @@ KINDS: list[tuple[str, Any, dict[str, Any]]] = [
         {"n_agents": 1000, "n_frameworks": 1000, "seconds": 10.0, "hold_seconds": 2.0},
     ),
     ("watch", watch, {"n_agents": 100, "n_subscribers": 1000, "n_tasks": 200}),
+    (
+        "requests",
+        requests,
+        {"n_agents": 100, "n_frameworks": 10, "n_clients": 20, "seconds": 10.0},
+    ),
     ("soak", soak, {"n_agents": 10, "seconds": 3600.0, "n_rounds_warm": 100}),
     (
         "state",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sized
 from typing import Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: The most that the head of a request may have, in bytes.
@@ -15,6 +17,19 @@ _TEXTS: Final = {
     408: "The request did not come in time.",
     431: f"The head of the request is larger than {MAX_HEAD_BYTES} bytes.",
 }
+
+
+class _Flow(FlowControl):
+    """Reads no more while requests wait in the pipeline: what is sent waits in the socket."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -34,6 +49,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -78,6 +94,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._n_head_bytes = 0
         self._stop_waiting()
 
+    def on_response_complete(self) -> None:
+        """Answer the next request of the pipeline; after the last one, read on."""
+        super().on_response_complete()
+        self.flow.resume_reading()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or what a callback above refused."""
         self._refuse(self._status)
@@ -108,7 +129,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _too_late(self) -> None:
         self._timer = None
-        if self.transport is not None and not self.transport.is_closing():
+        if self.flow.read_paused:  # it is we who do not read
+            self._wait()
+        elif self.transport is not None and not self.transport.is_closing():
             self._refuse(408)
 
     def _refuse(self, status: int) -> None:

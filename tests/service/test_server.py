@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -345,3 +346,28 @@ def test_state_shows_what_was_set(master: Process) -> None:
     assert flags["heartbeat_interval"] == "15.0"
     assert flags["port"] == "0"
     assert "credentials" not in flags
+
+
+def test_pipelined_requests_wait_in_the_socket(master: Process) -> None:
+    address = urlsplit(master.url)
+    n_requests = 20_000
+    request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    before = resident_mib(master)
+    with socket.create_connection((address.hostname, address.port), 60) as connection:
+        sender = threading.Thread(target=connection.sendall, args=(request * n_requests,))
+        sender.start()
+        answers = data = b""
+        n_answers = 0
+        while n_answers < n_requests:
+            data = connection.recv(65536)
+            assert data
+            answers += data
+            n_answers += answers.count(b"HTTP/1.1 200 OK\r\n")
+            answers = answers[-16:]  # of a line that is not there in full
+        sender.join()
+    assert resident_mib(master) - before < 20
+
+
+def resident_mib(process: Process) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
