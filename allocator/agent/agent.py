@@ -29,6 +29,7 @@ from allocator.agent.instructions import (
     Forget,
     Instruction,
     Leave,
+    Limitation,
     Note,
     NotStarted,
     Report,
@@ -37,6 +38,7 @@ from allocator.agent.instructions import (
     Stop,
     in_words,
 )
+from allocator.resources import Resources
 from allocator.wire import messages as m
 
 #: How long a task may take to end where nothing is said, in seconds.
@@ -322,8 +324,8 @@ class Agent:
                 self._started(task)
             case NotStarted(_, message):
                 self._not_started(task, message)
-            case Ended(_, wait_status):
-                self._ended(task, wait_status)
+            case Ended(_, wait_status, limitation):
+                self._ended(task, wait_status, limitation)
 
     def _started(self, task: Task) -> None:
         task.has_started = True
@@ -345,7 +347,7 @@ class Agent:
             self._report(task, "TASK_KILLED", "REASON_TASK_KILLED_DURING_LAUNCH", task.killed)
         self._end_group(task)
 
-    def _ended(self, task: Task, wait_status: int | None) -> None:
+    def _ended(self, task: Task, wait_status: int | None, limitation: Limitation | None) -> None:
         task.is_running = False
         if task.is_unwanted:
             self._drop(task)
@@ -354,6 +356,8 @@ class Agent:
         if task.killed is not None:
             during = None if "TASK_RUNNING" in task.history else "REASON_TASK_KILLED_DURING_LAUNCH"
             self._report(task, "TASK_KILLED", during, text)
+        elif limitation is not None:
+            self._report(task, "TASK_FAILED", limitation.reason, limitation.message, limitation)
         elif wait_status == 0:
             self._report(task, "TASK_FINISHED", None, text)
             return
@@ -367,7 +371,14 @@ class Agent:
             if each is not task and each.killed is None:
                 self._kill(each, f"Task {task.key[1]!r} of its group has ended")
 
-    def _report(self, task: Task, state: str, reason: str | None, message: str | None) -> None:
+    def _report(
+        self,
+        task: Task,
+        state: str,
+        reason: str | None,
+        message: str | None,
+        limitation: Limitation | None = None,
+    ) -> None:
         """Make a status, and keep it until it is acknowledged (E2)."""
         container = task.container
         status = m.TaskStatus(
@@ -382,6 +393,9 @@ class Agent:
             timestamp=self._wall(),
             uuid=base64.b64encode(os.urandom(16)).decode("ascii"),
             container_status={"container_id": {"value": container.id}},
+            limitation=None
+            if limitation is None
+            else {"resources": Resources(limitation.resources).to_json()},
         )
         self._take_in(task, status)
         self._note(task, {"status": status})

@@ -44,7 +44,8 @@ class Checkpoint:
 
     def __init__(self, work_dir: Path) -> None:
         self.work_dir = work_dir
-        self._containers = work_dir / "meta" / "containers"
+        #: Where things are kept of each container, in a folder of its id.
+        self.containers = work_dir / "meta" / "containers"
         work_dir.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(work_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
         try:
@@ -54,7 +55,7 @@ class Checkpoint:
             raise WorkDirInUse(
                 f"--work-dir {work_dir}: another agent runs on it; give this one another folder"
             ) from None
-        self._containers.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        self.containers.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
 
     def close(self) -> None:
         """Let another agent have the work dir."""
@@ -81,7 +82,7 @@ class Checkpoint:
 
     def folder(self, container_id: str) -> Path:
         """Return where things are kept of a container."""
-        return self._containers / container_id
+        return self.containers / container_id
 
     def note(self, container_id: str, entry: Mapping[str, object]) -> None:
         """Append what happened to a container."""
@@ -107,7 +108,7 @@ class Checkpoint:
         There are no notes where not even the first makes sense.
         """
         with contextlib.suppress(FileNotFoundError):
-            folders = sorted(self._containers.iterdir(), key=lambda path: path.stat().st_ctime_ns)
+            folders = sorted(self.containers.iterdir(), key=lambda path: path.stat().st_ctime_ns)
             for folder in folders:
                 yield folder.name, _read_notes(folder / "notes")
 

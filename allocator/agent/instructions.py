@@ -78,11 +78,22 @@ class NotStarted(NamedTuple):
     message: str
 
 
+class Limitation(NamedTuple):
+    """Which limit a container was ended for."""
+
+    #: As a task's status has it.
+    reason: str
+    message: str
+    #: What it was limited to: `mem` or `disk`, in MB.
+    resources: dict[str, float]
+
+
 class Ended(NamedTuple):
     """The container has ended, with the status that wait(2) had; None if nobody knows it."""
 
     container_id: str
     wait_status: int | None
+    limitation: Limitation | None = None
 
 
 Event: TypeAlias = Started | NotStarted | Ended

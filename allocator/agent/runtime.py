@@ -53,6 +53,10 @@ class Runtime(abc.ABC):
     def abandon(self, container_id: str) -> None:
         """End what may run of a container that nobody knows."""
 
+    async def recovered(self) -> None:
+        """Remove what nobody knows: all that is known was recovered, or abandoned."""
+        return
+
     @abc.abstractmethod
     def forget(self, container_id: str) -> None:
         """Keep nothing of a container that has ended, but what people may look at later."""

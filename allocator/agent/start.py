@@ -17,8 +17,11 @@ from typing import Final, NamedTuple
 from allocator.agent import detect
 from allocator.agent.agent import Agent
 from allocator.agent.checkpoint import Checkpoint
+from allocator.agent.containers import cgroups
+from allocator.agent.containers.cgroups import NoCgroups, Root
 from allocator.agent.discovery import Discovery, discovery
 from allocator.agent.instructions import Event
+from allocator.agent.limits import Options
 from allocator.agent.null import NullRuntime
 from allocator.agent.runtime import Runtime
 from allocator.agent.server import Protocol
@@ -56,6 +59,11 @@ class Settings(NamedTuple):
     credentials: Path | None = None
     executor_environment: Mapping[str, str] = {}
     gc_delay: float = 604800.0
+    cgroups_root: str = "allocator"
+    cgroups_hierarchy: Path = Path("/sys/fs/cgroup")
+    pids_limit: int = 1024
+    cgroups_enable_cfs: bool = True
+    cgroups_limit_swap: bool = False
     flags: Mapping[str, str] = {}
 
 
@@ -90,9 +98,20 @@ def run(settings: Settings) -> int:
         listener = bind(settings.ip, settings.port)
         stack.callback(listener.close)
         configure_log()
-        process = _Process(settings, find, headers, credentials, checkpoint, listener)
+        root = None
+        if settings.runtime == "linux":
+            root = find_root(settings)
+            stack.callback(root.close)
+        process = _Process(settings, find, headers, credentials, checkpoint, listener, root)
         asyncio.run(process.run(resources, attributes))
     return 0
+
+
+def find_root(settings: Settings) -> Root:
+    """Return where containers' cgroups are; raises `AllocatorError` if there can be none."""
+    if os.geteuid() != 0:
+        raise NoCgroups("--runtime linux: needs root; `--runtime process` does not")
+    return Root(cgroups.find(settings.cgroups_hierarchy), settings.cgroups_root)
 
 
 def read_headers(credential: Path | None) -> dict[str, str]:
@@ -146,6 +165,7 @@ class _Process:
         credentials: Credentials | None,
         checkpoint: Checkpoint | None,
         listener: socket.socket,
+        root: Root | None,
     ) -> None:
         self._settings = settings
         self._find = find
@@ -153,6 +173,7 @@ class _Process:
         self._credentials = credentials
         self._checkpoint = checkpoint
         self._listener = listener
+        self._root = root
         self._port: int = listener.getsockname()[1]
 
     async def run(self, resources: Resources, attributes: list[dict[str, object]]) -> None:
@@ -164,6 +185,7 @@ class _Process:
         loop.add_signal_handler(signal.SIGUSR1, leave.set)
         service = self._service(resources, attributes)
         service.recover()
+        await service.runtime.recovered()
         facts = Facts(service, f"agent@{self._authority}", self._settings.flags)
         routes = facts.routes()
         server = await loop.create_server(
@@ -242,8 +264,16 @@ class _Process:
     def _runtime(self) -> Callable[[Callable[[list[Event]], None]], Runtime]:
         if self._settings.runtime == "null":
             return NullRuntime
-        from allocator.agent.process import ProcessRuntime
-
         assert self._checkpoint is not None
         checkpoint, environment = self._checkpoint, self._settings.executor_environment
-        return lambda tell: ProcessRuntime(tell, checkpoint, environment)
+        if self._root is None:
+            from allocator.agent.process import ProcessRuntime
+
+            return lambda tell: ProcessRuntime(tell, checkpoint, environment)
+        from allocator.agent.linux import LinuxRuntime
+
+        root, settings = self._root, self._settings
+        options = Options(
+            settings.pids_limit, settings.cgroups_enable_cfs, settings.cgroups_limit_swap
+        )
+        return lambda tell: LinuxRuntime(tell, checkpoint, environment, root, options)

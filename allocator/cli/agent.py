@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ a line, to stderr. SIGTERM and SIGINT stop it and leave its tasks: the next agen
 dir finds them, and how they ended. SIGUSR1 unregisters it and ends them.
 """
 
+RUNTIMES = ("process", "linux", "null")
+
 EXAMPLES = """\
 examples:
   allocator agent --master http://127.0.0.1:5050
@@ -27,6 +30,8 @@ examples:
   allocator agent --master http://127.0.0.1:5050 --resources "cpus:4;mem:8192;ports:[31000-32000]"
   allocator agent --master http://127.0.0.1:5050 --runtime null --count 1000 --port 0
 
+`--runtime process` runs tasks as plain processes. `--runtime linux`, which needs root and cgroups
+(v1, v2 or both), holds each to its cpus, mem and number of processes, in namespaces of its own.
 `--runtime null` makes one process that is N agents, NAME-0 to NAME-(N-1), whose tasks need nothing:
 the command `true` finishes at once, `sleep S` after S seconds, any other runs until it is killed.
 
@@ -45,7 +50,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add = parser.add_argument
     add("--master", required=True, metavar="URL", help="http://HOST:PORT or zk://HOST:PORT,…/PATH")
-    add("--runtime", choices=("process", "null"), default="process", help="what tasks run in")
+    add("--runtime", choices=RUNTIMES, default="process", help="what tasks run in")
     add(
         "--count",
         dest="n_agents",
@@ -74,11 +79,37 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="S",
         help="until the sandbox of a task that ended is removed, in seconds (604800: a week)",
     )
+    _add_limits(parser.add_argument_group("containers (--runtime linux)").add_argument)
     group = parser.add_argument_group("access")
     group.add_argument("--credential", type=Path, metavar="FILE", help="its own, to the master")
     group.add_argument("--credentials", type=Path, metavar="FILE", help="who may read from it")
     _accept_underscores(parser)
     parser.set_defaults(func=run)
+
+
+def _add_limits(add: Callable[..., argparse.Action]) -> None:
+    add("--cgroups-root", default="allocator", metavar="NAME", help="where theirs are (allocator)")
+    add(
+        "--cgroups-hierarchy",
+        type=Path,
+        default=Path("/sys/fs/cgroup"),
+        metavar="DIR",
+        help="below which cgroups are mounted (/sys/fs/cgroup)",
+    )
+    add(
+        "--pids-limit",
+        type=count,
+        default=1024,
+        metavar="N",
+        help="of processes and threads, where a task does not say otherwise (1024)",
+    )
+    add(
+        "--cgroups-enable-cfs",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="have a task use no more than its cpus when others are idle",
+    )
+    add("--cgroups-limit-swap", action="store_true", help="have mem limit memory and swap together")
 
 
 def _accept_underscores(parser: argparse.ArgumentParser) -> None:

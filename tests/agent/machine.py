@@ -165,7 +165,7 @@ class Machine:
         folder = self.folder / "meta" / "containers"
         known = [each.name for each in folder.iterdir()]
         found = {id for id in known if self.containers.recover(id, SMALL)}
-        self.containers.remove_others(known)
+        self.containers.remove_others()
         return found
 
     def destroy_all(self) -> None:

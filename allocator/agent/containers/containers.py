@@ -30,6 +30,7 @@ from allocator.agent.containers._usage import Files
 from allocator.agent.containers.cgroups import Amounts, Root
 from allocator.agent.containers.launcher import Launcher
 from allocator.agent.containers.protocol import Kind, Plan, Record, Reply, Write
+from allocator.agent.instructions import Limitation
 from allocator.errors import NotAllowed, cut
 
 _LOG = logging.getLogger("allocator.agent")
@@ -41,15 +42,6 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PATIENCE_SECONDS: Final = 2.0
 #: A launcher that ends more often than this in a row, before it has done anything, is broken.
 _MAX_USELESS_LAUNCHERS: Final = 5
-
-
-class Limitation(NamedTuple):
-    """Which limit a container was ended for."""
-
-    reason: str
-    message: str
-    #: What it had of it: `mem` or `disk`, in MB.
-    resources: dict[str, float]
 
 
 class End(NamedTuple):
@@ -82,6 +74,7 @@ class _Container:
         "handle",
         "has_started",
         "id",
+        "is_known",
         "is_of_this_boot",
         "is_unwanted",
         "limitation",
@@ -98,6 +91,8 @@ class _Container:
         #: Of its init; 0 if not known, or ended.
         self.pid = 0
         self.has_started = False
+        #: Whether somebody wants to hear of it.
+        self.is_known = True
         #: Whether it was launched since the machine started.
         self.is_of_this_boot = True
         #: Whether it is to be destroyed.
@@ -208,7 +203,7 @@ class Containers:
         -------
         bool
             Whether its program ran: `ended` follows once it has. If it did not it never will, and
-            what there was of it is ended and removed, and not told.
+            `failed` follows when nothing is left of it.
         """
         record = self._settled(container_id)
         has_run = record is not None and record.state in ("running", "ended")
@@ -219,19 +214,20 @@ class Containers:
         self._adopt(container, record)
         return has_run
 
-    def remove_others(self, known: Iterable[str]) -> int:
-        """End and remove the cgroups of containers that nobody knows; return how many there are."""
+    def remove_others(self) -> set[str]:
+        """End and remove what is in cgroups that are of no container; return their names."""
         if self._root is None:
-            return 0
-        others = self._root.names().difference(known, self._containers)
+            return set()
+        others = self._root.names().difference(self._containers)
         for name in others:
             _LOG.warning("unknown cgroup", extra={"fields": {"name": name}})
             self.remove(name)
-        return len(others)
+        return others
 
     def remove(self, container_id: str) -> None:
         """End and remove what there may be of a container that is not known; tell nothing."""
         container = self._add(container_id, None, Amounts())
+        container.is_known = False
         container.is_of_this_boot = self._is_same_boot
         self._adopt(container, self._settled(container_id))
 
@@ -308,11 +304,10 @@ class Containers:
                     self._gone(container)
 
     def _failed(self, container: _Container, reply: Reply) -> None:
-        plan = container.plan
         self._drop(container)
         self.forget(container.id)
-        if plan is not None:
-            self._listener.failed(container.id, protocol.why_not(reply, plan))
+        if container.plan is not None:
+            self._listener.failed(container.id, protocol.why_not(reply, container.plan))
 
     def _out_of_memory(self, container: _Container) -> None:
         """End a container of which a process was killed, if that was for its own limit."""
@@ -330,11 +325,14 @@ class Containers:
 
     def _gone(self, container: _Container) -> None:
         self._drop(container)
-        if container.has_started:
+        if not container.is_known:
+            self.forget(container.id)
+        elif container.has_started:
             status = self._wait_status(container)
             self._listener.ended(container.id, End(status, container.limitation))
-        elif container.plan is not None:
-            self._listener.failed(container.id, "The launcher was lost")
+        else:
+            self.forget(container.id)
+            self._listener.failed(container.id, "The agent ended before the program ran")
 
     def _wait_status(self, container: _Container) -> int | None:
         record = self._record(container.id)

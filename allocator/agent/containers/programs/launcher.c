@@ -40,8 +40,8 @@ enum {
 	MAX_NAME = 255,
 	OOM_LOOKS = 200, /* how often, a tick apart, a kill is looked for after the kernel said so */
 	TICK_MS = 5,
-	MAX_TRIES = 8,    /* after which cgroups that cannot be removed are tried every 1.3 s */
-	ZOMBIE_TRIES = 8, /* of 1.3 s in all */
+	MAX_PAUSE = 5,     /* between tries to remove cgroups: at most 2^5 ticks */
+	ZOMBIE_TRIES = 64, /* of some 10 s in all */
 	MAX_DEPTH = 32,
 };
 
@@ -491,7 +491,8 @@ static void tick(void)
 	for (uint32_t handle = 0; handle < n_containers && (n_leaving || n_looking); handle++) {
 		struct container *c = &containers[handle];
 		if (c->stage == LEAVING && ticks >= c->next_try) {
-			c->next_try = ticks + (1u << (c->tries < MAX_TRIES ? c->tries++ : MAX_TRIES));
+			c->next_try = ticks + (1u << (c->tries < MAX_PAUSE ? c->tries : MAX_PAUSE));
+			c->tries++;
 			leave(c, handle, NULL);
 		} else if (c->stage != FREE && c->stage != LEAVING && c->oom_looks) {
 			look_for_kill(c, handle);
