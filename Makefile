@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 COMPILED := $(shell find allocator tests -name '*.pyx' -o -name '*.pxd')
 MODULES := $(subst /,.,$(basename $(shell find allocator -name '*.pyx')))
 
-.PHONY: run test lint bench clients
+.PHONY: run demo test lint bench clients
 
 run: $(VENV)/.installed-cli
 	$(BIN)/allocator simulate --workload mesos
+
+demo: $(VENV)/.installed-all
+	$(BIN)/allocator demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
@@ -33,10 +36,10 @@ clients: .clients/.installed
 	PYTHON=$(PYTHON) tests/service/clients/install .clients
 
 # Editable: Python files are used in place; a change of a compiled one installs again. `dev` has all
-# of `cli`, so either stamp stands for `cli`.
+# of `all`, and that all of `cli`: a stamp stands for those below it.
 $(VENV)/.installed-%: $(VENV)/bin/python pyproject.toml setup.py $(COMPILED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	@touch $@ $(VENV)/.installed-cli
+	@touch $@ $(VENV)/.installed-cli $(if $(filter dev,$*),$(VENV)/.installed-all)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
