@@ -5,6 +5,7 @@ python -m tests.agent.driver FOLDER ROOT SEED
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from pathlib import Path
@@ -12,10 +13,31 @@ from pathlib import Path
 from tests.agent.machine import Machine, usable_cgroups
 
 
-def main(folder: str, name: str, seed: str) -> None:
+def start(folder: str, name: str) -> Machine:
     found = usable_cgroups()
     assert not isinstance(found, str)
-    host = Machine(Path(folder), found, name)
+    return Machine(Path(folder), found, name)
+
+
+def be_traced(folder: str, name: str) -> None:
+    host = start(folder, name)
+    host.launch("before", "sleep", "1000")
+    host.containers.statistics()
+    print("ready", os.getpid(), host.launchers[0].pid, flush=True)
+    input()
+    for number in range(4):
+        host.launch(f"c{number}", "sleep", "1000")
+        assert len(host.containers.statistics()) == number + 2
+    host.containers.destroy("c0")
+    host.end("c0")
+    assert len(host.containers.statistics()) == 4
+    print("done", flush=True)
+    input()
+    host.close()
+
+
+def be_killed(folder: str, name: str, seed: str) -> None:
+    host = start(folder, name)
     draw = random.Random(seed)
     said: set[str] = set()
 
@@ -39,4 +61,4 @@ def main(folder: str, name: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"kill": be_killed, "trace": be_traced}[sys.argv[1]](*sys.argv[2:])

@@ -201,7 +201,7 @@ cdef class Files:
         cdef int fd = self.procs
         cdef long n_lines = 0
         cdef ssize_t n, offset = 0, i
-        if fd < 0:
+        if self.procs_name is not None:
             fd = os.open(self.procs_name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.procs_folder)
         try:
             while True:
