@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from allocator.contract import AgentView, Offer, RoleView
 from allocator.errors import AllocatorError
-from allocator.master.endpoints import Pace, shown_roles
+from allocator.master.endpoints import Pace, shown_roles, uncharged
 from allocator.master.master import Master
 from allocator.master.records import Agent, Framework, Task
 from allocator.resources import Quantities, Resources
@@ -156,7 +156,11 @@ def roles(master: Master, total: Mapping[str, float]) -> Json:
     """Return the tree of roles: each with its share of the cluster, and the fair one."""
     paths = shown_roles(master)
     fair = fair_shares(master, paths)
-    rows = [role_row(master, path, fair.get(path), total) for path in paths[:SHOWN_ROLES]]
+    free = uncharged(master) if master.quotas else {}
+    rows = [
+        {**role_row(master, path, fair.get(path), total), "quota": quota_row(master, path, free)}
+        for path in paths[:SHOWN_ROLES]
+    ]
     return {"n": len(paths), "rows": rows}
 
 
@@ -203,12 +207,9 @@ def _line(path: str) -> Iterator[str]:
 def role_row(master: Master, path: str, fair: float | None, total: Mapping[str, float]) -> Json:
     """Return a role; shares are parts of the cluster, without its weight."""
     role = master.engine.roles.get(path)
-    quota = master.quotas.get(path) or {"guarantees": {}, "limits": {}}
     allocated = _NOTHING if role is None else role.allocated
     offered = _NOTHING if role is None else role.offered
-    consumed = _NOTHING if role is None else role.consumed
     name, share = dominant(allocated + offered, total)
-    names = sorted({**quota["guarantees"], **quota["limits"]}, key=_place)
     return {
         "id": path,
         "weight": master.weights.get(path, 1.0),
@@ -220,16 +221,31 @@ def role_row(master: Master, path: str, fair: float | None, total: Mapping[str, 
         "offered": dict(offered),
         "frameworks": 0 if role is None else len(role.frameworks),
         "filters": 0 if role is None else role.filters,
-        "quota": [
-            {
-                "name": each,
-                "guarantee": quota["guarantees"].get(each),
-                "limit": quota["limits"].get(each),
-                "consumed": consumed[each],
-            }
-            for each in names
-        ],
     }
+
+
+def quota_row(master: Master, path: str, free: Mapping[str, Resources]) -> list[Json]:
+    """Return by resource what a role is guaranteed and may have, and how much of it is gone.
+
+    `consumed` is what is used or reserved, `offered` what open offers take of the quota beside.
+    """
+    quota, role = master.quotas.get(path), master.engine.roles.get(path)
+    if quota is None:
+        return []
+    consumed = _NOTHING if role is None else role.consumed
+    charged = _NOTHING
+    if role is not None:
+        charged = role.offered.minus_floor(free.get(path, Resources()).counts())
+    return [
+        {
+            "name": name,
+            "guarantee": quota["guarantees"].get(name),
+            "limit": quota["limits"].get(name),
+            "consumed": max(consumed[name] - charged[name], 0.0),
+            "offered": charged[name],
+        }
+        for name in sorted({**quota["guarantees"], **quota["limits"]}, key=_place)
+    ]
 
 
 def _place(name: str) -> tuple[int, str]:

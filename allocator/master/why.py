@@ -6,6 +6,7 @@ what would help.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
@@ -28,6 +29,11 @@ Json = dict[str, Any]
 
 #: At most so many agents of a role are listed, those with an offer first.
 SHOWN: Final = 100
+
+
+#: Ids of frameworks and agents, and times of the engine's clock, as explanations have them.
+_ID: Final = re.compile(r"[0-9a-f-]{36}-(?:S\d+|\d{4,})")
+_CLOCK: Final = re.compile(r" \(until \d+\.\d+\)")
 
 
 class Question(NamedTuple):
@@ -144,9 +150,9 @@ def answer(master: Master, question: Question, explanation: Explanation) -> Json
         "framework": "" if framework is None else framework.info.name,
         "cycle": explanation.cycle,
         "headline": _headline(explanation, len(by_role)),
-        "halts": [_reason(reason) for reason in explanation.halts],
+        "halts": [_reason(master, reason) for reason in explanation.halts],
         "roles": [_role(master, role, cases) for role, cases in by_role.items()],
-        "changes": [str(change) for change in explanation.changes],
+        "changes": [_named(master, str(change)) for change in explanation.changes],
     }
 
 
@@ -194,12 +200,27 @@ def _agent(master: Master, case: Case) -> Json:
         "slave_id": case.agent,
         "hostname": case.agent if agent is None else agent.hostname,
         "offered": brief(case.offered),
-        "reasons": [_reason(reason) for reason in case.reasons if not reason.halts],
+        "reasons": [_reason(master, reason) for reason in case.reasons if not reason.halts],
     }
 
 
-def _reason(reason: Reason) -> Json:
-    return {"kind": reason.kind, "text": str(reason), **_words(reason.kind)}
+def _reason(master: Master, reason: Reason) -> Json:
+    return {"kind": reason.kind, "text": _named(master, str(reason)), **_words(reason.kind)}
+
+
+def _named(master: Master, text: str) -> str:
+    """Return a text with what frameworks and agents are called in place of their ids.
+
+    Times of the engine's clock are left out, which mean nothing to anybody.
+    """
+
+    def name(match: re.Match[str]) -> str:
+        id = match[0]
+        if (framework := master.frameworks.get(id)) is not None:
+            return framework.info.name
+        return master.agents[id].hostname if id in master.agents else id
+
+    return _ID.sub(name, _CLOCK.sub("", text))
 
 
 def _words(kind: str) -> Json:

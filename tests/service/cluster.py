@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.service.serving import JSON, FrameworkClient, Process, master
+from tests.service.serving import JSON, PATIENCE_SECONDS, FrameworkClient, Process, master
 
 Json = dict[str, Any]
 
@@ -87,7 +88,9 @@ def launch(
 ) -> None:
     """Launch n tasks, at most three on each agent at a time, and hear that they run."""
     launched = n_running = 0
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while n_running < n:
+        assert time.monotonic() < deadline, f"{name}: {n_running} of {n} tasks run"
         event = framework.next()
         if event["type"] == "UPDATE":
             status = event["update"]["status"]
@@ -118,9 +121,13 @@ def launch(
 
 @contextlib.contextmanager
 def cluster(folder: Path, *arguments: str) -> Iterator[Process]:
-    """Run the whole, and yield the master; the last framework sits on the offers that it has."""
+    """Run the whole, and yield the master; frameworks that have all they need sit on offers.
+
+    An offer is taken back after a while, so that none keeps the others from what they need.
+    """
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(master(folder / "master", "--cluster", "Halle 3", *arguments))
+        given = ("--cluster", "Halle 3", "--offer-timeout", "2", *arguments)
+        server = stack.enter_context(master(folder / "master", *given))
         set_policy(server.url)
         for process in agents(folder, server.url):
             stack.enter_context(process)

@@ -42,7 +42,8 @@ function drawCluster({ totals, counts, cycles }) {
   const connected = `${number(counts.frameworks_connected)} of ${number(counts.frameworks)} frameworks connected`;
   tiles.push(tile("Agents", agents, away || connected, null, off ? "warn" : ""));
   tiles.push(cycleTile(cycles));
-  $("cluster").replaceChildren(...tiles);
+  const group = (tiles) => h("div", { class: "tiles" }, ...tiles);
+  $("cluster").replaceChildren(group(tiles.slice(0, totals.length)), group(tiles.slice(totals.length)));
 }
 
 function cycleTile(cycles) {
@@ -74,20 +75,20 @@ function shareBar(row) {
   return bar({ used: row.used_share, offered: row.share - row.used_share, ticks, label: `${row.id}: ${of}; ${due}` });
 }
 
-function quotaBar({ name, guarantee, limit, consumed }) {
-  const most = limit ?? Math.max(guarantee, consumed) * 1.15;
+function quotaBar({ name, guarantee, limit, consumed, offered }) {
+  const gone = consumed + offered;
+  const most = limit ?? Math.max(guarantee, gone) * 1.15;
   const ticks = guarantee === null || !most ? [] : [{ at: guarantee / most, kind: "guarantee", title: `guarantee ${amount(name, guarantee)}` }];
+  const tone = limit !== null && consumed >= limit ? "full" : guarantee !== null && gone < guarantee ? "short" : "";
   const bounds = [
-    guarantee !== null && `${amount(name, guarantee)} guaranteed`,
-    limit !== null && `limit ${amount(name, limit)}`,
-  ].filter(Boolean).join(", ");
-  const full = limit !== null && consumed >= limit;
-  const short = guarantee !== null && consumed < guarantee;
-  const tone = full ? "full" : short ? "short" : "quota-tone";
-  const used = most ? consumed / most : consumed ? 1 : 0;
-  const label = `${name}: ${amount(name, consumed)} consumed, ${bounds}`;
+    limit !== null && ` of ${amount(name, limit)}`,
+    guarantee !== null && ` · ${amount(name, guarantee)} guaranteed`,
+  ].filter(Boolean).join("");
+  const state = { full: ", the limit is reached", short: ", guarantee not met" }[tone] ?? "";
+  const label = `${name}: ${amount(name, consumed)} consumed, ${amount(name, offered)} on offer${state}`;
   return h("span", { class: "quota" }, h("span", { class: "what" }, name),
-    bar({ used, ticks, label, tone }), h("span", { class: "said" }, `${amount(name, consumed)} · ${bounds}`));
+    bar({ used: most ? consumed / most : 0, offered: most ? offered / most : 0, ticks, label, tone }),
+    h("span", { class: "said" }, `${amount(name, consumed)}${bounds}`));
 }
 
 const roles = new Table($("roles"), {
@@ -100,7 +101,7 @@ const roles = new Table($("roles"), {
     { id: "bar", title: "Dominant share", draw: shareBar },
     { id: "share", title: "Share", number: true, draw: (row) => percent(row.share) },
     { id: "fair", title: "Fair", number: true, draw: (row) => (row.fair === null ? "–" : percent(row.fair)) },
-    { id: "dominant", title: "of", minor: true, draw: (row) => row.dominant || "–" },
+    { id: "dominant", title: "Resource", minor: true, draw: (row) => row.dominant || "–" },
     { id: "quota", title: "Quota", draw: (row) => (row.quota.length ? row.quota.map(quotaBar) : h("span", { class: "faint" }, "none")) },
     { id: "frameworks", title: "Frameworks", number: true, minor: true, draw: (row) => number(row.frameworks) },
   ],
@@ -134,7 +135,7 @@ const frameworks = new Table($("frameworks"), {
     { id: "name", title: "Framework", value: (row) => row.name, draw: (row) => twoLines(row.name, row.id.slice(-13)) },
     { id: "roles", title: "Roles", value: (row) => row.roles.join(), draw: (row) => row.roles.map((role) => tag(role, row.suppressed.includes(role) ? "off" : "")) },
     { id: "state", title: "State", value: stateOf, draw: frameworkState },
-    { id: "bar", title: "Dominant share", value: (row) => row.share, number: true, draw: (row) => [bar({ used: row.share, label: `${percent(row.share)} of all ${row.dominant}` }), h("span", { class: "beside" }, percent(row.share))] },
+    { id: "bar", title: "Dominant share", value: (row) => row.share, most: true, draw: (row) => [bar({ used: row.share, label: `${percent(row.share)} of all ${row.dominant}` }), h("span", { class: "beside" }, `${percent(row.share)} ${row.dominant}`)] },
     { id: "used", title: "Used", minor: true, draw: (row) => amounts(row.used) || "–" },
     { id: "tasks", title: "Tasks", value: (row) => row.tasks, number: true, draw: (row) => number(row.tasks) },
     { id: "offers", title: "Offers", value: (row) => row.offers, number: true, minor: true, draw: (row) => number(row.offers) },
@@ -169,8 +170,8 @@ const agents = new Table($("agents"), {
   columns: [
     { id: "name", title: "Agent", value: (row) => row.hostname, draw: (row) => twoLines(row.hostname, row.id.slice(row.id.lastIndexOf("-") + 1)) },
     { id: "state", title: "State", value: (row) => row.state, draw: (row) => tag(row.state, STATE_TONES[row.state]) },
-    { id: "cpus", title: "CPUs", number: true, value: partUsed("cpus"), draw: agentBar("cpus") },
-    { id: "mem", title: "Memory", number: true, value: partUsed("mem"), draw: agentBar("mem") },
+    { id: "cpus", title: "CPUs", most: true, value: partUsed("cpus"), draw: agentBar("cpus") },
+    { id: "mem", title: "Memory", most: true, value: partUsed("mem"), draw: agentBar("mem") },
     { id: "others", title: "Others", minor: true, draw: others },
     { id: "tasks", title: "Tasks", value: (row) => row.tasks, number: true, draw: (row) => number(row.tasks) },
     { id: "attributes", title: "Attributes", minor: true, draw: (row) => Object.entries(row.attributes).map(([name, value]) => tag(`${name}: ${value}`)) },
@@ -206,9 +207,9 @@ const offers = new Table($("offers"), {
   empty: "No offer is open: frameworks have answered all.",
   columns: [
     { id: "framework", title: "Framework", value: (row) => row.framework, draw: (row) => twoLines(row.framework, row.id.slice(row.id.lastIndexOf("-") + 1)) },
-    { id: "role", title: "Role", value: (row) => row.role, draw: (row) => tag(row.role) },
+    { id: "role", title: "Role", minor: true, value: (row) => row.role, draw: (row) => tag(row.role) },
     { id: "agent", title: "Agent", value: (row) => row.agent, draw: (row) => row.agent },
-    { id: "holds", title: "Holds", minor: true, draw: (row) => amounts(row.resources) },
+    { id: "holds", title: "Holds", draw: (row) => amounts(row.resources) },
     { id: "age", title: "Age", number: true, value: (row) => -row.since, draw: ageOf },
   ],
 });

@@ -24,6 +24,7 @@ export const percent = (part) => `${(part * 100).toFixed(1)}%`;
 
 /** Megabytes as people read them: 2048 → "2 GiB". */
 function size(mebibytes) {
+  if (mebibytes === 0) return "0";
   const units = ["MiB", "GiB", "TiB", "PiB"];
   let value = mebibytes;
   let unit = 0;
@@ -115,8 +116,8 @@ const FIRST_ROWS = 12;
 /**
  * A table that sorts, filters and keeps its rows when it is told new ones.
  *
- * Columns: `{id, title, value(row), draw(row) → node or text, number?, minor?}`; minor ones are not
- * shown on narrow screens. `order`: [column id, 1 or -1], or null for the order that rows come in.
+ * Columns: `{id, title, value(row), draw(row) → node or text, number?, most?, minor?}`; minor ones
+ * are not shown on narrow screens, those of numbers and `most` sort from the largest at first. `order`: [column id, 1 or -1], or null for the order that rows come in.
  */
 export class Table {
   constructor(section, { kind, columns, order = null, empty, find = null, all = false }) {
@@ -163,7 +164,7 @@ export class Table {
 
   sortBy(column) {
     const [id, way] = this.order ?? [];
-    const first = column.number ? -1 : 1;
+    const first = column.number || column.most ? -1 : 1;
     if (id !== column.id) this.order = [column.id, first];
     else if (way === first) this.order = [column.id, -first];
     else this.order = null;
