@@ -30,7 +30,7 @@ def amounts(
     Examples
     --------
     >>> cpus = {"name": "cpus", "type": "SCALAR", "scalar": {"value": 0.5}}
-    >>> given = amounts([cpus], {"cpus": math.inf}, Options())
+    >>> given = amounts([cpus], {"cpus": float("inf")}, Options())
     >>> given.cpus, given.cpus_limit, given.mem_mb, given.pids_limit
     (0.5, inf, None, 1024)
     """

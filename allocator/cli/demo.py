@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -53,8 +54,9 @@ Look at it:  {url}/ui
               they leave goes to the role that is further below its fair share: in half a minute
               batch uses a third of the CPUs and web two thirds.
   Frameworks  "Why no offers?" says what keeps one from more, agent by agent.
-  Try         allocator weights set batch=2 --master {url}
-              and watch the shares settle anew; or allocator status --master {url}
+  Try         {command} weights set batch=2 --master {url}
+              and watch the shares settle anew; or
+              {command} status --master {url}
 
 Ctrl-C ends the demo.
 """
@@ -106,13 +108,22 @@ async def _cluster(folder: Path, master_port: int) -> None:
         _process(folder, "agent", "--master", url, "--port", "0", *_null_agents()),
     ):
         await asyncio.to_thread(_set_weights, url)
-        print(TEXT.format(url=url), flush=True)
+        print(TEXT.format(url=url, command=command()), flush=True)
         try:
             async with asyncio.TaskGroup() as group:
                 for role in WEIGHTS:
                     group.create_task(_session(url, role).run())
         except* AllocatorError as failed:
             raise DemoFailed(str(failed.exceptions[0])) from None
+
+
+def command() -> str:
+    """Return how this command was called: `allocator` where that is found, or where it lies."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m allocator"
+    found = shutil.which(called.name)
+    return called.name if found and Path(found).samefile(called) else str(called)
 
 
 def _null_agents() -> tuple[str, ...]:
