@@ -121,16 +121,15 @@ class Peer:
         self.name = name
         self.folder = folder
         self.is_hybrid = found.kind == "hybrid"
-        rootfs = folder / "rootfs"
-        for each in ("dev", "proc", "sys"):
-            (rootfs / each).mkdir(parents=True)
-        shutil.copy(program, rootfs / "program")
+        self.program = program
 
     def prepare(self, n: int) -> None:
         """Write the bundles."""
         for number in range(n):
             bundle = self.folder / "bundles" / str(number)
-            bundle.mkdir(parents=True, exist_ok=True)
+            for each in ("dev", "proc", "sys"):
+                (bundle / "rootfs" / each).mkdir(parents=True)
+            os.link(self.program, bundle / "rootfs" / "program")
             (bundle / "config.json").write_text(json.dumps(self._config(number)))
 
     def _config(self, number: int) -> dict[str, Any]:
@@ -146,7 +145,7 @@ class Peer:
                 "env": [],
                 "cwd": "/",
             },
-            "root": {"path": str(self.folder / "rootfs")},
+            "root": {"path": "rootfs"},
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc", "options": options}
             ],
@@ -176,6 +175,11 @@ class Peer:
             if result.returncode or len(times) != 2:
                 raise RuntimeError(f"{self.name}: {(self.folder / 'err').read_text()[:500]}")
         return float(times[1]) - float(times[0])
+
+    def leave(self) -> None:
+        """Remove what it leaves of cgroups."""
+        for folder in Path("/sys/fs/cgroup").glob("**/allocator-bench-peer"):
+            folder.rmdir()
 
     def launch(self, n: int, at_a_time: int) -> float:
         """Run n containers; return the seconds."""
@@ -287,6 +291,8 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
     for name in ("launch", "destroy") if peer is not None else ():
         best = min(medians[f"peer {name} {at_a_time}"] for at_a_time in (1, 2))
         print(f"{name}: {medians[name] / best:.3f} of {arguments.peer}")
+    if peer is not None:
+        peer.leave()
     for line in await measure_reading(agent, arguments.read, arguments.mounts, program):
         print(line)
     agent.containers.close()

@@ -13,8 +13,8 @@ Y3. An end is told when nothing is left: no process, no cgroup.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import errno
 import fcntl
 import json
 import logging
@@ -40,8 +40,8 @@ Json = dict[str, Any]
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 #: How long a start that was under way when the agent or the launcher died may still take, in s.
 _PATIENCE_SECONDS: Final = 2.0
-#: A launcher that ends more often than this in a row, before it has done anything, is broken.
-_MAX_USELESS_LAUNCHERS: Final = 5
+#: Between attempts to start a launcher, if each ends before it has done anything.
+_MAX_PAUSE_SECONDS: Final = 10.0
 
 
 class End(NamedTuple):
@@ -132,7 +132,9 @@ class Containers:
         #: By handle; None is free.
         self._by_handle: list[_Container | None] = []
         self._free: list[int] = []
+        #: In a row, that ended before they had done anything.
         self._n_useless_launchers = 0
+        self._replacing: asyncio.TimerHandle | None = None
         self._namespaces = 0 if root is None else protocol.NAMESPACES
         self._is_same_boot = _note_boot(folder)
         self._launcher = launcher()
@@ -143,6 +145,8 @@ class Containers:
 
     def close(self) -> None:
         """Leave containers as they are."""
+        if self._replacing is not None:
+            self._replacing.cancel()
         self._launcher.close()
         for container in self._containers.values():
             _close_files(container)
@@ -414,12 +418,23 @@ class Containers:
         self._launcher.send(protocol.pack_destroy(container.handle))
 
     def _replace_launcher(self) -> None:
-        """Start another launcher, which takes over all; raises `ChildProcessError` if in vain."""
+        """Start another launcher, at once or, if that does not help, ever later; it adopts all."""
+        loop = asyncio.get_running_loop()
+        pause = min(0.05 * 2**self._n_useless_launchers - 0.05, _MAX_PAUSE_SECONDS)
         self._n_useless_launchers += 1
-        if self._n_useless_launchers > _MAX_USELESS_LAUNCHERS:
-            raise ChildProcessError(errno.ECHILD, "the launcher ends as soon as it is started")
-        _LOG.error("the launcher has ended: starting another one")
-        self._launcher = self._start_launcher()
+        _LOG.error("the launcher has ended: another one follows", extra={"fields": {"in_s": pause}})
+        if pause:
+            self._replacing = loop.call_later(pause, self._start_another)
+        else:
+            self._start_another()
+
+    def _start_another(self) -> None:
+        try:
+            self._launcher = self._start_launcher()
+        except OSError as error:
+            _LOG.error("no launcher", extra={"fields": {"reason": str(error)}})
+            self._replace_launcher()
+            return
         self.attach()
         for container in list(self._containers.values()):
             record = self._settled(container.id)

@@ -25,6 +25,8 @@ _PROGRAMS: Final = Path(__file__).parent / "programs"
 _BUFFER_BYTES: Final = 1 << 20
 #: How many packets are taken in before others have their turn.
 _MAX_BATCH: Final = 256
+#: How long it may take to end before it is killed.
+_END_SECONDS: Final = 1.0
 
 
 def program(name: str) -> Path:
@@ -79,6 +81,7 @@ class Launcher:
             theirs.close()
             os.close(init)
         self._socket.setblocking(False)
+        self._is_closed = False
         self._waiting: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._take: Callable[[list[Reply]], None] = lambda replies: None
@@ -102,16 +105,19 @@ class Launcher:
             self._loop.remove_writer(self._socket)
             self._loop = None
         self._drop_waiting()
+        self._is_closed = True
         self._socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+            self._process.wait(_END_SECONDS)
         self._process.kill()
         self._process.wait()
 
     def send(self, packet: bytes, descriptors: Sequence[int] = ()) -> None:
         """Send a packet, now or when there is room for it; closes the descriptors after that."""
         fds = tuple(descriptors)
-        if self._waiting or not self._send(packet, fds):
+        if self._is_closed:
+            _close(fds)  # another launcher will take over what this one did not get
+        elif self._waiting or not self._send(packet, fds):
             self._waiting.append((packet, fds))
 
     def _send(self, packet: bytes, fds: tuple[int, ...]) -> bool:
@@ -126,8 +132,7 @@ class Launcher:
             return False
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has ended, which is told when it is read
-        for fd in fds:
-            os.close(fd)
+        _close(fds)
         return True
 
     def _send_waiting(self) -> None:
@@ -138,8 +143,7 @@ class Launcher:
 
     def _drop_waiting(self) -> None:
         while self._waiting:
-            for fd in self._waiting.popleft()[1]:
-                os.close(fd)
+            _close(self._waiting.popleft()[1])
 
     def _receive(self) -> None:
         replies = []
@@ -160,6 +164,11 @@ class Launcher:
         if is_lost:
             self.close()
             self._lost()
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _kinds(root: Root) -> list[str]:

@@ -214,6 +214,11 @@ static int watch_memory(struct container *c, uint32_t handle)
 	char text[32];
 	snprintf(text, sizeof text, "%d %d", c->oom_fd, control);
 	int result = c->oom_fd < 0 ? -1 : write_in(memory, c->name, "cgroup.event_control", text);
+	if (result < 0 && errno == ENOENT) {
+		close_fd(&c->oom_fd); /* a kernel without it: kills are seen at the end alone */
+		close(control);
+		return 0;
+	}
 	int error = errno;
 	close(control);
 	errno = error;
