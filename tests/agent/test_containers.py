@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import pwd
@@ -14,7 +15,7 @@ import pytest
 from allocator.agent.containers.cgroups import Amounts
 from allocator.agent.containers.protocol import NotLaunched, Plan, User
 from allocator.errors import NotAllowed
-from tests.agent.machine import PATH, Machine, cgroup_of, is_gone, tree
+from tests.agent.machine import PATH, Machine, cgroup_of, is_gone, processes_below, tree
 
 
 def value(host: Machine, id: str, controller: str, file: str) -> str:
@@ -378,3 +379,83 @@ def test_processes_are_counted_as_they_are_now(host: Machine) -> None:
     host.until(lambda: host.containers.statistics()["a"]["processes"] == 3)
     host.until(lambda: len(tree(host.pids["a"])) == 3)
     assert host.containers.statistics()["a"]["processes"] == 3
+
+
+# What joins it.
+
+
+def run_inside(host: Machine, id: str, *command: str) -> int:
+    sandbox = host.folder / "sandboxes" / id
+    plan = Plan(
+        program=command[0],
+        arguments=command,
+        environment={"PATH": PATH},
+        directory=str(sandbox),
+        stdout=str(sandbox / "guest"),
+        stderr=str(sandbox / "guest"),
+    )
+    return host.loop.run_until_complete(host.containers.run_inside(id, plan))
+
+
+def test_a_guest_is_in_all_of_the_container(host: Machine) -> None:
+    host.launch("a", "sleep", "1000", hostname="box")
+    script = "hostname; echo /proc/[0-9]*; cat /proc/self/cgroup; ls /proc/self/fd | wc -l; exit 3"
+    assert run_inside(host, "a", "sh", "-c", script) == 3 << 8
+    lines = (host.folder / "sandboxes" / "a" / "guest").read_text().splitlines()
+    name, pids, *of, count = lines
+    assert name == "box"
+    assert pids.split()[:2] == ["/proc/1", "/proc/2"]
+    ours = [line for line in of if line.endswith(f"/{host.name}/a")]
+    assert host.root is not None
+    assert len(ours) >= len(host.root.folders)
+    assert int(count) == 4
+    assert not host.ends
+    with pytest.raises(NotLaunched, match="Failed to execute nosuch: No such file or directory"):
+        run_inside(host, "a", "nosuch")
+    with pytest.raises(NotLaunched, match="container b is not there"):
+        run_inside(host, "b", "true")
+    assert not is_gone(host.pids["a"])
+
+
+def test_a_guest_ends_with_the_container(host: Machine) -> None:
+    sandbox = host.shell("a", "while [ ! -e go ]; do sleep 0.01; done")
+    assert run_inside(host, "a", "sh", "-c", "touch go; exec sleep 1000") == signal.SIGKILL
+    assert host.end("a").wait_status == 0
+    assert (sandbox / "go").exists()
+
+
+def test_a_guest_is_killed_when_nobody_waits_for_it(host: Machine) -> None:
+    host.launch("a", "sleep", "1000")
+
+    async def wait() -> None:
+        plan = Plan("sleep", ["sleep", "999"], {"PATH": PATH}, "/", "/dev/null", "/dev/null")
+        async with asyncio.timeout(0.3):
+            await host.containers.run_inside("a", plan)
+
+    with pytest.raises(TimeoutError):
+        host.loop.run_until_complete(wait())
+    host.until(lambda: len(processes_below(host.name)) == 2)
+    assert run_inside(host, "a", "true") == 0
+
+
+def test_a_guest_ends_with_the_launcher(host: Machine) -> None:
+    sandbox = host.launch("a", "sleep", "1000")
+
+    async def run() -> int:
+        plan = Plan(
+            "sh",
+            ["sh", "-c", "echo in; exec sleep 999"],
+            {"PATH": PATH},
+            "/",
+            str(sandbox / "guest"),
+            "/dev/null",
+        )
+        guest = asyncio.ensure_future(host.containers.run_inside("a", plan))
+        while not (sandbox / "guest").exists() or not (sandbox / "guest").read_text():
+            await asyncio.sleep(0.01)
+        os.kill(host.launchers[0].pid, signal.SIGKILL)
+        return await guest
+
+    assert host.loop.run_until_complete(run()) == signal.SIGKILL
+    host.until(lambda: len(processes_below(host.name)) == 2)
+    assert run_inside(host, "a", "true") == 0

@@ -29,7 +29,7 @@ from allocator.agent.containers import cgroups, protocol
 from allocator.agent.containers._usage import Files
 from allocator.agent.containers.cgroups import Amounts, Root
 from allocator.agent.containers.launcher import Launcher
-from allocator.agent.containers.protocol import Kind, Plan, Record, Reply, Write
+from allocator.agent.containers.protocol import Kind, NotLaunched, Plan, Record, Reply, Write
 from allocator.agent.instructions import Limitation
 from allocator.errors import NotAllowed, cut
 
@@ -102,6 +102,17 @@ class _Container:
         self.files: Files | None = None
 
 
+class _Guest(NamedTuple):
+    """A program that runs in a container beside that which it was launched for."""
+
+    handle: int
+    plan: Plan
+    #: In memory, as nobody asks for it after a restart.
+    record: int
+    #: How it ended.
+    ended: asyncio.Future[int]
+
+
 class Containers:
     """All containers that are not gone.
 
@@ -130,7 +141,7 @@ class Containers:
         #: By id, in the order of launching (Y1).
         self._containers: dict[str, _Container] = {}
         #: By handle; None is free.
-        self._by_handle: list[_Container | None] = []
+        self._by_handle: list[_Container | _Guest | None] = []
         self._free: list[int] = []
         #: In a row, that ended before they had done anything.
         self._n_useless_launchers = 0
@@ -150,6 +161,10 @@ class Containers:
         self._launcher.close()
         for container in self._containers.values():
             _close_files(container)
+        for each in self._by_handle:
+            if isinstance(each, _Guest):
+                os.close(each.record)
+                each.ended.cancel()
 
     # What is asked.
 
@@ -189,6 +204,52 @@ class Containers:
         container = self._containers.get(container_id)
         if container is not None:
             self._destroy(container)
+
+    async def run_inside(self, container_id: str, plan: Plan) -> int:
+        """Run a program in the namespaces and cgroups of a container, as `wait(2)` has its end.
+
+        Ends with the container or the agent; killed when this is cancelled.
+
+        Raises
+        ------
+        NotLaunched
+            It cannot be run; the text says why.
+        """
+        host = self._containers.get(container_id)
+        if host is None:
+            raise NotLaunched(f"container {cut(container_id)} is not there")
+        plan = plan._replace(is_guest=True)
+        descriptor = _sealed(protocol.pack_plan(plan))
+        record = _sealed(protocol.new_record())
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        guest = _Guest(self._new_handle(), plan, record, ended)
+        self._by_handle[guest.handle] = guest
+        packet = protocol.pack_enter(guest.handle, host.handle)
+        self._launcher.send(packet, (descriptor, os.dup(record)))
+        try:
+            return await ended
+        finally:
+            if self._by_handle[guest.handle] is guest:
+                self._launcher.send(protocol.pack_destroy(guest.handle))
+
+    def _take_of_guest(self, guest: _Guest, reply: Reply) -> None:
+        if reply.kind == Kind.ENDED:
+            self._launcher.send(protocol.pack_destroy(guest.handle))
+        elif reply.kind in (Kind.FAILED, Kind.GONE):
+            record = protocol.read_record(os.pread(guest.record, protocol.RECORD_BYTES, 0))
+            self._drop_guest(guest)
+            if guest.ended.done():
+                return  # nobody waits any more
+            if reply.kind == Kind.FAILED:
+                guest.ended.set_exception(NotLaunched(protocol.why_not(reply, guest.plan)))
+            elif record is not None and record.state == "ended":
+                guest.ended.set_result(record.wait_status)
+            else:
+                guest.ended.set_result(int(signal.SIGKILL))
+
+    def _drop_guest(self, guest: _Guest) -> None:
+        os.close(guest.record)
+        self._free_handle(guest.handle)
 
     def limit(self, container_id: str, limitation: Limitation) -> None:
         """Destroy a container for a limit that it went over. The first one counts."""
@@ -291,6 +352,9 @@ class Containers:
             container = self._by_handle[reply.handle]
             if container is None:
                 continue
+            if isinstance(container, _Guest):
+                self._take_of_guest(container, reply)
+                continue
             match reply.kind:
                 case Kind.STARTED:
                     container.plan = None
@@ -348,19 +412,25 @@ class Containers:
     # How it is done.
 
     def _add(self, id: str, plan: Plan | None, amounts: Amounts) -> _Container:
-        if not self._free:
-            self._free.append(len(self._by_handle))
-            self._by_handle.append(None)
-        container = _Container(id, self._free.pop(), plan, amounts)
+        container = _Container(id, self._new_handle(), plan, amounts)
         self._by_handle[container.handle] = container
         self._containers[id] = container
         return container
 
     def _drop(self, container: _Container) -> None:
         del self._containers[container.id]
-        self._by_handle[container.handle] = None
-        self._free.append(container.handle)
+        self._free_handle(container.handle)
         _close_files(container)
+
+    def _new_handle(self) -> int:
+        if not self._free:
+            self._free.append(len(self._by_handle))
+            self._by_handle.append(None)
+        return self._free.pop()
+
+    def _free_handle(self, handle: int) -> None:
+        self._by_handle[handle] = None
+        self._free.append(handle)
 
     def _writes(self, amounts: Amounts) -> list[Write]:
         if self._root is None:
@@ -436,6 +506,10 @@ class Containers:
             self._replace_launcher()
             return
         self.attach()
+        for guest in [each for each in self._by_handle if isinstance(each, _Guest)]:
+            self._drop_guest(guest)
+            if not guest.ended.done():
+                guest.ended.set_result(int(signal.SIGKILL))  # it ended with the launcher
         for container in list(self._containers.values()):
             record = self._settled(container.id)
             if not container.has_started and record is not None:

@@ -25,6 +25,7 @@ _PLAN: Final = struct.Struct("=8I")
 _LIMIT: Final = struct.Struct("=IIQQ")
 _HAS_NAMESPACES: Final = 1
 _HAS_IDENTITY: Final = 2
+_IS_GUEST: Final = 4
 
 _REQUEST: Final = struct.Struct("=4I")
 _REPLY: Final = struct.Struct("=3Ii")
@@ -49,6 +50,7 @@ class _Ask(enum.IntEnum):
     ADOPT = 2
     SIGNAL = 3
     DESTROY = 4
+    ENTER = 5
 
 
 #: What failed, by its number in protocol.h, in words that go before a path or nothing.
@@ -73,6 +75,7 @@ STEPS: Final = (
     "become the user",
     "enter the folder",
     "execute",
+    "enter the container",
 )
 STEP_INIT: Final = 6
 
@@ -103,11 +106,13 @@ class Plan(NamedTuple):
     #: By their numbers in `resource`, as (soft, hard), −1 for none.
     limits: Mapping[int, tuple[int, int]] = {}
     has_namespaces: bool = True
+    #: Whether the program joins a container that runs.
+    is_guest: bool = False
 
 
 def pack_plan(plan: Plan) -> bytes:
     """Return a plan as the init reads it. O(its length)."""
-    flags = _HAS_NAMESPACES * plan.has_namespaces
+    flags = _IS_GUEST if plan.is_guest else _HAS_NAMESPACES * plan.has_namespaces
     uid = gid = 0
     groups: tuple[int, ...] = ()
     if plan.user is not None:
@@ -162,6 +167,11 @@ def pack_launch(handle: int, name: str, writes: Sequence[Write], namespaces: int
 def pack_adopt(handle: int, name: str, namespaces: int) -> bytes:
     """Return the packet that, with the pidfd of its init or none, has a container taken over."""
     return _REQUEST.pack(_Ask.ADOPT, handle, namespaces, 0) + os.fsencode(name) + b"\0"
+
+
+def pack_enter(handle: int, host: int) -> bytes:
+    """Return the packet that, with a plan and a record, has a program join a container."""
+    return _REQUEST.pack(_Ask.ENTER, handle, host, 0)
 
 
 def pack_signal(handle: int, number: int) -> bytes:

@@ -177,6 +177,8 @@ static void run_program(const struct plan *plan, const struct texts *texts, cons
 	set_limits(plan);
 	if (plan->flags & PLAN_IDENTITY)
 		become_user(plan);
+	if (plan->flags & PLAN_GUEST)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	umask(022);
 	child_check(chdir(texts->directory), STEP_DIRECTORY);
 	sigset_t none;
@@ -240,9 +242,9 @@ static void end_descendants(void)
 static void end(uint32_t flags, int status)
 {
 	write_record("ended", status);
-	if (!(flags & PLAN_NAMESPACES))
+	if (!(flags & (PLAN_NAMESPACES | PLAN_GUEST)))
 		end_descendants();
-	_exit(0); /* the kernel ends all in the namespace */
+	_exit(0); /* the kernel ends all in the namespace; what a guest left is the container's */
 }
 
 /* Reap all that has ended; end when the program has. */
@@ -260,7 +262,7 @@ static void pass_on(const siginfo_t *signal, uint32_t flags, pid_t program)
 	int number = signal->si_signo;
 	if (number == CONTROL_SIGNAL && signal->si_code == SI_QUEUE)
 		number = signal->si_value.sival_int;
-	if (number == SIGKILL && !(flags & PLAN_NAMESPACES))
+	if (number == SIGKILL && !(flags & (PLAN_NAMESPACES | PLAN_GUEST)))
 		kill_children(); /* the program is one of them */
 	else
 		kill(program, number);
@@ -280,10 +282,13 @@ int main(int argc, char **argv)
 	struct texts texts;
 	struct plan *plan = read_plan(&bytes, &texts);
 	uint32_t flags = plan->flags;
-	find_self();
+	if (!(flags & PLAN_GUEST))
+		find_self();
 	check(write_record("starting", 0), STEP_RECORD);
 	if (flags & PLAN_NAMESPACES)
 		enter_namespaces(texts.hostname);
+	else if (flags & PLAN_GUEST)
+		check(prctl(PR_SET_PDEATHSIG, SIGKILL), STEP_ENTER);
 	else
 		check(prctl(PR_SET_CHILD_SUBREAPER, 1), STEP_FORK);
 	pid_t program = start_program(plan, &texts);

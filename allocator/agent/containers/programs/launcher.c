@@ -317,41 +317,27 @@ static void fail_in_child(uint32_t handle, uint32_t step)
 	_exit(n == sizeof report ? 1 : 2);
 }
 
-static void become_init(const struct container *c, uint32_t handle, int plan, int record)
+static void become_init(const struct container *c, uint32_t handle, int host, const int fds[2])
 {
 	for (unsigned i = 0; i < n_hierarchies; i++)
 		if ((int)i != unified && write_in(i, c->name, "cgroup.procs", "0") < 0)
 			fail_in_child(handle, STEP_CGROUP_JOIN);
+	if (host >= 0 && setns(host, NAMESPACES) < 0)
+		fail_in_child(handle, STEP_ENTER);
 	char text[16];
 	snprintf(text, sizeof text, "%u", handle);
 	char *arguments[] = {"allocator-init", c->name, text, NULL}, *nothing[] = {NULL};
-	if (dup2(plan, FD_PLAN) >= 0 && dup2(record, FD_RECORD) >= 0 &&
+	if (dup2(fds[0], FD_PLAN) >= 0 && dup2(fds[1], FD_RECORD) >= 0 &&
 	    dup2(report_out, FD_REPORT) >= 0)
 		syscall(SYS_execveat, init_program, "", arguments, nothing, AT_EMPTY_PATH);
 	fail_in_child(handle, STEP_INIT);
 }
 
-static void launch(uint32_t handle, uint32_t namespaces, struct container *c, char *writes,
-		   const char *end, uint32_t n_writes, const int fds[2])
+/* Start an init in new namespaces, or in those of the container whose pidfd `host` is. */
+static void start(struct container *c, uint32_t handle, uint32_t namespaces, int host,
+		  const int fds[2])
 {
 	int into = -1;
-	for (unsigned i = 0; i < n_hierarchies; i++) {
-		if (mkdirat(hierarchies[i].folder, c->name, 0755) < 0)
-			return fail(c, handle, STEP_CGROUP_CREATE, NULL);
-		c->made |= 1u << i;
-	}
-	for (uint32_t i = 0; i < n_writes; i++) {
-		char *file = writes + 1, *text = file + strnlen(file, end - file) + 1;
-		if (text >= end || (unsigned)(*writes - 'a') >= n_hierarchies) {
-			errno = EPROTO;
-			return fail(c, handle, STEP_CGROUP_WRITE, NULL);
-		}
-		if (write_in(*writes - 'a', c->name, file, text) < 0)
-			return fail(c, handle, STEP_CGROUP_WRITE, file);
-		writes = text + strnlen(text, end - text) + 1;
-	}
-	if (n_hierarchies && watch_memory(c, handle) < 0)
-		return fail(c, handle, STEP_CGROUP_WATCH, NULL);
 	struct clone_args clone = {
 		.flags = (namespaces & NAMESPACES) | CLONE_PIDFD,
 		.pidfd = (uintptr_t)&c->pidfd,
@@ -365,7 +351,7 @@ static void launch(uint32_t handle, uint32_t namespaces, struct container *c, ch
 	c->has_namespaces = (namespaces & CLONE_NEWPID) != 0;
 	pid_t pid = syscall(SYS_clone3, &clone, sizeof clone);
 	if (pid == 0)
-		become_init(c, handle, fds[0], fds[1]);
+		become_init(c, handle, host, fds);
 	int error = errno;
 	close_fd(&into);
 	errno = error;
@@ -374,6 +360,39 @@ static void launch(uint32_t handle, uint32_t namespaces, struct container *c, ch
 		return fail(c, handle, STEP_CLONE, NULL);
 	}
 	watch(c->pidfd, EPOLLIN, ABOUT_END, handle);
+}
+
+static void launch(struct container *c, uint32_t handle, const struct request *request,
+		   char *writes, const char *end, const int fds[2])
+{
+	for (unsigned i = 0; i < n_hierarchies; i++) {
+		if (mkdirat(hierarchies[i].folder, c->name, 0755) < 0)
+			return fail(c, handle, STEP_CGROUP_CREATE, NULL);
+		c->made |= 1u << i;
+	}
+	for (uint32_t i = 0; i < request->n_writes; i++) {
+		char *file = writes + 1, *text = file + strnlen(file, end - file) + 1;
+		if (text >= end || (unsigned)(*writes - 'a') >= n_hierarchies) {
+			errno = EPROTO;
+			return fail(c, handle, STEP_CGROUP_WRITE, NULL);
+		}
+		if (write_in(*writes - 'a', c->name, file, text) < 0)
+			return fail(c, handle, STEP_CGROUP_WRITE, file);
+		writes = text + strnlen(text, end - text) + 1;
+	}
+	if (n_hierarchies && watch_memory(c, handle) < 0)
+		return fail(c, handle, STEP_CGROUP_WATCH, NULL);
+	start(c, handle, request->number, -1, fds);
+}
+
+/* Start a program in a container that runs. Its cgroups are none of the guest's to remove. */
+static void enter(uint32_t handle, uint32_t host_handle, const int fds[2])
+{
+	struct container *host = find(host_handle);
+	if (!host || host->pidfd < 0)
+		return reply(FAILED, handle, STEP_ENTER, ESRCH, NULL);
+	int namespaces = host->has_namespaces ? host->pidfd : -1;
+	start(add(handle, host->name), handle, 0, namespaces, fds);
 }
 
 static void send_signal(const struct container *c, int number)
@@ -458,7 +477,7 @@ static void ended(uint32_t handle)
 		leave(c, handle, NULL);
 		return;
 	}
-	if (n_hierarchies)
+	if (c->made)
 		look_for_kill(c, handle);
 	reply(ENDED, handle, 0, 0, NULL);
 }
@@ -537,12 +556,16 @@ static void take(const struct request *request, char *text, const char *end, con
 			return reply(FAILED, request->handle, STEP_PLAN, EPROTO, NULL);
 		c = add(request->handle, text);
 		if (request->kind == LAUNCH)
-			launch(request->handle, request->number, c, text + n + 1, end,
-			       request->n_writes, fds);
+			launch(c, request->handle, request, text + n + 1, end, fds);
 		else
 			adopt(c, request->handle, fds[0], request->number);
 		break;
 	}
+	case ENTER:
+		if (c)
+			return reply(FAILED, request->handle, STEP_PLAN, EPROTO, NULL);
+		enter(request->handle, request->number, fds);
+		break;
 	case SIGNAL:
 		if (c && c->pidfd >= 0)
 			send_signal(c, request->number);
