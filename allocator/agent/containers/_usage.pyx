@@ -4,7 +4,7 @@ The parsing is compiled, so that a reading costs little more than what the kerne
 """
 
 from libc.stdlib cimport strtoull
-from libc.string cimport strlen
+from libc.string cimport strlen, strstr
 from posix.unistd cimport close, pread
 from libc.errno cimport EINTR, errno
 
@@ -22,17 +22,17 @@ cdef double _TICK_SECONDS = 1.0 / os.sysconf("SC_CLK_TCK")
 
 #: Key in the file → name of the statistic.
 _V1_MEMORY = (
-    (b"total_rss", ("mem_rss_bytes", "mem_anon_bytes")),
-    (b"total_cache", ("mem_cache_bytes", "mem_file_bytes")),
-    (b"total_mapped_file", ("mem_mapped_file_bytes",)),
-    (b"total_swap", ("mem_swap_bytes",)),
-    (b"total_unevictable", ("mem_unevictable_bytes",)),
+    (b"\ntotal_rss ", ("mem_rss_bytes", "mem_anon_bytes")),
+    (b"\ntotal_cache ", ("mem_cache_bytes", "mem_file_bytes")),
+    (b"\ntotal_mapped_file ", ("mem_mapped_file_bytes",)),
+    (b"\ntotal_swap ", ("mem_swap_bytes",)),
+    (b"\ntotal_unevictable ", ("mem_unevictable_bytes",)),
 )
 _V2_MEMORY = (
-    (b"anon", ("mem_rss_bytes", "mem_anon_bytes")),
-    (b"file", ("mem_cache_bytes", "mem_file_bytes")),
-    (b"file_mapped", ("mem_mapped_file_bytes",)),
-    (b"unevictable", ("mem_unevictable_bytes",)),
+    (b"\nanon ", ("mem_rss_bytes", "mem_anon_bytes")),
+    (b"\nfile ", ("mem_cache_bytes", "mem_file_bytes")),
+    (b"\nfile_mapped ", ("mem_mapped_file_bytes",)),
+    (b"\nunevictable ", ("mem_unevictable_bytes",)),
 )
 
 
@@ -56,26 +56,12 @@ cdef unsigned long long _number(int fd, char *buffer) except? 0xFFFF_FFFF_FFFF_F
     return strtoull(buffer, NULL, 10)
 
 
-cdef inline bint _starts_with(const char *line, const char *key, size_t n) noexcept nogil:
-    cdef size_t i
-    for i in range(n):
-        if line[i] != key[i]:
-            return False
-    return True
-
-
-cdef long long _value(const char *text, const char *key) noexcept nogil:
-    """Return the number after a key at the start of a line; −1 if there is none."""
-    cdef size_t n = strlen(key)
-    cdef const char *line = text
-    while line[0] != 0:
-        if _starts_with(line, key, n) and line[n] == b" ":
-            return <long long>strtoull(line + n + 1, NULL, 10)
-        while line[0] != 0 and line[0] != b"\n":
-            line += 1
-        if line[0] == b"\n":
-            line += 1
-    return -1
+cdef inline long long _value(const char *text, const char *key) noexcept nogil:
+    """Return the number after a key, which has the end of the line before and a space; or −1."""
+    cdef const char *found = strstr(text, key)
+    if found == NULL:
+        return -1
+    return <long long>strtoull(found + strlen(key), NULL, 10)
 
 
 cdef class Files:
@@ -175,15 +161,17 @@ cdef class Files:
         OSError
             The container is gone.
         """
-        cdef char buffer[BUFFER_BYTES + 1]
+        cdef char lines[BUFFER_BYTES + 2]
+        cdef char *buffer = &lines[1]
         cdef dict found = {"timestamp": timestamp}
         cdef unsigned long long number
+        lines[0] = b"\n"  # so that each line has one before it
         found["processes"] = self._processes(buffer)
         found["threads"] = _number(self.pids, buffer)
         if self.is_v2:
-            self._read_cpu_v2(buffer, found)
+            self._read_cpu_v2(lines, found)
         else:
-            self._read_cpu_v1(buffer, found)
+            self._read_cpu_v1(lines, found)
         if self.cpus_limit is not None:
             found["cpus_limit"] = self.cpus_limit
         found["mem_total_bytes"] = _number(self.memory_current, buffer)
@@ -191,7 +179,7 @@ cdef class Files:
         if number < _NO_LIMIT:
             found["mem_limit_bytes"] = number
         _pread(self.memory_stat, buffer, BUFFER_BYTES, 0)
-        self._read_memory(buffer, found)
+        self._read_memory(lines, found)
         if self.memory_swap >= 0:
             found["mem_swap_bytes"] = _number(self.memory_swap, buffer)
         return found
@@ -224,29 +212,29 @@ cdef class Files:
 
     cdef int _set_periods(self, const char *text, const char *time, double unit,
                           dict found) except -1:
-        cdef long long n = _value(text, b"nr_periods")
+        cdef long long n = _value(text, b"\nnr_periods ")
         if n >= 0:
             found["cpus_nr_periods"] = n
-            found["cpus_nr_throttled"] = _value(text, b"nr_throttled")
+            found["cpus_nr_throttled"] = _value(text, b"\nnr_throttled ")
             found["cpus_throttled_time_secs"] = _value(text, time) * unit
         return 0
 
-    cdef int _read_cpu_v1(self, char *buffer, dict found) except -1:
-        _pread(self.cpuacct_stat, buffer, BUFFER_BYTES, 0)
+    cdef int _read_cpu_v1(self, char *lines, dict found) except -1:
+        _pread(self.cpuacct_stat, lines + 1, BUFFER_BYTES, 0)
         self._set_times(
-            _value(buffer, b"user") * _TICK_SECONDS,
-            _value(buffer, b"system") * _TICK_SECONDS,
+            _value(lines, b"\nuser ") * _TICK_SECONDS,
+            _value(lines, b"\nsystem ") * _TICK_SECONDS,
             found,
         )
-        _pread(self.cpu_stat, buffer, BUFFER_BYTES, 0)
-        return self._set_periods(buffer, b"throttled_time", 1e-9, found)
+        _pread(self.cpu_stat, lines + 1, BUFFER_BYTES, 0)
+        return self._set_periods(lines, b"\nthrottled_time ", 1e-9, found)
 
-    cdef int _read_cpu_v2(self, char *buffer, dict found) except -1:
-        _pread(self.cpu_stat, buffer, BUFFER_BYTES, 0)
+    cdef int _read_cpu_v2(self, char *lines, dict found) except -1:
+        _pread(self.cpu_stat, lines + 1, BUFFER_BYTES, 0)
         self._set_times(
-            _value(buffer, b"user_usec") * 1e-6, _value(buffer, b"system_usec") * 1e-6, found
+            _value(lines, b"\nuser_usec ") * 1e-6, _value(lines, b"\nsystem_usec ") * 1e-6, found
         )
-        return self._set_periods(buffer, b"throttled_usec", 1e-6, found)
+        return self._set_periods(lines, b"\nthrottled_usec ", 1e-6, found)
 
     cdef int _read_memory(self, const char *text, dict found) except -1:
         cdef long long number
