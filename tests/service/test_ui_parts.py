@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from allocator.wire.credentials import hashed
 from tests.service.serving import PATIENCE_SECONDS, FrameworkClient, Process, master
 
 Json = dict[str, Any]
@@ -98,3 +99,22 @@ def test_streams_end_with_the_master(tmp_path: Path) -> None:
         assert refused.status_code == 503
         assert process.stop() == 0
         assert all(name in ("picture", "cycles", "comment") for name, _ in seen)
+
+
+def test_the_page_asks_who_looks_and_whether_they_may(tmp_path: Path) -> None:
+    entries = [{"principal": name, "secret": hashed(name)} for name in ("ops", "outsider")]
+    credentials, acls = tmp_path / "credentials", tmp_path / "acls"
+    credentials.touch(0o600)
+    credentials.write_text(json.dumps({"credentials": entries}))
+    denied = {"principals": {"values": ["outsider"]}, "paths": {"type": "NONE"}}
+    acls.write_text(json.dumps({"permissive": True, "get_endpoints": [denied]}))
+    given = ("--credentials", str(credentials), "--acls", str(acls))
+    with master(tmp_path / "master", *given) as process:
+        for path in ("/ui", "/ui/app.js", "/ui/find?kind=tasks"):
+            url = process.url + path
+            nobody = httpx.get(url, timeout=PATIENCE_SECONDS)
+            assert nobody.status_code == 401
+            assert nobody.headers["www-authenticate"].startswith("Basic ")
+            for name, status in (("ops", 200), ("outsider", 403)):
+                found = httpx.get(url, auth=(name, name), timeout=PATIENCE_SECONDS)
+                assert found.status_code == status
