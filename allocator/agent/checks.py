@@ -33,36 +33,36 @@ def check_task(info: TaskInfo, executor: Mapping[str, Any] | None) -> None:
         raise TaskInvalid(f"the executor of a group is of type DEFAULT, not {executor['type']!r}")
     if info.command is None:
         raise TaskInvalid(f"task {id!r} has neither a command nor an executor")
-    check_command(id, info.command)
+    check_command(f"task {id!r}", info.command)
 
 
-def check_command(id: str, command: Mapping[str, Any]) -> None:
+def check_command(whose: str, command: Mapping[str, Any]) -> None:
     """Refuse a command that cannot be run; raises `TaskInvalid`."""
     value = command.get("value")
     if not isinstance(value, str) or not value or "\0" in value:
-        raise TaskInvalid(f"the command of task {id!r} has no value that is text")
+        raise TaskInvalid(f"the command of {whose} has no value that is text")
     if not isinstance(command.get("shell", True), bool):
-        raise TaskInvalid(f"command.shell of task {id!r} is true or false")
+        raise TaskInvalid(f"command.shell of {whose} is true or false")
     arguments = command.get("arguments") or []
     if not isinstance(arguments, list) or not all(_is_text(each) for each in arguments):
-        raise TaskInvalid(f"command.arguments of task {id!r} are texts")
+        raise TaskInvalid(f"command.arguments of {whose} are texts")
     environment = command.get("environment") or {}
     variables = environment.get("variables") if isinstance(environment, dict) else None
-    check_variables(id, variables or [])
+    check_variables(whose, variables or [])
 
 
-def check_variables(id: str, variables: Any) -> None:
+def check_variables(whose: str, variables: Any) -> None:
     """Refuse variables of an environment that cannot be set; raises `TaskInvalid`."""
     if not isinstance(variables, list):
-        raise TaskInvalid(f"the variables of task {id!r} are a list")
+        raise TaskInvalid(f"the variables of {whose} are a list")
     seen = set()
     for variable in variables:
         name = variable.get("name") if isinstance(variable, dict) else None
         value = variable.get("value", "") if isinstance(variable, dict) else None
         if not _is_text(name) or not name or "=" in name or name in seen:
-            raise TaskInvalid(f"task {id!r} has a variable {shown(name)}, which is no name, or two")
+            raise TaskInvalid(f"{whose} has a variable {shown(name)}, which is no name, or two")
         if not _is_text(value):
-            raise TaskInvalid(f"variable {name} of task {id!r} has no value that is text")
+            raise TaskInvalid(f"variable {name} of {whose} has no value that is text")
         seen.add(name)
 
 

@@ -13,7 +13,7 @@ Json: TypeAlias = dict[str, Any]
 
 
 class Container(NamedTuple):
-    """What a task runs in."""
+    """What a task runs in, or what somebody launched at the agent itself."""
 
     id: str
     agent_id: str
@@ -21,7 +21,13 @@ class Container(NamedTuple):
     executor_id: str
     #: Who runs it; None or a name that this machine does not know: whoever runs the agent.
     user: str | None
+    #: What it runs; of a container that is of no task, put together from the call.
     task: TaskInfo
+
+    @property
+    def is_of_task(self) -> bool:
+        """Whether a framework launched it, through a master."""
+        return bool(self.framework_id)
 
 
 class Start(NamedTuple):

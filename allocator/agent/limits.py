@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from allocator.agent.containers.cgroups import Amounts
 from allocator.agent.sandboxes import LaunchFailed
 from allocator.errors import shown
 from allocator.resources import Resources
+from allocator.wire.messages import TaskInfo
 
 
 class Options(NamedTuple):
@@ -48,6 +50,14 @@ def amounts(
         has_quota=options.has_quota,
         limits_swap=options.limits_swap,
     )
+
+
+def given_limits(task: TaskInfo) -> dict[str, float]:
+    """Return the limits that a task names, by resource; infinite ones are none."""
+    return {
+        name: math.inf if limit.value is None else limit.value
+        for name, limit in (task.limits or {}).items()
+    }
 
 
 def resource_limits(info: Mapping[str, Any]) -> dict[int, tuple[int, int]]:

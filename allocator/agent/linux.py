@@ -6,7 +6,7 @@ import asyncio
 import logging
 import resource
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from allocator.agent.containers.containers import Containers, End
 from allocator.agent.containers.launcher import Launcher
 from allocator.agent.containers.protocol import Plan, User
 from allocator.agent.instructions import Container, Ended, Event, NotStarted, Started
-from allocator.agent.limits import Options, amounts, resource_limits
+from allocator.agent.limits import Options, amounts, given_limits, resource_limits
 from allocator.agent.runtime import Runtime
 from allocator.agent.sandboxes import (
     LaunchFailed,
@@ -109,8 +109,8 @@ class LinuxRuntime(Runtime):
         )
 
     def _amounts(self, container: Container) -> Amounts:
-        limits = {name: limit.value for name, limit in (container.task.limits or {}).items()}
-        return amounts(container.task.resources or [], limits, self._options)
+        task = container.task
+        return amounts(task.resources or [], given_limits(task), self._options)
 
     def recover(self, container: Container) -> bool:
         """Find a container again, or what it left."""
@@ -139,6 +139,10 @@ class LinuxRuntime(Runtime):
         """Kill all in it."""
         self._containers.destroy(container_id)
 
+    def signal(self, container_id: str, number: int) -> None:
+        """Send a signal to its program."""
+        self._containers.signal(container_id, number)
+
     def abandon(self, container_id: str) -> None:
         """Kill all in it, and remove its cgroups."""
         self._containers.remove(container_id)
@@ -162,12 +166,12 @@ class LinuxRuntime(Runtime):
         """Return the host's pid of the first process of a container; None if it has none."""
         return self._containers.pid(container_id)
 
-    def statistics(self) -> dict[str, Json]:
-        """Return what containers use, by id, all in one pass; one that cannot be read is left out.
+    def statistics(self, container_ids: Iterable[str]) -> dict[str, Json]:
+        """Return what containers use, by id, in one pass; one that cannot be read is left out.
 
         O(containers), and of each a few reads of files that are open.
         """
-        return self._containers.statistics()
+        return self._containers.statistics(container_ids)
 
     # What is told.
 

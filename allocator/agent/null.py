@@ -57,6 +57,9 @@ class NullRuntime(Runtime):
         if container_id in self._running:
             self._end(container_id, signal.SIGKILL)
 
+    def signal(self, container_id: str, number: int) -> None:
+        """There is no program."""
+
     def abandon(self, container_id: str) -> None:
         """Nothing of a former life is there."""
 

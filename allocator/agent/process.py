@@ -12,12 +12,14 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from allocator.agent import processes
 from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.instructions import Container, Ended, Event, NotStarted, Started
+from allocator.agent.limits import Options, amounts, given_limits
 from allocator.agent.runtime import Runtime
 from allocator.agent.sandboxes import (
     LaunchFailed,
@@ -51,6 +53,8 @@ class _Running(NamedTuple):
     pidfd: int
     pid: int
     is_child: bool
+    #: The most that was ever read, of the user and of the system: what is shown never falls.
+    seconds: list[float]
 
 
 class ProcessRuntime(Runtime):
@@ -154,7 +158,7 @@ class ProcessRuntime(Runtime):
 
     def _watch(self, container: Container, pid: int, *, is_child: bool) -> None:
         pidfd = os.pidfd_open(pid)
-        self._running[container.id] = _Running(container, pidfd, pid, is_child)
+        self._running[container.id] = _Running(container, pidfd, pid, is_child, [0.0, 0.0])
         asyncio.get_running_loop().add_reader(pidfd, self._init_ended, container.id)
 
     def _init_ended(self, container_id: str) -> None:
@@ -197,6 +201,39 @@ class ProcessRuntime(Runtime):
         if running is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(running.pidfd, number)
+
+    def signal(self, container_id: str, number: int) -> None:
+        """Send a signal to the program alone."""
+        running = self._running.get(container_id)
+        if running is None:
+            return
+        program = processes.first_child(running.pid)
+        if program is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(program, number)
+
+    # What is known.
+
+    def pid(self, container_id: str) -> int | None:
+        """Return the pid of a container's init; None if it has ended."""
+        running = self._running.get(container_id)
+        return None if running is None else running.pid
+
+    def statistics(self, container_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what containers use, by id. O(processes of the machine)."""
+        found = {}
+        table = processes.read()
+        for id in container_ids:
+            running = self._running.get(id)
+            usage = None if running is None else processes.usage(table, running.pid)
+            if running is None or usage is None or id in self._reports:
+                continue
+            task = running.container.task
+            limits = amounts(task.resources or [], given_limits(task), Options())
+            running.seconds[:] = map(max, running.seconds, (usage.user, usage.system))
+            user, system = running.seconds
+            found[id] = processes.statistics(usage._replace(user=user, system=system), limits)
+        return found
 
     # After a restart.
 

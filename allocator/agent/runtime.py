@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from allocator.agent.instructions import Container, Ended, Event, NotStarted
 
@@ -44,6 +45,18 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     def make_end(self, container_id: str) -> None:
         """End a container and all in it at once, as SIGKILL does; one that has ended: nothing."""
+
+    @abc.abstractmethod
+    def signal(self, container_id: str, number: int) -> None:
+        """Send a signal to a container's program; one that has ended: nothing."""
+
+    def pid(self, container_id: str) -> int | None:
+        """Return the host's pid of a container's first process; None if it has none."""
+        return None
+
+    def statistics(self, container_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what containers use, by id, in one pass; one that cannot be read is left out."""
+        return {}
 
     def directory(self, container: Container) -> Path | None:
         """Return the folder in which a container runs; None if it has none."""

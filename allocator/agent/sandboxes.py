@@ -1,6 +1,7 @@
 """What a task finds when it starts, whatever runs it: its folder, environment, user, command.
 
-WORK/agents/AGENT/frameworks/FRAMEWORK/executors/TASK/runs/CONTAINER   a sandbox
+WORK/agents/AGENT/frameworks/FRAMEWORK/executors/TASK/runs/CONTAINER   a task's sandbox
+WORK/containers/CONTAINER                                              that of no task
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import os
 import pwd
 import resource
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -43,6 +45,8 @@ class Sandboxes:
 
     def directory(self, container: Container) -> Path:
         """Return the sandbox of a container."""
+        if not container.is_of_task:
+            return self._root / "containers" / container.id
         return (
             self._root
             / "agents"
@@ -61,10 +65,10 @@ class Sandboxes:
         sandbox.parent.mkdir(parents=True, exist_ok=True)
         sandbox.mkdir()
         sandbox.chmod(0o750)
-        latest = sandbox.parent / "latest"
-        new = sandbox.parent / f".latest.{container.id}"
-        new.symlink_to(container.id)
-        new.replace(latest)
+        if container.is_of_task:
+            new = sandbox.parent / f".latest.{container.id}"
+            new.symlink_to(container.id)
+            new.replace(sandbox.parent / "latest")
         if owner is not None:
             os.chown(sandbox, owner.uid, owner.gid)
             for name in ("stdout", "stderr"):
@@ -75,7 +79,10 @@ class Sandboxes:
 
     def remove(self, container: Container) -> None:
         """Remove the sandbox of a container."""
-        remove(self.directory(container))
+        if container.is_of_task:
+            remove(self.directory(container))
+        else:
+            shutil.rmtree(self.directory(container), ignore_errors=True)
 
     def touch(self, container: Container) -> None:
         """Have the age of a sandbox count from now."""
@@ -85,16 +92,16 @@ class Sandboxes:
     def variables(self, container: Container, sandbox: Path) -> dict[str, str]:
         """Return the environment of a task: later ones win, and nothing else of ours is in it."""
         variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        variables.update(
-            MESOS_SANDBOX=str(sandbox),
-            MESOS_CONTAINER_ID=container.id,
-            MESOS_FRAMEWORK_ID=container.framework_id,
-            MESOS_EXECUTOR_ID=container.executor_id,
-            MESOS_AGENT_ID=container.agent_id,
-            MESOS_SLAVE_ID=container.agent_id,
-            MESOS_TASK_ID=container.task.task_id.value,
-            MESOS_DIRECTORY=str(sandbox),
-        )
+        variables.update(MESOS_SANDBOX=str(sandbox), MESOS_CONTAINER_ID=container.id)
+        if container.is_of_task:
+            variables.update(
+                MESOS_FRAMEWORK_ID=container.framework_id,
+                MESOS_EXECUTOR_ID=container.executor_id,
+                MESOS_AGENT_ID=container.agent_id,
+                MESOS_SLAVE_ID=container.agent_id,
+                MESOS_TASK_ID=container.task.task_id.value,
+                MESOS_DIRECTORY=str(sandbox),
+            )
         variables.update(self._environment)
         command = container.task.command or {}
         for variable in (command.get("environment") or {}).get("variables") or ():

@@ -1,4 +1,4 @@
-"""The agent's own HTTP: a few paths to read, answered at once.
+"""The agent's own HTTP: paths to read, answered at once, and calls that may take their time.
 
 Small on purpose: no web framework, one asyncio protocol over httptools.
 """
@@ -6,24 +6,31 @@ Small on purpose: no web framework, one asyncio protocol over httptools.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qs
 
 import httptools
 
-from allocator.wire.credentials import Claim, Credentials, read_claim
+from allocator.wire.acls import Acls
+from allocator.wire.credentials import Credentials, read_claim
 from allocator.wire.decode import cut, encode
 from allocator.wire.refusal import (
     BAD_REQUEST,
+    FORBIDDEN,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     TOO_LARGE,
     UNAUTHORIZED,
     CallRefused,
 )
+
+_LOG = logging.getLogger("allocator.agent")
 
 #: The most that the head and the body of a request may have, in bytes.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -40,27 +47,50 @@ OPEN_PATHS: Final = frozenset({"/health", "/version"})
 
 _CALLBACK: Final = re.compile(r"[A-Za-z_$][\w$.]*", re.ASCII)
 
-_PHRASES: Final = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    413: "Content Too Large",
-    431: "Request Header Fields Too Large",
-}
+_TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Answer(NamedTuple):
     """What is answered to a request that is not refused."""
 
-    body: bytes
+    body: bytes = b""
     content_type: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, str] = {}
 
 
 Query: TypeAlias = Mapping[str, str]
-#: Path → what answers it, given the parameters.
-Routes: TypeAlias = Mapping[str, Callable[[Query], Answer]]
+
+
+class Request(NamedTuple):
+    """What somebody asks for."""
+
+    method: str
+    #: As `canonical` returns it.
+    path: str
+    #: The first value of each parameter.
+    query: Query
+    #: By names in lower case.
+    headers: Mapping[str, str]
+    body: bytes
+    is_kept: bool
+
+
+class Route(NamedTuple):
+    """What answers a path, now or later; raises `CallRefused`."""
+
+    answer: Callable[[Request], Answer | Awaitable[Answer]]
+    methods: tuple[str, ...] = ("GET", "HEAD")
+
+
+Routes: TypeAlias = Mapping[str, Route]
+
+
+class Access(NamedTuple):
+    """Who may ask for what."""
+
+    credentials: Credentials | None = None
+    acls: Acls | None = None
 
 
 def canonical(path: str) -> str:
@@ -71,7 +101,7 @@ def canonical(path: str) -> str:
     >>> [canonical(path) for path in ("/slave(1)/state.json", "/agent/health/", "/")]
     ['/state', '/health', '/']
     """
-    for prefix in ("/agent", "/slave(1)"):
+    for prefix in ("/agent", "/slave(1)", "/slave%281%29"):
         if path == prefix or path.startswith(prefix + "/"):
             path = path.removeprefix(prefix)
     return path.rstrip("/").removesuffix(".json") or "/"
@@ -88,23 +118,25 @@ def json_answer(value: Any, query: Query) -> Answer:
 
 
 class Protocol(asyncio.Protocol):
-    """One connection; requests are answered in order, each as soon as it has come."""
+    """One connection; requests are answered in order, one at a time."""
 
-    def __init__(self, routes: Routes, credentials: Credentials | None) -> None:
+    def __init__(self, routes: Routes, access: Access) -> None:
         self._routes = routes
-        self._credentials = credentials
+        self._access = access
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
-        #: Whether a secret is looked at; what is sent after it is not answered.
-        self._is_proving = False
+        #: Those that came while the one before them was not answered.
+        self._waiting: deque[Request] = deque()
+        #: The answer that is awaited.
+        self._task: asyncio.Task[None] | None = None
         self._begin()
 
     def _begin(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
         self._n_head_bytes = 0
-        self._n_body_bytes = 0
+        self._body = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request."""
@@ -114,28 +146,32 @@ class Protocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_waiting()
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
 
     def _wait(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_waiting()
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(_IDLE_SECONDS, self._transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def data_received(self, data: bytes) -> None:
         """Take in a piece of a request."""
         try:
             self._parser.feed_data(data)
-        except CallRefused as refused:
-            self._refuse(refused)
         except httptools.HttpParserUpgrade:
             self._transport.close()
-        except httptools.HttpParserError as error:
-            cause = error.__context__
+        except (CallRefused, httptools.HttpParserError) as error:
+            cause = error if isinstance(error, CallRefused) else error.__context__
             if not isinstance(cause, CallRefused):
                 cause = CallRefused(BAD_REQUEST, "the request is not HTTP")
-            self._refuse(cause)
+            self._write(_refusal(cause), is_kept=False)
 
     # Called by the parser.
 
@@ -159,91 +195,117 @@ class Protocol(asyncio.Protocol):
             raise CallRefused(431, f"the head has more than {MAX_HEAD_BYTES} bytes")
 
     def on_body(self, body: bytes) -> None:
-        """Pass over a piece of the body, unless there is too much of it."""
-        self._n_body_bytes += len(body)
-        if self._n_body_bytes > MAX_BODY_BYTES:
+        """Take in a piece of the body, unless there is too much of it."""
+        self._body += body
+        if len(self._body) > MAX_BODY_BYTES:
             raise CallRefused(TOO_LARGE, f"the body has more than {MAX_BODY_BYTES} bytes")
 
     def on_message_complete(self) -> None:
-        """Answer the request, unless the one before it is still looked at."""
-        if self._is_proving:
-            return
-        self._wait()
-        method = self._parser.get_method().decode("latin-1")
-        is_kept = self._parser.should_keep_alive()
+        """Answer the request, after those before it."""
         try:
             url = httptools.parse_url(self._url)
         except httptools.HttpParserInvalidURLError:
-            self._refuse(CallRefused(BAD_REQUEST, "the request has no path"))
-            return
-        path = canonical((url.path or b"/").decode("latin-1"))
-        claim = read_claim(self._headers.get("authorization"))
-        if self._credentials is None or path in OPEN_PATHS:
-            self._respond(method, path, url.query, is_kept=is_kept)
-        elif claim is None:
-            self._refuse(_unproven(), is_kept=is_kept)
-        elif self._credentials.proven(claim):
-            self._respond(method, path, url.query, is_kept=is_kept)
+            raise CallRefused(BAD_REQUEST, "the request has no path") from None
+        query = parse_qs((url.query or b"").decode("latin-1"), keep_blank_values=True)
+        request = Request(
+            self._parser.get_method().decode("latin-1"),
+            canonical((url.path or b"/").decode("latin-1")),
+            {name: values[0] for name, values in query.items()},
+            self._headers,
+            bytes(self._body),
+            self._parser.should_keep_alive(),
+        )
+        if self._task is None:
+            self._take(request)
         else:
-            self._prove(self._credentials, claim, method, path, url.query)
+            self._waiting.append(request)
+            self._transport.pause_reading()
 
-    def _prove(
-        self, credentials: Credentials, claim: Claim, method: str, path: str, query: bytes | None
-    ) -> None:
-        """Answer when the claim is proved, which takes some time, once; then close."""
-        self._is_proving = True
+    # Answering.
 
-        def proved(proof: asyncio.Future[bool]) -> None:
-            if self._transport.is_closing():
-                return
-            if proof.result():
-                self._respond(method, path, query, is_kept=False)
-            else:
-                self._refuse(_unproven())
-
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(_PROVERS, credentials.prove, claim).add_done_callback(proved)
-
-    def _respond(self, method: str, path: str, query: bytes | None, *, is_kept: bool) -> None:
+    def _take(self, request: Request) -> None:
+        """Answer at once if that can be done, else have it done."""
+        self._wait()
         try:
-            answer = self._answer(method, path, query)
+            answer = self._answer(request) if self._is_let_in(request) else self._prove(request)
         except CallRefused as refused:
-            self._refuse(refused, is_kept=is_kept)
-            return
-        self._write(200, answer, {}, is_kept=is_kept, has_body=method != "HEAD")
+            answer = _refusal(refused)
+        except Exception:
+            answer = _failure(request)
+        if isinstance(answer, Answer):
+            self._respond(request, answer)
+        else:
+            self._stop_waiting()
+            self._task = asyncio.ensure_future(self._respond_later(request, answer))
 
-    def _answer(self, method: str, path: str, raw_query: bytes | None) -> Answer:
-        route = self._routes.get(path)
+    def _is_let_in(self, request: Request) -> bool:
+        """Tell whether a request proves who sends it, or needs not; raises `CallRefused`."""
+        credentials = self._access.credentials
+        if credentials is None or request.path in OPEN_PATHS:
+            return True
+        claim = read_claim(request.headers.get("authorization"))
+        if claim is None:
+            raise _unproven()
+        return credentials.proven(claim)
+
+    async def _prove(self, request: Request) -> Answer:
+        """Answer when a claim is proved, which takes some time, once; raises `CallRefused`."""
+        claim = read_claim(request.headers.get("authorization"))
+        assert claim is not None
+        assert self._access.credentials is not None
+        loop = asyncio.get_running_loop()
+        if not await loop.run_in_executor(_PROVERS, self._access.credentials.prove, claim):
+            raise _unproven()
+        answer = self._answer(request)
+        return answer if isinstance(answer, Answer) else await answer
+
+    def _answer(self, request: Request) -> Answer | Awaitable[Answer]:
+        route = self._routes.get(request.path)
         if route is None:
-            raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
-        if method not in ("GET", "HEAD"):
-            raise CallRefused(METHOD_NOT_ALLOWED, "only GET and HEAD here")
-        query = parse_qs((raw_query or b"").decode("latin-1"), keep_blank_values=True)
-        return route({name: values[0] for name, values in query.items()})
+            raise CallRefused(NOT_FOUND, f"there is no {cut(request.path)}")
+        if request.method not in route.methods:
+            allowed = ", ".join(route.methods)
+            text = f"{cut(request.method)} {request.path}: only {allowed} here\n"
+            return Answer(text.encode(), _TEXT, METHOD_NOT_ALLOWED, {"Allow": allowed})
+        self._check_right(request)
+        return route.answer(request)
 
-    def _refuse(self, refused: CallRefused, *, is_kept: bool = False) -> None:
-        headers = {}
-        if refused.status == UNAUTHORIZED:
-            headers["WWW-Authenticate"] = 'Basic realm="allocator"'
-        if refused.status == METHOD_NOT_ALLOWED:
-            headers["Allow"] = "GET, HEAD"
-        answer = Answer(refused.text.encode() + b"\n", "text/plain; charset=utf-8")
-        self._write(refused.status, answer, headers, is_kept=is_kept)
+    def _check_right(self, request: Request) -> None:
+        acls = self._access.acls
+        if acls is None or request.path in OPEN_PATHS:
+            return
+        claim = read_claim(request.headers.get("authorization"))
+        principal = None if claim is None or self._access.credentials is None else claim.principal
+        if not acls.allow(principal, "get_endpoints", [request.path]):
+            who = "nobody in particular" if principal is None else cut(repr(principal))
+            raise CallRefused(FORBIDDEN, f"{who} may not use {request.path}")
 
-    def _write(
-        self,
-        status: int,
-        answer: Answer,
-        headers: Mapping[str, str],
-        *,
-        is_kept: bool,
-        has_body: bool = True,
-    ) -> None:
+    async def _respond_later(self, request: Request, answer: Awaitable[Answer]) -> None:
+        try:
+            found = await answer
+        except CallRefused as refused:
+            found = _refusal(refused)
+        except Exception:
+            found = _failure(request)
+        self._task = None
+        self._respond(request, found)
+        while self._waiting and self._task is None:
+            self._take(self._waiting.popleft())
+        if self._task is None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _respond(self, request: Request, answer: Answer) -> None:
+        self._wait()
+        self._write(answer, is_kept=request.is_kept, has_body=request.method != "HEAD")
+
+    def _write(self, answer: Answer, *, is_kept: bool, has_body: bool = True) -> None:
+        if self._transport.is_closing():
+            return
         lines = [
-            f"HTTP/1.1 {status} {_PHRASES[status]}",
+            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
             f"Content-Type: {answer.content_type}",
             f"Content-Length: {len(answer.body)}",
-            *(f"{name}: {value}" for name, value in headers.items()),
+            *(f"{name}: {value}" for name, value in answer.headers.items()),
         ]
         if not is_kept:
             lines.append("Connection: close")
@@ -251,6 +313,18 @@ class Protocol(asyncio.Protocol):
         self._transport.write(head + (answer.body if has_body else b""))
         if not is_kept:
             self._transport.close()
+
+
+def _refusal(refused: CallRefused) -> Answer:
+    is_unproven = refused.status == UNAUTHORIZED
+    headers = {"WWW-Authenticate": 'Basic realm="allocator"'} if is_unproven else {}
+    return Answer(refused.text.encode() + b"\n", _TEXT, refused.status, headers)
+
+
+def _failure(request: Request) -> Answer:
+    """Log a defect, and have others served."""
+    _LOG.exception("defect", extra={"fields": {"request": f"{request.method} {request.path}"}})
+    return Answer(b"the agent failed; its log says how\n", _TEXT, 500)
 
 
 def _unproven() -> CallRefused:

@@ -10,8 +10,20 @@ from allocator.agent.agent import Agent
 from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.connection import Link
 from allocator.agent.discovery import Discovery
-from allocator.agent.instructions import Event, Forget, Leave, Note, NotStarted, Report, Start, Stop
+from allocator.agent.instructions import (
+    Container,
+    Event,
+    Forget,
+    Leave,
+    Note,
+    NotStarted,
+    Report,
+    Start,
+    Started,
+    Stop,
+)
 from allocator.agent.runtime import Runtime
+from allocator.agent.standalone import Standalone
 from allocator.errors import InvalidValue
 from allocator.resources import Resources
 from allocator.wire import messages as m
@@ -51,6 +63,12 @@ class Service:
         self._notes = checkpoint if keeps_tasks else None
         #: Which agent a container is of.
         self._owners: dict[str, Agent] = {}
+        #: Those that are not gone, in the order of launching.
+        self.containers: dict[str, Container] = {}
+        #: Those of no task; None where nothing outlives the process.
+        self.standalone: Standalone | None = None
+        if self._notes is not None:
+            self.standalone = Standalone(self.runtime, self._notes, self._start, self._recover)
         self.link: Link | None = None
         #: Set when no agent is left.
         self.left = asyncio.Event()
@@ -68,6 +86,9 @@ class Service:
         groups = []
         for container_id, entries in self._notes.load():
             try:
+                if self.standalone is not None and "standalone" in entries[0]:
+                    self.standalone.recover(container_id, entries)
+                    continue
                 container = agent.recover(container_id, entries)
             except (ValueError, TypeError, LookupError) as error:
                 fields = {"file": str(self._notes.folder(container_id)), "reason": str(error)}
@@ -78,11 +99,21 @@ class Service:
             self._owners[container_id] = agent
             groups.append(entries[0].get("group") or [])
             if container is not None:
-                self.runtime.recover(container)
+                self._recover(container)
+        if self.standalone is not None:
+            self.standalone.remove_others()
         agent.rejoin_groups(filter(None, groups))
         self._carry_out(agent)
 
         check_room(agent)
+
+    def _start(self, container: Container) -> None:
+        self.containers[container.id] = container
+        self.runtime.start(container)
+
+    def _recover(self, container: Container) -> bool:
+        self.containers[container.id] = container
+        return self.runtime.recover(container)
 
     def has_container(self, container_id: str) -> bool:
         """Tell whether a container's task is not over yet."""
@@ -95,7 +126,11 @@ class Service:
         for event in events:
             agent = self._owners.get(event.container_id)
             self.n_launch_errors += isinstance(event, NotStarted)
-            if agent is not None:
+            if not isinstance(event, Started):
+                self.containers.pop(event.container_id, None)
+            if self.standalone is not None and event.container_id in self.standalone:
+                self.standalone.happened(event)
+            elif agent is not None:
                 agent.happened(event)
                 concerned[agent] = None
         for agent in concerned:
@@ -123,6 +158,8 @@ class Service:
 
     def shut_down(self, message: str) -> None:
         """End all tasks of all agents, and have these leave."""
+        if self.standalone is not None:
+            self.standalone.end_all()
         for agent in list(self.agents):
             agent.shut_down(message)
             self._carry_out(agent)
@@ -137,7 +174,7 @@ class Service:
                         self._notes.note(container_id, entry)
                 case Start(container):
                     self._owners[container.id] = agent
-                    self.runtime.start(container)
+                    self._start(container)
                 case Stop(container_id, seconds):
                     self.runtime.stop(container_id, seconds)
                 case Report(status):

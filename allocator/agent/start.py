@@ -9,12 +9,13 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from allocator.agent import detect
+from allocator.agent import detect, listing, operator
 from allocator.agent.agent import Agent
 from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.containers import cgroups
@@ -24,7 +25,7 @@ from allocator.agent.instructions import Event
 from allocator.agent.limits import Options
 from allocator.agent.null import NullRuntime
 from allocator.agent.runtime import Runtime
-from allocator.agent.server import Protocol
+from allocator.agent.server import Access, Protocol, Routes
 from allocator.agent.service import Service
 from allocator.agent.state import Facts
 from allocator.agent.sweep import sweep_for_ever
@@ -32,6 +33,7 @@ from allocator.errors import InvalidValue
 from allocator.resources import Resources
 from allocator.version import dotted_version
 from allocator.wire import messages as m
+from allocator.wire.acls import Acls
 from allocator.wire.credentials import Credentials, authorization, read_credential
 from allocator.wire.log import configure_log
 
@@ -46,8 +48,10 @@ _CAPABILITIES: Final = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEME
 class Settings(NamedTuple):
     """What the command line says."""
 
-    master: str
-    runtime: str = "process"
+    #: None: it runs what is launched at itself.
+    master: str | None
+    #: None: linux for root, else process.
+    runtime: str | None = None
     n_agents: int = 1
     resources: str | None = None
     attributes: str | None = None
@@ -57,6 +61,9 @@ class Settings(NamedTuple):
     work_dir: Path | None = None
     credential: Path | None = None
     credentials: Path | None = None
+    acls: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     executor_environment: Mapping[str, str] = {}
     gc_delay: float = 604800.0
     cgroups_root: str = "allocator"
@@ -83,9 +90,13 @@ def run(settings: Settings) -> int:
     AllocatorError, OSError
         It cannot start: nothing listens then.
     """
-    find = discovery(settings.master)
+    if settings.runtime is None:
+        settings = settings._replace(runtime="linux" if os.geteuid() == 0 else "process")
+    find = None if settings.master is None else discovery(settings.master)
     headers = read_headers(settings.credential)
-    credentials = read_credentials(settings)
+    acls = None if settings.acls is None else Acls.read(settings.acls)
+    access = Access(read_credentials(settings), acls)
+    tls = read_tls(settings.tls_cert, settings.tls_key)
     is_null = settings.runtime == "null"
     folder = settings.work_dir or (None if is_null else default_work_dir())
     resources = detect.resources(settings.resources, folder or Path.cwd())
@@ -102,7 +113,8 @@ def run(settings: Settings) -> int:
         if settings.runtime == "linux":
             root = find_root(settings)
             stack.callback(root.close)
-        process = _Process(settings, find, headers, credentials, checkpoint, listener, root)
+        link = None if find is None else (find, headers)
+        process = _Process(settings, link, access, tls, checkpoint, listener, root)
         asyncio.run(process.run(resources, attributes))
     return 0
 
@@ -138,6 +150,22 @@ def read_credentials(settings: Settings) -> Credentials | None:
     return None
 
 
+def read_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Return what https needs; raises `InvalidValue` or `OSError`."""
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise InvalidValue("--tls-cert and --tls-key are given together")
+    for file in (cert, key):
+        file.read_bytes()  # an error of it names the file
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key)
+    except ssl.SSLError as error:
+        raise InvalidValue(f"--tls-cert {cert}: {error.reason or error}") from None
+    return context
+
+
 def bind(ip: str, port: int) -> socket.socket:
     """Return a socket that has its address, and that nobody else can have."""
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
@@ -160,17 +188,17 @@ class _Process:
     def __init__(
         self,
         settings: Settings,
-        find: Discovery,
-        headers: Mapping[str, str],
-        credentials: Credentials | None,
+        link: tuple[Discovery, Mapping[str, str]] | None,
+        access: Access,
+        tls: ssl.SSLContext | None,
         checkpoint: Checkpoint | None,
         listener: socket.socket,
         root: Root | None,
     ) -> None:
         self._settings = settings
-        self._find = find
-        self._headers = headers
-        self._credentials = credentials
+        self._link = link
+        self._access = access
+        self._tls = tls
         self._checkpoint = checkpoint
         self._listener = listener
         self._root = root
@@ -186,28 +214,36 @@ class _Process:
         service = self._service(resources, attributes)
         service.recover()
         await service.runtime.recovered()
-        facts = Facts(service, f"agent@{self._authority}", self._settings.flags)
-        routes = facts.routes()
+        routes = self._routes(service)
         server = await loop.create_server(
-            lambda: Protocol(routes, self._credentials), sock=self._listener
+            lambda: Protocol(routes, self._access), sock=self._listener, ssl=self._tls
         )
-        link = service.connect(self._find, self._headers)
-        connecting = loop.create_task(link.run())
+        waits: list[asyncio.Task[object]] = [
+            loop.create_task(event.wait()) for event in (stop, leave, service.left)
+        ]
         sweeping = loop.create_task(self._sweep(service))
-        print(f"listening on http://{self._authority}", flush=True)
-        waits = [loop.create_task(e.wait()) for e in (stop, leave, service.left)]
-        await asyncio.wait([*waits, connecting], return_when=asyncio.FIRST_COMPLETED)
-        if connecting.done():
-            connecting.result()  # a defect: raises it
+        if self._link is not None:
+            waits.append(loop.create_task(service.connect(*self._link).run()))
+        scheme = "http" if self._tls is None else "https"
+        print(f"listening on {scheme}://{self._authority}", flush=True)
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # a defect of the link: raises it
         if leave.is_set():
-            await self._leave(service, stop)
+            await self._leave(service)
         _LOG.info("stopping")
-        for task in (*waits, connecting, sweeping):
+        for task in (*waits, sweeping):
             task.cancel()
-        await asyncio.gather(*waits, connecting, sweeping, return_exceptions=True)
+        await asyncio.gather(*waits, sweeping, return_exceptions=True)
         server.close()
         service.runtime.close()
-        self._find.close()
+        if self._link is not None:
+            self._link[0].close()
+
+    def _routes(self, service: Service) -> Routes:
+        id = "standalone" if self._link is None else None
+        facts = Facts(service, f"agent@{self._authority}", self._settings.flags, id)
+        return {**facts.routes(), **listing.routes(service), **operator.routes(service, facts)}
 
     @property
     def _authority(self) -> str:
@@ -219,10 +255,10 @@ class _Process:
             work_dir, delay = self._checkpoint.work_dir, self._settings.gc_delay
             await sweep_for_ever(work_dir, delay, service.has_container)
 
-    async def _leave(self, service: Service, stop: asyncio.Event) -> None:
-        """Unregister, and end all tasks."""
-        assert service.link is not None
-        await service.link.unregister()
+    async def _leave(self, service: Service) -> None:
+        """Unregister, and end all tasks and containers."""
+        if service.link is not None:
+            await service.link.unregister()
         service.shut_down("It was told to leave")
         grace = max(
             (task.grace for agent in service.agents for task in agent.tasks.values()), default=0.0
@@ -230,6 +266,8 @@ class _Process:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace + _LEAVE_SECONDS):
                 await service.left.wait()
+                while service.containers:
+                    await asyncio.sleep(0.01)
 
     def _service(self, resources: Resources, attributes: list[dict[str, object]]) -> Service:
         settings = self._settings

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from allocator.agent.agent import TERMINAL, Agent, Task
-from allocator.agent.server import Answer, Query, Routes, json_answer
+from allocator.agent.server import Answer, Request, Route, Routes, json_answer
 from allocator.agent.service import Service
 from allocator.resources import Resources
 from allocator.version import build_info
@@ -36,30 +37,49 @@ class Facts:
         `agent@ip:port`.
     flags : mapping
         What the command line said.
+    id : str or None
+        What it is called where no master gives it an id.
     """
 
-    def __init__(self, service: Service, pid: str, flags: Mapping[str, str]) -> None:
+    def __init__(
+        self, service: Service, pid: str, flags: Mapping[str, str], id: str | None = None
+    ) -> None:
         self._service = service
         self._pid = pid
-        self._flags = dict(flags)
+        self._id = id
+        self.flags = dict(flags)
         self._start_time = time.time()
-        self._build = build_info()
+        self.build = build_info()
 
     def routes(self) -> Routes:
         """Return what answers each path."""
         answers: dict[str, Callable[[], Json]] = {
             "/state": self.state,
-            "/version": lambda: self._build,
+            "/version": lambda: self.build,
             "/metrics/snapshot": self.metrics,
         }
 
-        def health(query: Query) -> Answer:
+        def health(request: Request) -> Answer:
             return Answer(b"", "text/plain; charset=utf-8")
 
-        def answering(make: Callable[[], Json]) -> Callable[[Query], Answer]:
-            return lambda query: json_answer(make(), query)
+        def answering(make: Callable[[], Json]) -> Route:
+            return Route(lambda request: json_answer(make(), request.query))
 
-        return {"/health": health, **{path: answering(make) for path, make in answers.items()}}
+        return {
+            "/health": Route(health),
+            "/metrics": Route(self._exposition),
+            **{path: answering(make) for path, make in answers.items()},
+        }
+
+    def _exposition(self, request: Request) -> Answer:
+        """Return the metrics as Prometheus reads them."""
+        lines: list[str] = []
+        for name, value in self.metrics().items():
+            plain = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+            lines += (f"# HELP {plain} In Mesos: {name}", f"# TYPE {plain} gauge")
+            lines.append(f"{plain} {value!r}")
+        text = "\n".join((*lines, "")).encode()
+        return Answer(text, "text/plain; version=0.0.4; charset=utf-8")
 
     def state(self) -> Json:
         """Return `/state`: of a process that is many agents, what the first is and all run."""
@@ -68,9 +88,9 @@ class Facts:
         total = sum((Resources(agent.info.resources or []) for agent in agents), Resources())
         link = self._service.link
         state: Json = {
-            **self._build,
+            **self.build,
             "start_time": self._start_time,
-            "id": first.id,
+            "id": self._id or first.id,
             "pid": self._pid,
             "hostname": first.info.hostname,
             "capabilities": [each.type for each in first.info.capabilities or ()],
@@ -78,7 +98,7 @@ class Facts:
             "reserved_resources": {},
             "unreserved_resources": amounts(total),
             "attributes": {each["name"]: _value(each) for each in first.info.attributes or ()},
-            "flags": self._flags,
+            "flags": self.flags,
             "frameworks": self._frameworks(agents),
             "completed_frameworks": [],
         }
@@ -130,6 +150,7 @@ class Facts:
             "slave/registered": float(link is not None and link.connected),
             "slave/container_launch_errors": self._service.n_launch_errors,
             "slave/tasks_lost": 0,
+            "containerizer/mesos/container_destroy_errors": 0,
         }
         tasks = [task for agent in agents for task in agent.tasks.values()]
         for name in ("staging", "starting", "running", "killing"):

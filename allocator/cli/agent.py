@@ -28,6 +28,7 @@ examples:
   allocator agent --master http://127.0.0.1:5050
   allocator agent --master zk://zk1:2181,zk2:2181/allocator --attributes "rack:a;size:4"
   allocator agent --master http://127.0.0.1:5050 --resources "cpus:4;mem:8192;ports:[31000-32000]"
+  allocator agent --standalone --runtime process --port 0
   allocator agent --master http://127.0.0.1:5050 --runtime null --count 1000 --port 0
 
 `--runtime process` runs tasks as plain processes. `--runtime linux`, which needs root and cgroups
@@ -49,8 +50,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--master", required=True, metavar="URL", help="http://HOST:PORT or zk://HOST:PORT,…/PATH")
-    add("--runtime", choices=RUNTIMES, default="process", help="what tasks run in")
+    either = parser.add_mutually_exclusive_group(required=True)
+    either.add_argument("--master", metavar="URL", help="http://HOST:PORT or zk://HOST:PORT,…/PATH")
+    either.add_argument(
+        "--standalone", action="store_true", help="without a master: run what is launched at it"
+    )
+    add("--runtime", choices=RUNTIMES, help="what tasks run in (linux for root, else process)")
     add(
         "--count",
         dest="n_agents",
@@ -82,7 +87,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_limits(parser.add_argument_group("containers (--runtime linux)").add_argument)
     group = parser.add_argument_group("access")
     group.add_argument("--credential", type=Path, metavar="FILE", help="its own, to the master")
-    group.add_argument("--credentials", type=Path, metavar="FILE", help="who may read from it")
+    group.add_argument("--credentials", type=Path, metavar="FILE", help="who is let in")
+    group.add_argument("--acls", type=Path, metavar="FILE", help="who may do what")
+    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, to serve https")
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="the key of the certificate")
     _accept_underscores(parser)
     parser.set_defaults(func=run)
 

@@ -350,7 +350,8 @@ cdef class Writer:
         self.field(b',"role":', task.role)
         if info.limits:
             self.raw(b',"limits":')
-            self.mapping({name: limit.value for name, limit in info.limits.items()})
+            limits = {name: each.value for name, each in info.limits.items()}
+            self.mapping({name: value for name, value in limits.items() if value is not None})
         user = info.command.get("user") if info.command else None
         if isinstance(user, str):
             self.field(b',"user":', user)

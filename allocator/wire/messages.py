@@ -7,6 +7,7 @@ is None when absent or null.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,18 @@ class Number(Message, kw_only=True):
     """An amount: `{"value": …}`."""
 
     value: float
+
+
+class Limit(Message, kw_only=True):
+    """The most that may be used of something; None is no limit, `"Infinity"` on the way in."""
+
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not self.value >= 0:
+            raise ValueError(f"a limit is at least 0, not {self.value}")
+        if self.value == math.inf:
+            self.value = None  # JSON has no such number
 
 
 class Duration(Message, kw_only=True):
@@ -114,7 +127,7 @@ class TaskInfo(Message, kw_only=True):
     data: str | None = None
     labels: Json | None = None
     discovery: Json | None = None
-    limits: dict[str, Number] | None = None
+    limits: dict[str, Limit] | None = None
     max_completion_time: Duration | None = None
 
 

@@ -48,7 +48,8 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def start_agent(master: Process, folder: Path, *more: str) -> Process:
-    given = ("--master", master.url, "--port", "0", "--work-dir", str(folder / "work"), *more)
+    work = ("--work-dir", str(folder / "work"), "--runtime", "process")
+    given = ("--master", master.url, "--port", "0", *work, *more)
     given = (*_options, *given)
     return Process("agent", "--resources", "cpus:4;mem:1024;disk:0", *given, log=folder / "log")
 
@@ -356,6 +357,7 @@ def test_no_less_than_its_tasks_use(master: Process, tmp_path: Path) -> None:
             assert next_states(framework, 1) == {"t": ["TASK_RUNNING"]}
             agent.stop()
         given = ("--master", master.url, "--port", "0", "--work-dir", str(tmp_path / "work"))
+        given += ("--runtime", "process")
         done = refused(*given, "--resources", "cpus:0;mem:1024")
         assert "--resources" in done.stderr.splitlines()[-1]
         with start_agent(master, tmp_path) as agent:

@@ -78,6 +78,7 @@ def test_a_framework_runs_a_command_many_times(master: Process, agents: Process)
 def test_a_framework_whose_tasks_fail(tmp_path: Path) -> None:
     with serving.master(tmp_path / "m", "--allocation-interval", "0.1") as process:
         given = ("--master", process.url, "--port", "0", "--work-dir", str(tmp_path / "work"))
+        given += ("--runtime", "process")
         with Process("agent", *given, "--resources", "cpus:4", log=tmp_path / "log") as agent:
             done = command(process, "framework", "run", "--command", "exit 3", "--count", "2")
             assert done.returncode == 1
