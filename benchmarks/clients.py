@@ -53,6 +53,8 @@ class Calls(asyncio.Protocol):
     def send(self, path: bytes, body: bytes, stream_id: bytes) -> None:
         """Send a call."""
         assert self._transport is not None
+        if self._transport.is_closing():
+            return  # the framework is gone
         self.n_sent += 1
         self.idle.clear()
         self._transport.write(

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -261,10 +261,23 @@ async def offers(n_agents: int, n_frameworks: int, seconds: float, hold_seconds:
 async def state(
     n_agents: int, n_frameworks: int, n_clients: int, n_polls: int, encoding: str, changing: bool
 ) -> Json:
-    """Poll `/state` of the published cluster, alone and at once; 10 tasks a framework and agent.
+    """Poll `/state` of the published cluster, by one client and by so many at once."""
+    return await polled(n_agents, n_frameworks, (1, n_clients), n_polls, encoding, changing)
 
-    As many frameworks are completed, with as many tasks. With `changing`, a task changes before
-    each poll, so that no poll is answered out of what was rendered for another.
+
+async def polled(
+    n_agents: int,
+    n_frameworks: int,
+    counts: Iterable[int],
+    n_polls: int,
+    encoding: str,
+    changing: bool,
+) -> Json:
+    """Poll `/state` by so many clients at once, one count after the other.
+
+    Each framework has 10 tasks on each agent, and as many are completed with as many tasks. With
+    `changing`, a framework changes some twenty times a second, so that what was rendered for one
+    poll is outdated for the next.
     """
     n_tasks = 10 * n_agents
     with cluster(n_agents) as services:
@@ -277,19 +290,19 @@ async def state(
         await spare.subscribed.wait()
         services.add_agents(10)
         await asyncio.sleep(2)
-        pollers = [Poller(services.host, services.port, encoding) for _ in range(n_clients)]
         toggling = None
         if changing:
             toggling = asyncio.create_task(toggle(running[0]))
         found: Json = {}
-        for these in (pollers[:1], pollers):
+        for n in counts:
+            pollers = [Poller(services.host, services.port, encoding) for _ in range(n)]
             decliner.waits.clear()
             took: list[float] = []
-            await asyncio.gather(*(poller.poll(n_polls, took) for poller in these))
-            found |= quantiles(sorted(took), f"/state, {len(these)} clients")
-            found |= quantiles(
-                sorted(decliner.waits), f"next offer meanwhile, {len(these)} clients"
-            )
+            await asyncio.gather(*(poller.poll(n_polls, took) for poller in pollers))
+            found |= quantiles(sorted(took), f"/state, {n} clients")
+            while len(decliner.waits) < 10:  # the polls were over sooner
+                await asyncio.sleep(0.1)
+            found |= quantiles(sorted(decliner.waits), f"next offer meanwhile, {n} clients")
         for each in (*reading, *([toggling] if toggling else [])):
             each.cancel()
         found["bytes"] = pollers[0].n_bytes
