@@ -104,6 +104,8 @@ class Framework:
                 self._take(json.loads(chunk[chunk.index(b"\n") : -2]))
         finally:
             writer.close()
+            for calls in (self.calls, self.acknowledgements):
+                calls.close()
 
     def _take(self, event: Json) -> None:
         if event["type"] == "SUBSCRIBED":
@@ -115,11 +117,9 @@ class Framework:
         self._on_event(self, event)
 
     async def leave(self) -> None:
-        """Wait for the end of the stream, and close what was opened."""
+        """Wait for the end of the stream."""
         if self.reading is not None:
             await self.reading
-        for calls in (self.calls, self.acknowledgements):
-            calls.close()
 
     def send(self, type: str, content: Json | None = None) -> None:
         """Send a call."""

@@ -33,6 +33,7 @@ class Cluster:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         self.log = folder / "log"
+        self._stderr = self.log.open("a")
         self._processes: list[subprocess.Popen[str]] = []
         given = ("--port", "0", "--work-dir", str(folder / "master"), *arguments)
         self.url = self._start("master", *given)
@@ -51,7 +52,7 @@ class Cluster:
         process = subprocess.Popen(
             [sys.executable, "-m", "allocator", *arguments],
             stdout=subprocess.PIPE,
-            stderr=self.log.open("a"),
+            stderr=self._stderr,
             text=True,
         )
         self._processes.append(process)
@@ -86,6 +87,9 @@ class Cluster:
             process.terminate()
         for process in self._processes:
             process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        self._stderr.close()
         self._folder.cleanup()
 
 
@@ -469,6 +473,7 @@ async def soak(n_agents: int, seconds: float, n_rounds_warm: int) -> Json:
             if n_rounds >= n_rounds_warm:
                 sizes.append(services.mib)
         reading.cancel()
+        await asyncio.wait([reading])
         return {
             "frameworks": n_rounds,
             "MiB at ten times, from the first rounds on": [
