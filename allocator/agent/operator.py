@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from allocator.agent.checks import TaskInvalid, check_command
+from allocator.agent.files import Files
 from allocator.agent.listing import rows
 from allocator.agent.server import Answer, Request, Route, Routes
 from allocator.agent.service import Service
@@ -76,13 +78,30 @@ class _Listing(m.Message, kw_only=True):
     get_containers: _Containers = msgspec.field(default_factory=_Containers)
 
 
+class _File(m.Message, kw_only=True):
+    path: str
+
+
+class _Piece(_File, kw_only=True):
+    offset: int
+    length: int | None = None
+
+
+class _Reading(m.Message, kw_only=True):
+    read_file: _Piece
+
+
+class _Browsing(m.Message, kw_only=True):
+    list_files: _File
+
+
 class _Plain(m.Message, kw_only=True):
     pass
 
 
-def routes(service: Service, facts: Facts) -> Routes:
+def routes(service: Service, facts: Facts, files: Files) -> Routes:
     """Return what answers the path."""
-    return {"/api/v1": Route(Api(service, facts).answer, ("POST",))}
+    return {"/api/v1": Route(Api(service, facts, files).answer, ("POST",))}
 
 
 class Api:
@@ -92,17 +111,21 @@ class Api:
     ----------
     service : Service
     facts : Facts
+    files : Files
     """
 
-    def __init__(self, service: Service, facts: Facts) -> None:
+    def __init__(self, service: Service, facts: Facts, files: Files) -> None:
         self._service = service
         self._facts = facts
+        self._files = files
         calls: dict[str, tuple[type[m.Message], Callable[[Any], Answer | Awaitable[Answer]]]] = {
             "LAUNCH_CONTAINER": (_Launching, lambda call: self._launch(call.launch_container)),
             "WAIT_CONTAINER": (_Waiting, lambda call: self._wait(call.wait_container)),
             "KILL_CONTAINER": (_Killing, lambda call: self._kill(call.kill_container)),
             "REMOVE_CONTAINER": (_Removing, lambda call: self._remove(call.remove_container)),
             "GET_CONTAINERS": (_Listing, lambda call: self._containers(call.get_containers)),
+            "READ_FILE": (_Reading, lambda call: self._read(call.read_file)),
+            "LIST_FILES": (_Browsing, lambda call: self._list(call.list_files)),
             "GET_HEALTH": (_Plain, self._told("GET_HEALTH", lambda: {"healthy": True})),
             "GET_VERSION": (
                 _Plain,
@@ -160,6 +183,21 @@ class Api:
         if self._service.standalone is None:
             raise CallRefused(NOT_IMPLEMENTED, "the null runtime has no containers")
         return self._service.standalone
+
+    # Files.
+
+    def _read(self, call: _Piece) -> Answer:
+        if call.offset < 0 or (call.length or 0) < 0:
+            raise CallRefused(BAD_REQUEST, "offset and length are at least 0")
+        size, data = self._files.read(call.path, call.offset, call.length)
+        return _reply("READ_FILE", {"size": size, "data": base64.b64encode(data).decode()})
+
+    def _list(self, call: _File) -> Answer:
+        infos = [
+            {**each._asdict(), "mtime": {"nanoseconds": round(each.mtime * 1e9)}}
+            for each in self._files.entries(call.path)
+        ]
+        return _reply("LIST_FILES", {"file_infos": infos})
 
     # Reads.
 

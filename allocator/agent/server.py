@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qs
 
 import httptools
@@ -57,6 +58,8 @@ class Answer(NamedTuple):
     content_type: str = "application/json"
     status: int = 200
     headers: Mapping[str, str] = {}
+    #: Sent instead of the body, and closed then; only by what answers later.
+    file: BinaryIO | None = None
 
 
 Query: TypeAlias = Mapping[str, str]
@@ -287,31 +290,50 @@ class Protocol(asyncio.Protocol):
             found = _refusal(refused)
         except Exception:
             found = _failure(request)
+        if found.file is None:
+            self._respond(request, found)
+        else:
+            await self._send_file(request, found, found.file)
         self._task = None
-        self._respond(request, found)
         while self._waiting and self._task is None:
             self._take(self._waiting.popleft())
         if self._task is None and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    async def _send_file(self, request: Request, answer: Answer, file: BinaryIO) -> None:
+        """Send as much of a file as it has now, and close the connection if it becomes less."""
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            self._write(answer, is_kept=request.is_kept, size=size)
+            n_sent = size
+            if request.method != "HEAD" and size and not self._transport.is_closing():
+                loop = asyncio.get_running_loop()
+                n_sent = await loop.sendfile(self._transport, file, 0, size)
+        if n_sent < size or not request.is_kept:
+            self._transport.close()
+        self._wait()
+
     def _respond(self, request: Request, answer: Answer) -> None:
         self._wait()
         self._write(answer, is_kept=request.is_kept, has_body=request.method != "HEAD")
 
-    def _write(self, answer: Answer, *, is_kept: bool, has_body: bool = True) -> None:
+    def _write(
+        self, answer: Answer, *, is_kept: bool, has_body: bool = True, size: int | None = None
+    ) -> None:
+        """Write an answer, or of one whose body follows the head."""
         if self._transport.is_closing():
             return
         lines = [
             f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
             f"Content-Type: {answer.content_type}",
-            f"Content-Length: {len(answer.body)}",
+            f"Content-Length: {len(answer.body) if size is None else size}",
             *(f"{name}: {value}" for name, value in answer.headers.items()),
         ]
         if not is_kept:
             lines.append("Connection: close")
         head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
         self._transport.write(head + (answer.body if has_body else b""))
-        if not is_kept:
+        if not is_kept and size is None:
             self._transport.close()
 
 

@@ -21,6 +21,7 @@ from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.containers import cgroups
 from allocator.agent.containers.cgroups import NoCgroups, Root
 from allocator.agent.discovery import Discovery, discovery
+from allocator.agent.files import Files
 from allocator.agent.instructions import Event
 from allocator.agent.limits import Options
 from allocator.agent.null import NullRuntime
@@ -243,7 +244,13 @@ class _Process:
     def _routes(self, service: Service) -> Routes:
         id = "standalone" if self._link is None else None
         facts = Facts(service, f"agent@{self._authority}", self._settings.flags, id)
-        return {**facts.routes(), **listing.routes(service), **operator.routes(service, facts)}
+        files = Files(None if self._checkpoint is None else self._checkpoint.work_dir)
+        return {
+            **facts.routes(),
+            **listing.routes(service),
+            **files.routes(),
+            **operator.routes(service, facts, files),
+        }
 
     @property
     def _authority(self) -> str:
