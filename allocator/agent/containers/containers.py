@@ -258,7 +258,11 @@ class Containers:
             return
         if container.limitation is None:
             container.limitation = limitation
-            _write_limitation(self._folder / container_id, limitation)
+            try:
+                _write_limitation(self._folder / container_id, limitation)
+            except OSError as error:
+                fields = {"container_id": container_id, "reason": str(error)}
+                _LOG.error("limitation cannot be noted", extra={"fields": fields})
         self.destroy(container_id)
 
     def recover(self, container_id: str, amounts: Amounts) -> bool:
@@ -448,8 +452,12 @@ class Containers:
         except FileNotFoundError:
             folder.mkdir(mode=0o700)
             record = os.open(folder / "record", flags, 0o600)
-        fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(record, protocol.new_record())
+        try:
+            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(record, protocol.new_record())
+        except BaseException:
+            os.close(record)
+            raise
         return record
 
     def _record(self, container_id: str) -> Record | None:

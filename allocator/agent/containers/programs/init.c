@@ -1,7 +1,8 @@
 /* The first process of a container: starts the program, passes signals on, reaps, and writes down
  * how the program ended. The container ends with the program, whatever else runs in it.
  *
- * It outlives the agent. It has no environment, and after the start no descriptor but its record. */
+ * It outlives the agent. It has no environment, and after the start no descriptor but its record.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,14 +1,15 @@
-/* Starts and ends containers for the agent: small, so that starting processes costs little, and apart
- * from the agent, which may grow.
+/* Starts and ends containers for the agent: small, so that starting processes costs little, and
+ * apart from the agent, which may grow.
  *
  *     allocator-launcher SOCKET INIT KIND:FOLDER...
  *
- * All are numbers of descriptors: the socket to the agent (SOCK_SEQPACKET), the program of the init,
- * and the folder of the agent's cgroups in each hierarchy. KIND is `memory` for the v1 hierarchy
- * that has it, `unified` for that of v2, else anything.
+ * All are numbers of descriptors: the socket to the agent (SOCK_SEQPACKET), the program of the
+ * init, and the folder of the agent's cgroups in each hierarchy. KIND is `memory` for the v1
+ * hierarchy that has it, `unified` for that of v2, else anything.
  *
  * Nothing here looks at mounts: names are below folders that are held open. Ends when the agent
- * does; containers stay. What is decided is decided by the agent, which is told all that happens. */
+ * does; containers stay. What is decided is decided by the agent, which is told all that happens.
+ */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -38,7 +39,7 @@ enum {
 	MAX_HIERARCHIES = 16,
 	MAX_PACKET = 1 << 16,
 	MAX_NAME = 255,
-	OOM_LOOKS = 200, /* how often, a tick apart, a kill is looked for after the kernel said so */
+	OOM_LOOKS = 200, /* for a kill, a tick apart, after the kernel spoke of one */
 	TICK_MS = 5,
 	MAX_PAUSE = 5,     /* between tries to remove cgroups: at most 2^5 ticks */
 	ZOMBIE_TRIES = 64, /* of some 10 s in all */
@@ -181,12 +182,13 @@ static void remove_cgroups(struct container *c)
 	for (unsigned i = 0; i < n_hierarchies; i++) {
 		if (!(c->made & 1u << i))
 			continue;
-		if (unlinkat(hierarchies[i].folder, c->name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
+		int parent = hierarchies[i].folder;
+		if (unlinkat(parent, c->name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
 			c->made &= ~(1u << i);
 			continue;
 		}
 		int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
-		int folder = openat(hierarchies[i].folder, c->name, flags);
+		int folder = openat(parent, c->name, flags);
 		if (folder < 0)
 			continue;
 		kill_in(i, folder);
@@ -245,14 +247,16 @@ static int was_killed_for_memory(const struct container *c)
 
 static struct container *find(uint32_t handle)
 {
-	return handle < n_containers && containers[handle].stage != FREE ? &containers[handle] : NULL;
+	int is_there = handle < n_containers && containers[handle].stage != FREE;
+	return is_there ? &containers[handle] : NULL;
 }
 
 static struct container *add(uint32_t handle, const char *name)
 {
 	if (handle >= n_containers) {
 		uint32_t n = (handle + 256) / 256 * 256;
-		if (handle > 1u << 24 || !(containers = realloc(containers, n * sizeof *containers)))
+		containers = handle > 1u << 24 ? NULL : realloc(containers, n * sizeof *containers);
+		if (!containers)
 			abort();
 		memset(containers + n_containers, 0, (n - n_containers) * sizeof *containers);
 		n_containers = n;
@@ -271,7 +275,7 @@ static void stop_looking(struct container *c)
 	c->oom_looks = 0;
 }
 
-/* Tell whether an init that is no child of ours, as it is of a former launcher, is yet to be reaped.
+/* Tell whether an init that is no child of ours, but of a former launcher, is yet to be reaped.
  * Where nobody does that, it is not waited for for ever. */
 static int is_zombie(struct container *c)
 {

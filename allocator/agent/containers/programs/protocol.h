@@ -10,14 +10,14 @@ enum { LAUNCH = 1, ADOPT = 2, SIGNAL = 3, DESTROY = 4, ENTER = 5 };
 
 struct request {
 	uint32_t kind;
-	uint32_t handle; /* the agent's number for the container, free for use again when it is gone */
+	uint32_t handle; /* the agent's number for the container, its own again when that is gone */
 	uint32_t number; /* LAUNCH, ADOPT: the namespaces, as clone(2) has them; SIGNAL: the signal;
 			  * ENTER: the handle of the container that is entered */
 	uint32_t n_writes;
 	/* LAUNCH, ADOPT: the name of its cgroups, NUL-terminated; then for each write the index of
 	 * the hierarchy as one letter from 'a', the file, NUL, what is written, NUL.
-	 * LAUNCH and ENTER come with two descriptors: the plan, the record. ADOPT with the pidfd of the
-	 * init, or none: then only cgroups are left of it. */
+	 * LAUNCH and ENTER come with two descriptors: the plan, the record. ADOPT with the pidfd
+	 * of the init, or none: then only cgroups are left of it. */
 };
 
 /* Launcher -> agent. */
@@ -71,7 +71,7 @@ enum { PLAN_MAGIC = 0x416c6c31 };
 enum {
 	PLAN_NAMESPACES = 1, /* it is pid 1 of a namespace, and has mounts of its own */
 	PLAN_IDENTITY = 2,   /* become uid, gid and groups */
-	PLAN_GUEST = 4,      /* the program joins a container, and its init ends with the launcher */
+	PLAN_GUEST = 4,      /* the program joins a container; its init ends with the launcher */
 };
 
 struct plan {
