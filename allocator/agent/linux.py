@@ -15,7 +15,7 @@ from allocator.agent.containers.cgroups import Amounts, Root
 from allocator.agent.containers.containers import Containers, End
 from allocator.agent.containers.launcher import Launcher
 from allocator.agent.containers.protocol import Plan, User
-from allocator.agent.instructions import Container, Ended, Event, NotStarted, Started
+from allocator.agent.instructions import Container, Ended, Event, Limitation, NotStarted, Started
 from allocator.agent.limits import Options, amounts, given_limits, resource_limits
 from allocator.agent.runtime import Runtime
 from allocator.agent.sandboxes import (
@@ -138,6 +138,10 @@ class LinuxRuntime(Runtime):
     def make_end(self, container_id: str) -> None:
         """Kill all in it."""
         self._containers.destroy(container_id)
+
+    def limit(self, container_id: str, limitation: Limitation) -> None:
+        """Kill all in it."""
+        self._containers.limit(container_id, limitation)
 
     def signal(self, container_id: str, number: int) -> None:
         """Send a signal to its program."""

@@ -77,5 +77,5 @@ def rows(service: Service, containers: Iterable[Container]) -> Iterator[Json]:
                 "executor_pid": pid,
             }
         if each.id in statistics:
-            row["statistics"] = statistics[each.id]
+            row["statistics"] = {**statistics[each.id], **service.watch.statistics(each)}
         yield row

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from allocator.agent.instructions import Container, Ended, Event, Started
+from allocator.agent.instructions import Container, Ended, Event, Limitation, Started
 from allocator.agent.runtime import Runtime
 
 
@@ -56,6 +56,10 @@ class NullRuntime(Runtime):
         """End it at once."""
         if container_id in self._running:
             self._end(container_id, signal.SIGKILL)
+
+    def limit(self, container_id: str, limitation: Limitation) -> None:
+        """End it at once."""
+        self.make_end(container_id)
 
     def signal(self, container_id: str, number: int) -> None:
         """There is no program."""

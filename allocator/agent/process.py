@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from allocator.agent import processes
 from allocator.agent.checkpoint import Checkpoint
-from allocator.agent.instructions import Container, Ended, Event, NotStarted, Started
+from allocator.agent.instructions import Container, Ended, Event, Limitation, NotStarted, Started
 from allocator.agent.limits import Options, amounts, given_limits
 from allocator.agent.runtime import Runtime
 from allocator.agent.sandboxes import (
@@ -88,6 +88,8 @@ class ProcessRuntime(Runtime):
         self._running: dict[str, _Running] = {}
         #: Reports of inits that did not say yet whether their task runs: container id → pipe.
         self._reports: dict[str, int] = {}
+        #: Those that are being ended for a limit.
+        self._limitations: dict[str, Limitation] = {}
         #: The limit of open files that the agent was started with, and tasks have.
         self._soft_files = raise_file_limit()
 
@@ -184,7 +186,8 @@ class ProcessRuntime(Runtime):
             self._sandboxes.remove(container)
             why = _STEPS.get(words[0], words[0])
             return NotStarted(container.id, f"Not started: {why}: {os.strerror(int(words[1]))}")
-        return Ended(container.id, int(kind) if kind.isdigit() else None)
+        limitation = self._limitations.pop(container.id, None)
+        return Ended(container.id, int(kind) if kind.isdigit() else None, limitation)
 
     # Ending.
 
@@ -201,6 +204,12 @@ class ProcessRuntime(Runtime):
         if running is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(running.pidfd, number)
+
+    def limit(self, container_id: str, limitation: Limitation) -> None:
+        """Have the init kill all."""
+        if container_id in self._running:
+            self._limitations.setdefault(container_id, limitation)
+            self.make_end(container_id)
 
     def signal(self, container_id: str, number: int) -> None:
         """Send a signal to the program alone."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from allocator.agent.instructions import Container, Ended, Event, NotStarted
+from allocator.agent.instructions import Container, Ended, Event, Limitation, NotStarted
 
 
 class Runtime(abc.ABC):
@@ -45,6 +45,10 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     def make_end(self, container_id: str) -> None:
         """End a container and all in it at once, as SIGKILL does; one that has ended: nothing."""
+
+    @abc.abstractmethod
+    def limit(self, container_id: str, limitation: Limitation) -> None:
+        """End a container at once for a limit that it went over, which `Ended` tells then."""
 
     @abc.abstractmethod
     def signal(self, container_id: str, number: int) -> None:

@@ -24,6 +24,7 @@ from allocator.agent.instructions import (
 )
 from allocator.agent.runtime import Runtime
 from allocator.agent.standalone import Standalone
+from allocator.agent.watch import Watch, WatchOptions
 from allocator.errors import InvalidValue
 from allocator.resources import Resources
 from allocator.wire import messages as m
@@ -43,6 +44,8 @@ class Service:
         None: nothing outlives the process.
     keeps_tasks : bool
         Whether tasks outlive the process.
+    watching : WatchOptions
+        How sandboxes are watched.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Service:
         checkpoint: Checkpoint | None,
         *,
         keeps_tasks: bool,
+        watching: WatchOptions,
     ) -> None:
         self.agents: dict[Agent, None] = dict.fromkeys(agents)
         #: Also those that have left.
@@ -65,6 +69,7 @@ class Service:
         self._owners: dict[str, Agent] = {}
         #: Those that are not gone, in the order of launching.
         self.containers: dict[str, Container] = {}
+        self.watch = Watch(self.runtime, self.containers, watching)
         #: Those of no task; None where nothing outlives the process.
         self.standalone: Standalone | None = None
         if self._notes is not None:

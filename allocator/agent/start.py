@@ -30,6 +30,7 @@ from allocator.agent.server import Access, Protocol, Routes
 from allocator.agent.service import Service
 from allocator.agent.state import Facts
 from allocator.agent.sweep import sweep_for_ever
+from allocator.agent.watch import WatchOptions
 from allocator.errors import InvalidValue
 from allocator.resources import Resources
 from allocator.version import dotted_version
@@ -72,6 +73,10 @@ class Settings(NamedTuple):
     pids_limit: int = 1024
     cgroups_enable_cfs: bool = True
     cgroups_limit_swap: bool = False
+    container_disk_watch_interval: float = 15.0
+    enforce_container_disk_quota: bool = True
+    log_size: int = 10 * 2**20
+    log_keep: int = 9
     flags: Mapping[str, str] = {}
 
 
@@ -223,6 +228,7 @@ class _Process:
             loop.create_task(event.wait()) for event in (stop, leave, service.left)
         ]
         sweeping = loop.create_task(self._sweep(service))
+        waits.append(loop.create_task(service.watch.run()))
         if self._link is not None:
             waits.append(loop.create_task(service.connect(*self._link).run()))
         scheme = "http" if self._tls is None else "https"
@@ -283,8 +289,15 @@ class _Process:
         for number in range(settings.n_agents):
             id = ids[number] if number < len(ids) else ""
             agents.append(self._agent(number, id, resources, attributes))
+        watching = WatchOptions(
+            settings.container_disk_watch_interval,
+            settings.enforce_container_disk_quota,
+            settings.log_size,
+            settings.log_keep,
+        )
+        keeps_tasks = settings.runtime != "null"
         return Service(
-            agents, self._runtime(), self._checkpoint, keeps_tasks=settings.runtime != "null"
+            agents, self._runtime(), self._checkpoint, keeps_tasks=keeps_tasks, watching=watching
         )
 
     def _agent(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from allocator.cli.master import count, duration_or_zero, port
+from allocator.cli.master import count, duration, duration_or_zero, port
 from allocator.errors import InvalidValue, shown
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="S",
         help="until the sandbox of a task that ended is removed, in seconds (604800: a week)",
     )
+    _add_sandboxes(parser.add_argument_group("sandboxes").add_argument)
     _add_limits(parser.add_argument_group("containers (--runtime linux)").add_argument)
     group = parser.add_argument_group("access")
     group.add_argument("--credential", type=Path, metavar="FILE", help="its own, to the master")
@@ -93,6 +94,36 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     group.add_argument("--tls-key", type=Path, metavar="FILE", help="the key of the certificate")
     _accept_underscores(parser)
     parser.set_defaults(func=run)
+
+
+def _add_sandboxes(add: Callable[..., argparse.Action]) -> None:
+    add(
+        "--container-disk-watch-interval",
+        type=duration,
+        default=15.0,
+        metavar="S",
+        help="between looks at what they have on the disk, in seconds (15)",
+    )
+    add(
+        "--enforce-container-disk-quota",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="end what has more on the disk than it asked for",
+    )
+    add(
+        "--log-size",
+        type=count,
+        default=10 * 2**20,
+        metavar="BYTES",
+        help="of stdout and stderr, from which on they are moved to stdout.1 … (10485760)",
+    )
+    add(
+        "--log-keep",
+        type=count_or_zero,
+        default=9,
+        metavar="N",
+        help="how many of the moved ones are kept (9)",
+    )
 
 
 def _add_limits(add: Callable[..., argparse.Action]) -> None:
@@ -124,6 +155,11 @@ def _accept_underscores(parser: argparse.ArgumentParser) -> None:
     """Take options as Mesos spells them, too (`--work_dir`), without a word in the help."""
     for text, action in list(parser._option_string_actions.items()):
         parser._option_string_actions["--" + text[2:].replace("-", "_")] = action
+
+
+def count_or_zero(text: str) -> int:
+    """Return a number of things, 0 included; raises `ArgumentTypeError`."""
+    return 0 if text.strip() == "0" else count(text)
 
 
 def environment(text: str) -> dict[str, str]:
