@@ -321,10 +321,12 @@ static void fail_in_child(uint32_t handle, uint32_t step)
 	_exit(n == sizeof report ? 1 : 2);
 }
 
+/* A thread may move itself alone without stopping all others of the machine from starting or ending
+ * meanwhile, which takes the kernel milliseconds: hence `tasks`, and not `cgroup.procs`. */
 static void become_init(const struct container *c, uint32_t handle, int host, const int fds[2])
 {
 	for (unsigned i = 0; i < n_hierarchies; i++)
-		if ((int)i != unified && write_in(i, c->name, "cgroup.procs", "0") < 0)
+		if ((int)i != unified && write_in(i, c->name, "tasks", "0") < 0)
 			fail_in_child(handle, STEP_CGROUP_JOIN);
 	if (host >= 0 && setns(host, NAMESPACES) < 0)
 		fail_in_child(handle, STEP_ENTER);
