@@ -23,13 +23,17 @@ import msgspec
 
 from allocator.agent.checks import TaskInvalid, check_task
 from allocator.agent.instructions import (
+    Checked,
     Container,
     Ended,
     Event,
+    Expired,
     Forget,
+    Guard,
     Instruction,
     Leave,
     Limitation,
+    Looked,
     Note,
     NotStarted,
     Report,
@@ -38,11 +42,17 @@ from allocator.agent.instructions import (
     Stop,
     in_words,
 )
+from allocator.agent.probes import check_probes
 from allocator.resources import Resources
 from allocator.wire import messages as m
 
 #: How long a task may take to end where nothing is said, in seconds.
 GRACE_SECONDS: Final = 3.0
+
+#: Reasons of what an executor would tell; so would it, where there is no reason.
+_OF_EXECUTORS: Final = frozenset(
+    {None, "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED", "REASON_TASK_CHECK_STATUS_UPDATED"}
+)
 
 TERMINAL: Final = frozenset({"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR"})
 
@@ -51,11 +61,14 @@ class Task:
     """A task, and the container that it runs in."""
 
     __slots__ = (
+        "check_status",
         "container",
         "framework_info",
         "grace",
         "group",
+        "has_expired",
         "has_started",
+        "healthy",
         "history",
         "is_running",
         "is_unwanted",
@@ -80,6 +93,11 @@ class Task:
         self.has_started = False
         #: Why it is being ended; None while nobody wants that.
         self.killed: str | None = None
+        #: Whether it has taken all the time that it may.
+        self.has_expired = False
+        #: What its health check found last, and its check.
+        self.healthy: bool | None = None
+        self.check_status = nothing_found(container.task.check)
         #: How long it may take to end, in seconds.
         self.grace = grace_seconds(container.task.kill_policy)
         #: Its framework was removed: nobody wants to hear of it.
@@ -222,6 +240,7 @@ class Agent:
         try:
             for task in tasks:
                 check_task(task.info, executor)
+                check_probes(f"task {task.key[1]!r}", task.info.health_check, task.info.check)
         except TaskInvalid as error:
             for task in tasks:
                 self._report(task, "TASK_ERROR", "REASON_TASK_INVALID", str(error))
@@ -265,7 +284,8 @@ class Agent:
     def _kill(self, task: Task, why: str) -> None:
         if not task.is_running:
             return
-        self._note(task, {"kill": why, "grace": task.grace})
+        entry = {"kill": why, "grace": task.grace}
+        self._note(task, {**entry, "expired": True} if task.has_expired else entry)
         if task.killed is None:
             task.killed = why
             if task.has_started and knows_killing(task) and not task.is_unwanted:
@@ -326,6 +346,12 @@ class Agent:
                 self._not_started(task, message)
             case Ended(_, wait_status, limitation):
                 self._ended(task, wait_status, limitation)
+            case Checked(_, is_healthy, is_fatal):
+                self._checked(task, is_healthy, is_fatal)
+            case Looked(_, status):
+                self._looked(task, status)
+            case Expired():
+                self._expired(task)
 
     def _started(self, task: Task) -> None:
         task.has_started = True
@@ -333,8 +359,35 @@ class Agent:
             self._out.append(Stop(task.container.id, task.grace))
         if all(each.has_started for each in task.group):
             for each in task.group:
-                if each.is_running and each.killed is None and each.state == "TASK_STAGING":
-                    self._report(each, "TASK_RUNNING", None, None)
+                if each.is_running and each.killed is None:
+                    if each.state == "TASK_STAGING":
+                        self._report(each, "TASK_RUNNING", None, None)
+                    if needs_guard(each.info):
+                        self._out.append(Guard(each.container, self._since(each)))
+
+    def _since(self, task: Task) -> float:
+        status = task.history.get("TASK_RUNNING")
+        return status.timestamp if status is not None and status.timestamp else self._wall()
+
+    def _checked(self, task: Task, is_healthy: bool, is_fatal: bool) -> None:
+        if task.killed is not None or not task.is_running:
+            return
+        if task.healthy != is_healthy:
+            task.healthy = is_healthy
+            self._report(task, "TASK_RUNNING", "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED", None)
+        if is_fatal:
+            self._kill(task, "Its health check failed too often")
+
+    def _looked(self, task: Task, status: dict[str, Any]) -> None:
+        if task.killed is None and task.is_running and task.check_status != status:
+            task.check_status = status
+            self._report(task, "TASK_RUNNING", "REASON_TASK_CHECK_STATUS_UPDATED", None)
+
+    def _expired(self, task: Task) -> None:
+        if task.killed is None and task.is_running:
+            task.has_expired = True
+            task.grace = 0.0
+            self._kill(task, "It has taken longer than max_completion_time")
 
     def _not_started(self, task: Task, message: str) -> None:
         task.is_running = False
@@ -353,7 +406,10 @@ class Agent:
             self._drop(task)
             return
         text = in_words(wait_status)
-        if task.killed is not None:
+        if task.has_expired:
+            reason = "REASON_MAX_COMPLETION_TIME_REACHED"
+            self._report(task, "TASK_FAILED", reason, task.killed)
+        elif task.killed is not None:
             during = None if "TASK_RUNNING" in task.history else "REASON_TASK_KILLED_DURING_LAUNCH"
             self._report(task, "TASK_KILLED", during, text)
         elif limitation is not None:
@@ -387,11 +443,13 @@ class Agent:
             agent_id=m.Value(value=container.agent_id),
             executor_id=m.Value(value=container.executor_id),
             framework_id=m.Value(value=container.framework_id),
-            source="SOURCE_EXECUTOR" if reason is None else "SOURCE_AGENT",
+            source="SOURCE_EXECUTOR" if reason in _OF_EXECUTORS else "SOURCE_AGENT",
             reason=reason,
             message=message,
             timestamp=self._wall(),
             uuid=base64.b64encode(os.urandom(16)).decode("ascii"),
+            healthy=task.healthy,
+            check_status=task.check_status,
             container_status={"container_id": {"value": container.id}},
             limitation=None
             if limitation is None
@@ -447,12 +505,15 @@ class Agent:
 
     def _recover_entry(self, task: Task, entry: dict[str, Any]) -> None:
         if "status" in entry:
-            self._take_in(task, msgspec.convert(entry["status"], m.TaskStatus))
+            status = msgspec.convert(entry["status"], m.TaskStatus)
+            task.healthy, task.check_status = status.healthy, status.check_status
+            self._take_in(task, status)
         elif "acknowledged" in entry:
             while task.waiting and task.waiting.popleft().uuid != entry["acknowledged"]:
                 pass
         elif "kill" in entry:
             task.killed, task.grace = str(entry["kill"]), float(entry["grace"])
+            task.has_expired = bool(entry.get("expired"))
         elif entry.get("unwanted"):
             task.is_unwanted = True
             task.waiting.clear()
@@ -494,6 +555,19 @@ def user_of(info: m.TaskInfo, framework_info: m.FrameworkInfo | None) -> str | N
     if isinstance(named, str) and named:
         return named
     return (framework_info.user or None) if framework_info is not None else None
+
+
+def nothing_found(check: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what is told of a check that was not made; None without one."""
+    kind = None if check is None else check.get("type")
+    return {"type": kind, kind.lower(): {}} if isinstance(kind, str) else None
+
+
+def needs_guard(info: m.TaskInfo) -> bool:
+    """Tell whether a task has checks, or a time that it may take."""
+    return any(
+        each is not None for each in (info.health_check, info.check, info.max_completion_time)
+    )
 
 
 def grace_seconds(policy: m.KillPolicy | None) -> float:

@@ -43,6 +43,14 @@ class Stop(NamedTuple):
     grace_seconds: float
 
 
+class Guard(NamedTuple):
+    """Watch over a container that runs: tell what its checks find, and when its time is over."""
+
+    container: Container
+    #: When it was running, in seconds since 1970.
+    since: float
+
+
 class Note(NamedTuple):
     """Write down what has to be known of a container after a restart, before anything else."""
 
@@ -68,7 +76,7 @@ class Leave(NamedTuple):
     message: str
 
 
-Instruction: TypeAlias = Start | Stop | Note | Forget | Report | Leave
+Instruction: TypeAlias = Start | Stop | Guard | Note | Forget | Report | Leave
 
 
 class Started(NamedTuple):
@@ -102,7 +110,29 @@ class Ended(NamedTuple):
     limitation: Limitation | None = None
 
 
-Event: TypeAlias = Started | NotStarted | Ended
+class Checked(NamedTuple):
+    """A health check was made; fatal: it was the last failure that is put up with."""
+
+    container_id: str
+    is_healthy: bool
+    is_fatal: bool
+
+
+class Looked(NamedTuple):
+    """A check was made that is told, whatever it found."""
+
+    container_id: str
+    #: As CheckStatusInfo has it.
+    status: Json
+
+
+class Expired(NamedTuple):
+    """A task has taken all the time that it may."""
+
+    container_id: str
+
+
+Event: TypeAlias = Started | NotStarted | Ended | Checked | Looked | Expired
 
 
 def in_words(wait_status: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 from collections.abc import Callable, Iterable, Mapping
@@ -146,6 +147,23 @@ class LinuxRuntime(Runtime):
     def signal(self, container_id: str, number: int) -> None:
         """Send a signal to its program."""
         self._containers.signal(container_id, number)
+
+    async def run_inside(self, container: Container, command: Mapping[str, Any]) -> int:
+        """Run a command in its namespaces and cgroups; what it writes is not kept."""
+        sandbox = self._sandboxes.directory(container)
+        program, arguments = command_line(command)
+        owner = find_owner(container)
+        plan = Plan(
+            program=program,
+            arguments=arguments,
+            environment=self._sandboxes.variables(container, sandbox, command),
+            directory=str(sandbox),
+            stdout=os.devnull,
+            stderr=os.devnull,
+            user=None if owner is None else User(*owner),
+            limits={resource.RLIMIT_NOFILE: (self._soft_files, self._hard_files)},
+        )
+        return await self._containers.run_inside(container.id, plan)
 
     def abandon(self, container_id: str) -> None:
         """Kill all in it, and remove its cgroups."""

@@ -221,6 +221,33 @@ class ProcessRuntime(Runtime):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(program, number)
 
+    async def run_inside(self, container: Container, command: Mapping[str, Any]) -> int:
+        """Run a command in its sandbox, as its user; what it writes is not kept."""
+        sandbox = self._sandboxes.directory(container)
+        program, arguments = command_line(command)
+        owner = find_owner(container)
+        identity: dict[str, Any] = {}
+        if owner is not None:
+            identity = {"user": owner.uid, "group": owner.gid, "extra_groups": owner.groups}
+        process = await asyncio.create_subprocess_exec(
+            *arguments,
+            executable=program,
+            env=self._sandboxes.variables(container, sandbox, command),
+            cwd=sandbox,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            umask=0o022,
+            **identity,
+        )
+        try:
+            code = await process.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return code << 8 if code >= 0 else -code
+
     # What is known.
 
     def pid(self, container_id: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,13 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     def signal(self, container_id: str, number: int) -> None:
         """Send a signal to a container's program; one that has ended: nothing."""
+
+    @abc.abstractmethod
+    async def run_inside(self, container: Container, command: Mapping[str, Any]) -> int:
+        """Run a command as a container's own, and return its end as wait(2) has it.
+
+        Killed when this is cancelled. Raises `AllocatorError` or `OSError` if it cannot be run.
+        """
 
     def pid(self, container_id: str) -> int | None:
         """Return the host's pid of a container's first process; None if it has none."""

@@ -89,8 +89,13 @@ class Sandboxes:
         with contextlib.suppress(OSError):
             os.utime(self.directory(container))
 
-    def variables(self, container: Container, sandbox: Path) -> dict[str, str]:
-        """Return the environment of a task: later ones win, and nothing else of ours is in it."""
+    def variables(
+        self, container: Container, sandbox: Path, inside: Mapping[str, Any] | None = None
+    ) -> dict[str, str]:
+        """Return the environment of a task: later ones win, and nothing else of ours is in it.
+
+        That of a command that is run inside has more.
+        """
         variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         variables.update(MESOS_SANDBOX=str(sandbox), MESOS_CONTAINER_ID=container.id)
         if container.is_of_task:
@@ -103,9 +108,9 @@ class Sandboxes:
                 MESOS_DIRECTORY=str(sandbox),
             )
         variables.update(self._environment)
-        command = container.task.command or {}
-        for variable in (command.get("environment") or {}).get("variables") or ():
-            variables[variable["name"]] = variable.get("value", "")
+        for command in (container.task.command or {}, inside or {}):
+            for variable in (command.get("environment") or {}).get("variables") or ():
+                variables[variable["name"]] = variable.get("value", "")
         return variables
 
 

@@ -10,16 +10,18 @@ from allocator.agent.agent import Agent
 from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.connection import Link
 from allocator.agent.discovery import Discovery
+from allocator.agent.guard import guard
 from allocator.agent.instructions import (
     Container,
+    Ended,
     Event,
     Forget,
+    Guard,
     Leave,
     Note,
     NotStarted,
     Report,
     Start,
-    Started,
     Stop,
 )
 from allocator.agent.runtime import Runtime
@@ -74,6 +76,8 @@ class Service:
         self.standalone: Standalone | None = None
         if self._notes is not None:
             self.standalone = Standalone(self.runtime, self._notes, self._start, self._recover)
+        #: What watches over containers, by id.
+        self._guards: dict[str, asyncio.Future[None]] = {}
         self.link: Link | None = None
         #: Set when no agent is left.
         self.left = asyncio.Event()
@@ -120,6 +124,17 @@ class Service:
         self.containers[container.id] = container
         return self.runtime.recover(container)
 
+    def _guard(self, container: Container, since: float) -> None:
+        """Have somebody watch over a container, unless somebody does."""
+        if container.id not in self._guards:
+            guarding = guard(self.runtime, container, since, lambda event: self._happened([event]))
+            self._guards[container.id] = asyncio.ensure_future(guarding)
+
+    def _unguard(self, container_id: str) -> None:
+        guarding = self._guards.pop(container_id, None)
+        if guarding is not None:
+            guarding.cancel()
+
     def has_container(self, container_id: str) -> bool:
         """Tell whether a container's task is not over yet."""
         return container_id in self._owners
@@ -131,7 +146,8 @@ class Service:
         for event in events:
             agent = self._owners.get(event.container_id)
             self.n_launch_errors += isinstance(event, NotStarted)
-            if not isinstance(event, Started):
+            if isinstance(event, Ended | NotStarted):
+                self._unguard(event.container_id)
                 self.containers.pop(event.container_id, None)
             if self.standalone is not None and event.container_id in self.standalone:
                 self.standalone.happened(event)
@@ -180,6 +196,8 @@ class Service:
                 case Start(container):
                     self._owners[container.id] = agent
                     self._start(container)
+                case Guard(container, since):
+                    self._guard(container, since)
                 case Stop(container_id, seconds):
                     self.runtime.stop(container_id, seconds)
                 case Report(status):

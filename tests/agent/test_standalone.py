@@ -185,7 +185,7 @@ def test_containers_are_listed_with_what_they_use(agent: Agent) -> None:
     assert statistics["mem_limit_bytes"] == 64 * 2**20
     assert "cpus_limit" not in statistics
     assert statistics["processes"] == statistics["threads"] >= 2
-    assert statistics["mem_rss_bytes"] > 0
+    assert statistics["mem_total_bytes"] > 0
     status = first["status"]
     assert status["container_id"] == {"value": "busy"}
     assert Path(f"/proc/{status['executor_pid']}").exists()
