@@ -223,3 +223,33 @@ def test_launches_and_kills_interleaved(host: Machine, seed: int) -> None:
     host.until(lambda: len(host.containers) == len(host.pids.keys() - host.ends.keys()))
     host.destroy_all()
     assert processes_below(host.name) == set()
+
+
+def test_a_full_disk(found: Cgroups | str, tmp_path: Path) -> None:
+    usable = skip_without(found)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(tmp_path)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("nothing can be mounted")
+    try:
+        with machine(tmp_path, usable) as host:
+            host.launch("stays", "sleep", "1000")
+            eats = "python3 -c 'x = bytearray(2**30)'"
+            host.shell("eats", f"while [ ! -e go ]; do sleep 0.01; done; {eats}; sleep 1000")
+            sandbox = host.shell("fills", "cat /dev/zero > zeros; exit 3")
+            assert host.end("fills").wait_status == 3 << 8
+            with pytest.raises(OSError, match="No space left"):
+                (tmp_path / "more").write_bytes(bytes(2**18))
+            with pytest.raises(OSError, match="No space left"):
+                host.begin("late", "true")
+            assert "late" not in host.containers
+            with pytest.raises(OSError, match="No space left"):
+                (tmp_path / "more").write_bytes(bytes(2**18))
+            (host.folder / "sandboxes" / "eats" / "go").symlink_to("/")
+            end = host.end("eats")
+            assert end.limitation is not None
+            (sandbox / "zeros").unlink()
+            (tmp_path / "more").unlink()
+            host.containers.signal("stays", signal.SIGTERM)
+            assert host.end("stays").wait_status == signal.SIGTERM
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)

@@ -87,6 +87,14 @@ def wait_until_gone(mark: str) -> None:
         time.sleep(0.02)
 
 
+def wait_until_forgotten(notes: Path) -> None:
+    """Wait until an agent has no notes any more: it has heard that all ends were taken in."""
+    deadline = time.monotonic() + serving.PATIENCE_SECONDS
+    while [*notes.iterdir()]:
+        assert time.monotonic() < deadline, [*notes.iterdir()]
+        time.sleep(0.02)
+
+
 def test_exit_statuses(framework: FrameworkClient, tmp_path: Path) -> None:
     run(framework, ok="echo out; echo err >&2", bad="exit 3", shot="kill -9 $$")
     ended = {}
@@ -264,9 +272,9 @@ def test_tasks_outlive_the_agent(master: Process, tmp_path: Path, number: int) -
             flag.touch()
             status = next_status(framework, lambda status: status["task_id"]["value"] == "stays")
             assert status["message"] == "Command exited with status 7"
+            wait_until_forgotten(tmp_path / "work/meta/containers")
             assert agent.stop() == 0
         framework.send("TEARDOWN")
-    assert not [*(tmp_path / "work/meta/containers").glob("*/status")]
 
 
 def test_what_was_not_acknowledged_is_told_again(master: Process, tmp_path: Path) -> None:
