@@ -24,7 +24,13 @@ from allocator.agent.runtime import Runtime
 from allocator.resources import Resources
 from allocator.wire import messages as m
 from allocator.wire.decode import cut
-from allocator.wire.refusal import BAD_REQUEST, CONFLICT, NOT_FOUND, CallRefused
+from allocator.wire.refusal import (
+    BAD_REQUEST,
+    CONFLICT,
+    NOT_FOUND,
+    UNAVAILABLE,
+    CallRefused,
+)
 
 _LOG = logging.getLogger("allocator.agent")
 
@@ -75,6 +81,7 @@ class Standalone:
         #: Those that have ended, the first first.
         self._ended: dict[str, None] = {}
         self._folder = checkpoint.work_dir.absolute() / "containers"
+        self._is_leaving = False
         #: Folders that are being removed.
         self._removals: set[asyncio.Future[None]] = set()
 
@@ -89,8 +96,10 @@ class Standalone:
         Raises
         ------
         CallRefused
-            400: it cannot be started, and nothing is left of it.
+            400: it cannot be started, and nothing is left of it; 503: the agent leaves.
         """
+        if self._is_leaving:
+            raise CallRefused(UNAVAILABLE, "the agent ends all containers, and leaves")
         user = (task.command or {}).get("user") or None
         known = self._known[id] = _Known(Container(id, "", "", "", user, task))
         known.launching = asyncio.get_running_loop().create_future()
@@ -150,15 +159,11 @@ class Standalone:
         return known
 
     def end_all(self) -> None:
-        """Kill all that run."""
+        """Kill all that run, and launch none any more."""
+        self._is_leaving = True
         for known in self._known.values():
             if known.end is None:
                 self._end(known)
-
-    @property
-    def n_running(self) -> int:
-        """How many are not gone. O(1)."""
-        return len(self._known) - len(self._ended)
 
     # What is told.
 

@@ -308,6 +308,15 @@ def test_reads(plain: Agent) -> None:
     assert plain.client.get("/metrics/snapshot").json()["slave/cpus_total"] == 4
 
 
+def test_an_idle_agent_is_small(plain: Agent) -> None:
+    status = Path(f"/proc/{plain.pid}/status").read_text()
+    (resident,) = (line.split()[1] for line in status.splitlines() if "VmRSS" in line)
+    assert int(resident) <= 40 * 1024
+    mapped = Path(f"/proc/{plain.pid}/maps").read_text()
+    assert "/allocator/" in mapped
+    assert not [name for name in ("numpy", "/engine/", "/sorter/", "/simulator/") if name in mapped]
+
+
 def test_pipelined_requests_are_answered_in_order(plain: Agent) -> None:
     plain.launch("a", "sleep 0.3")
     body = b'{"type":"WAIT_CONTAINER","wait_container":{"container_id":{"value":"a"}}}'
