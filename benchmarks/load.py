@@ -313,19 +313,38 @@ async def polled(
         return found
 
 
-async def requests(n_agents: int, n_frameworks: int, n_clients: int, seconds: float) -> Json:
-    """Ask for `/state` with wrk, alone and with so many at once; 10 tasks a framework and agent."""
+async def requests(
+    n_agents: int, n_frameworks: int, n_clients: int, seconds: float, encoding: str, changing: bool
+) -> Json:
+    """Ask for `/state` with wrk, alone and with so many at once; 10 tasks a framework and agent.
+
+    The clients are another process than the framework that is offered agents meanwhile.
+    """
     with cluster(n_agents) as services:
-        for _ in range(n_frameworks):
-            await filled(services, 10 * n_agents, "run")
+        running = [
+            await filled(services, 10 * n_agents, "run", torn_down=torn_down)
+            for torn_down in [True] * n_frameworks + [False] * n_frameworks
+        ]
+        decliner = Decliner(1.0)
+        spare = Framework(services.host, services.port, decliner.take, name="spare")
+        reading = [asyncio.create_task(spare.run())]
+        if changing:
+            reading.append(asyncio.create_task(toggle(running[-1])))
+        services.add_agents(10)
+        await asyncio.sleep(2)
         found: Json = {}
         for n in (1, n_clients):
-            command = ["wrk", "-t1", f"-c{n}", f"-d{seconds:.0f}", "--latency"]
+            decliner.waits.clear()
+            command = ["wrk", "-t1", f"-c{n}", f"-d{seconds:.0f}", "--latency", "--timeout", "30"]
             process = await asyncio.create_subprocess_exec(
-                *command, f"{services.url}/state", stdout=asyncio.subprocess.PIPE
+                *(*command, "-H", f"Accept-Encoding: {encoding}", f"{services.url}/state"),
+                stdout=asyncio.subprocess.PIPE,
             )
             out, _ = await process.communicate()
             found |= {f"{n} clients, {name}": value for name, value in told_by_wrk(out.decode())}
+            found |= quantiles(sorted(decliner.waits), f"next offer meanwhile, {n} clients")
+        for each in reading:
+            each.cancel()
         return found
 
 
@@ -522,7 +541,14 @@ KINDS: list[tuple[str, Any, dict[str, Any]]] = [
     (
         "requests",
         requests,
-        {"n_agents": 100, "n_frameworks": 10, "n_clients": 20, "seconds": 10.0},
+        {
+            "n_agents": 100,
+            "n_frameworks": 10,
+            "n_clients": 20,
+            "seconds": 10.0,
+            "encoding": "identity",
+            "changing": 0,
+        },
     ),
     ("soak", soak, {"n_agents": 10, "seconds": 3600.0, "n_rounds_warm": 100}),
     (

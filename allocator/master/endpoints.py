@@ -28,7 +28,7 @@ from allocator.version import build_info
 Json = dict[str, Any]
 
 #: How long others wait at a time while something large is written, in seconds.
-TURN_SECONDS: Final = 0.02
+TURN_SECONDS: Final = 0.003
 
 #: How many tasks or agents are written between two looks at the time.
 _AT_ONCE: Final = 256

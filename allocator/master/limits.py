@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sized
 from typing import Final
 
@@ -11,6 +12,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: The most that the head of a request may have, in bytes.
 MAX_HEAD_BYTES: Final = 64 * 1024
+
+#: What the kernel takes of a response at a time. Were it as much as it likes, megabytes, so many
+#: readers who are ready at once would hold up all others while these are copied.
+_SEND_BYTES: Final = 64 * 1024
 
 _TEXTS: Final = {
     400: "The request is not HTTP.",
@@ -50,6 +55,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begin to wait for the first head."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        opened: socket.socket = transport.get_extra_info("socket")
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:

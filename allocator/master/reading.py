@@ -10,11 +10,15 @@ X6. Nothing holds the event loop for longer than `TURN_SECONDS` and what one ste
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
 import secrets
+import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -72,13 +76,18 @@ class Rendering:
         Of what it shows.
     parts : list of bytes
         What the body is joined from.
+    compressor : Executor
+        Compresses one body at a time, after all else that the process has to do.
     """
 
-    def __init__(self, number: int, generation: int, parts: list[bytes]) -> None:
+    def __init__(
+        self, number: int, generation: int, parts: list[bytes], compressor: Executor
+    ) -> None:
         self.number = number
         self.generation = generation
         self.n_bytes = sum(map(len, parts))
         self._parts = parts
+        self._compressor = compressor
         self._encoded: dict[str, asyncio.Task[bytes]] = {}
 
     async def body(self, encoding: str) -> bytes:
@@ -92,7 +101,8 @@ class Rendering:
     async def _encode(self, encoding: str) -> bytes:
         if encoding != IDENTITY:
             whole = await self.body(IDENTITY)
-            return await asyncio.to_thread(ENCODERS[encoding], whole)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._compressor, ENCODERS[encoding], whole)
         if self.n_bytes < LARGE_BYTES:
             whole = b"".join(self._parts)
         else:
@@ -129,6 +139,10 @@ class Reader:
             master.start_time if elected_time is None else elected_time,
         )
         self._loop_metrics = loop_metrics
+        self._compressor = ThreadPoolExecutor(
+            1, thread_name_prefix="compressor", initializer=give_way
+        )
+        self._compressing = asyncio.Lock()
         #: One rendering is written at a time.
         self._turn = asyncio.Lock()
         #: Will measure in its turn; None once it begins to.
@@ -143,6 +157,7 @@ class Reader:
     def close(self) -> None:
         """Follow the master no longer. O(1)."""
         self._model.close()
+        self._compressor.shutdown(wait=False)
 
     def keep_up(self) -> None:
         """Take in what changed though nobody reads, for a short time, and forget what is outdated.
@@ -202,8 +217,15 @@ class Reader:
         if endpoint is None:
             raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
         kind, _, _ = wrapping(given.get("jsonp"))
-        rendering = await self._rendered(path, endpoint, given)
-        return await self._represented(rendering, kind, headers)
+        n_begun = self._n_begun
+        encoding = chosen(headers.get("accept-encoding", ""))
+        if encoding == IDENTITY:
+            rendering = await self._rendered(path, endpoint, given, n_begun)
+            return await self._represented(rendering, kind, encoding, headers)
+        # Whoever comes while a body is compressed shares the next one: to compress takes longest.
+        async with self._compressing:
+            rendering = await self._rendered(path, endpoint, given, n_begun)
+            return await self._represented(rendering, kind, encoding, headers)
 
     async def _measured(self) -> dict[str, float]:
         """Return all metrics by name, the same for all who ask at the same time (X4, X5)."""
@@ -217,12 +239,11 @@ class Reader:
         return self.metrics()
 
     async def _represented(
-        self, rendering: Rendering, kind: str, headers: Mapping[str, str]
+        self, rendering: Rendering, kind: str, encoding: str, headers: Mapping[str, str]
     ) -> Answer:
         """Return a rendering in the encoding that is wanted, or 304 if that is there already."""
-        encoding = IDENTITY
-        if rendering.n_bytes >= SMALL_BYTES:
-            encoding = chosen(headers.get("accept-encoding", ""))
+        if rendering.n_bytes < SMALL_BYTES:
+            encoding = IDENTITY
         suffix = "" if encoding == IDENTITY else f"-{encoding}"
         tag = f'"{self._tag}-{rendering.generation:x}{suffix}"'
         found = {"ETag": tag, "Vary": "Accept-Encoding"}
@@ -233,12 +254,13 @@ class Reader:
             found["Content-Encoding"] = encoding
         return Answer(200, found, await rendering.body(encoding))
 
-    async def _rendered(self, path: str, endpoint: Endpoint, given: Mapping[str, str]) -> Rendering:
-        """Return a rendering that began after this was called, or shows the same (X4, X5)."""
+    async def _rendered(
+        self, path: str, endpoint: Endpoint, given: Mapping[str, str], n_begun: int
+    ) -> Rendering:
+        """Return a rendering that began after so many others, or shows the same (X4, X5)."""
         names = endpoint.parameters | {"jsonp"}
         query = {name: given[name] for name in sorted(given) if name in names}
         key = path, urlencode(query)
-        n_begun = self._n_begun
         async with self._turn:
             found = self._renderings.get(key)
             if found is not None and found.number > n_begun:
@@ -253,7 +275,7 @@ class Reader:
             number = self._n_begun
             _, before, after = wrapping(query.get("jsonp"))
             parts = [before, *await endpoint.write(self._view, query), after]
-            rendering = Rendering(number, generation, parts)
+            rendering = Rendering(number, generation, parts, self._compressor)
             self._keep(key, rendering)
             return rendering
 
@@ -309,6 +331,12 @@ def matches(if_none_match: str | None, tag: str) -> bool:
         return False
     named = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
     return "*" in named or tag in named
+
+
+def give_way() -> None:
+    """Have this thread run when no other of the process wants to."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
 
 
 IDENTITY: Final = "identity"
