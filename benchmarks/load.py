@@ -263,60 +263,21 @@ async def offers(n_agents: int, n_frameworks: int, seconds: float, hold_seconds:
 
 
 async def state(
-    n_agents: int, n_frameworks: int, n_clients: int, n_polls: int, encoding: str, changing: bool
+    n_agents: int, n_frameworks: int, n_clients: int, seconds: float, encoding: str, changing: bool
 ) -> Json:
-    """Poll `/state` of the published cluster, by one client and by so many at once."""
-    return await polled(n_agents, n_frameworks, (1, n_clients), n_polls, encoding, changing)
+    """Ask for `/state` with wrk, alone and with so many at once; 10 tasks a framework and agent."""
+    return await asked(n_agents, n_frameworks, (1, n_clients), seconds, encoding, changing)
 
 
-async def polled(
+async def asked(
     n_agents: int,
     n_frameworks: int,
     counts: Iterable[int],
-    n_polls: int,
+    seconds: float,
     encoding: str,
     changing: bool,
 ) -> Json:
-    """Poll `/state` by so many clients at once, one count after the other.
-
-    Each framework has 10 tasks on each agent, and as many are completed with as many tasks. With
-    `changing`, a framework changes some twenty times a second, so that what was rendered for one
-    poll is outdated for the next.
-    """
-    n_tasks = 10 * n_agents
-    with cluster(n_agents) as services:
-        for _ in range(n_frameworks):
-            await filled(services, n_tasks, "true", torn_down=True)
-        running = [await filled(services, n_tasks, "run") for _ in range(n_frameworks)]
-        decliner = Decliner(1.0)
-        spare = Framework(services.host, services.port, decliner.take, name="spare")
-        reading = [asyncio.create_task(spare.run())]
-        await spare.subscribed.wait()
-        services.add_agents(10)
-        await asyncio.sleep(2)
-        toggling = None
-        if changing:
-            toggling = asyncio.create_task(toggle(running[0]))
-        found: Json = {}
-        for n in counts:
-            pollers = [Poller(services.host, services.port, encoding) for _ in range(n)]
-            decliner.waits.clear()
-            took: list[float] = []
-            await asyncio.gather(*(poller.poll(n_polls, took) for poller in pollers))
-            found |= quantiles(sorted(took), f"/state, {n} clients")
-            while len(decliner.waits) < 10:  # the polls were over sooner
-                await asyncio.sleep(0.1)
-            found |= quantiles(sorted(decliner.waits), f"next offer meanwhile, {n} clients")
-        for each in (*reading, *([toggling] if toggling else [])):
-            each.cancel()
-        found["bytes"] = pollers[0].n_bytes
-        return found
-
-
-async def requests(
-    n_agents: int, n_frameworks: int, n_clients: int, seconds: float, encoding: str, changing: bool
-) -> Json:
-    """Ask for `/state` with wrk, alone and with so many at once; 10 tasks a framework and agent.
+    """Ask for `/state` with wrk, with so many clients at once, one count after the other.
 
     The clients are another process than the framework that is offered agents meanwhile.
     """
@@ -333,7 +294,7 @@ async def requests(
         services.add_agents(10)
         await asyncio.sleep(2)
         found: Json = {}
-        for n in (1, n_clients):
+        for n in counts:
             decliner.waits.clear()
             command = ["wrk", "-t1", f"-c{n}", f"-d{seconds:.0f}", "--latency", "--timeout", "30"]
             process = await asyncio.create_subprocess_exec(
@@ -341,7 +302,9 @@ async def requests(
                 stdout=asyncio.subprocess.PIPE,
             )
             out, _ = await process.communicate()
-            found |= {f"{n} clients, {name}": value for name, value in told_by_wrk(out.decode())}
+            told = dict(told_by_wrk(out.decode()))
+            found |= {f"{n} clients, {name}": value for name, value in told.items()}
+            found[f"{n} clients, mean, ms"] = round(1e3 * n / float(told["Requests/sec"]), 2)
             found |= quantiles(sorted(decliner.waits), f"next offer meanwhile, {n} clients")
         for each in reading:
             each.cancel()
@@ -538,18 +501,6 @@ KINDS: list[tuple[str, Any, dict[str, Any]]] = [
         {"n_agents": 1000, "n_frameworks": 1000, "seconds": 10.0, "hold_seconds": 2.0},
     ),
     ("watch", watch, {"n_agents": 100, "n_subscribers": 1000, "n_tasks": 200}),
-    (
-        "requests",
-        requests,
-        {
-            "n_agents": 100,
-            "n_frameworks": 10,
-            "n_clients": 20,
-            "seconds": 10.0,
-            "encoding": "identity",
-            "changing": 0,
-        },
-    ),
     ("soak", soak, {"n_agents": 10, "seconds": 3600.0, "n_rounds_warm": 100}),
     (
         "state",
@@ -558,7 +509,7 @@ KINDS: list[tuple[str, Any, dict[str, Any]]] = [
             "n_agents": 100,
             "n_frameworks": 10,
             "n_clients": 20,
-            "n_polls": 50,
+            "seconds": 10.0,
             "encoding": "identity",
             "changing": 0,
         },

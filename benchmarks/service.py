@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import Any
 
 from . import load
@@ -69,17 +70,21 @@ class StatePolled(_Service):
     )
     param_names = ("clients", "encoding", "changing")
 
+    def setup(self, n_clients: int, encoding: str, changing: bool) -> None:
+        if shutil.which("wrk") is None:
+            raise NotImplementedError("wrk is not installed")
+
     def _load(self, n_clients: int, encoding: str, changing: bool) -> load.Json:
-        n_agents, n_frameworks, n_polls = sizes(
-            smoke=[(2, 1, 2)], default=[(100, 10, 50)], full=[(100, 10, 50)]
+        n_agents, n_frameworks, seconds = sizes(
+            smoke=[(2, 1, 1)], default=[(100, 10, 6)], full=[(100, 10, 20)]
         )[0]
-        given = (n_agents, n_frameworks, n_clients, n_polls, encoding, changing)
-        return self.found(load.state, *given)
+        given = (n_agents, n_frameworks, (n_clients,), seconds, encoding, changing)
+        return self.found(load.asked, *given)
 
     def track_mean(self, n_clients: int, encoding: str, changing: bool) -> float:
-        """Return the mean time of a poll."""
+        """Return the mean time of an answer."""
         found = self._load(n_clients, encoding, changing)
-        return float(found[f"/state, {n_clients} clients, mean, ms"])
+        return float(found[f"{n_clients} clients, mean, ms"])
 
     def track_p99_to_next_offer(self, n_clients: int, encoding: str, changing: bool) -> float:
         """Return the time from a decline to the next offer meanwhile: reach 50 ms."""

@@ -2,8 +2,8 @@
 
     python -m benchmarks.service_plots               # measures and writes docs/pictures/*.svg
 
-Needs matplotlib (`pip install '.[plots]'`). Measures for some minutes; let the machine do nothing
-else meanwhile.
+Needs matplotlib (`pip install '.[plots]'`) and Debian's wrk. Measures for some minutes; let the
+machine do nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ STYLES = {
 
 
 def measured(encoding: str, changing: bool) -> tuple[dict[int, float], load.Json]:
-    """Return mean seconds of a poll by number of clients, and all that was found."""
-    found = asyncio.run(load.polled(100, 10, COUNTS, 50, encoding, changing))
-    return {n: found[f"/state, {n} clients, mean, ms"] / 1e3 for n in COUNTS}, found
+    """Return mean seconds of an answer by number of clients, and all that was found."""
+    found = asyncio.run(load.asked(100, 10, COUNTS, 6, encoding, changing))
+    return {n: found[f"{n} clients, mean, ms"] / 1e3 for n in COUNTS}, found
 
 
 def draw(curves: dict[str, dict[int, float]], picture: Path) -> None:
@@ -66,7 +66,7 @@ def draw(curves: dict[str, dict[int, float]], picture: Path) -> None:
     axes.yaxis.set_major_formatter(in_seconds)
     axes.set_xlabel("clients that poll at once")
     axes.set_ylabel("mean time of one /state")
-    axes.set_title("/state of 20\u202f000 tasks, each client 50 times", loc="left")
+    axes.set_title("/state of 20\u202f000 tasks, asked for again and again", loc="left")
     axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
