@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILED := $(shell find allocator tests -name '*.pyx' -o -name '*.pxd')
+COMPILED := $(shell find allocator tests -name '*.pyx' -o -name '*.pxd') \
+	allocator/agent/init.c $(wildcard allocator/agent/containers/programs/*.[ch])
 MODULES := $(subst /,.,$(basename $(shell find allocator -name '*.pyx')))
 
 .PHONY: run demo test lint bench clients

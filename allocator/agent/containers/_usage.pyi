@@ -1,7 +1,8 @@
-from typing import Any
+from typing import Any, final
 
 from allocator.agent.containers.cgroups import Root
 
+@final
 class Files:
     def __init__(self, root: Root, name: str, cpus_limit: float) -> None: ...
     def close(self) -> None: ...

@@ -3,6 +3,7 @@
 The parsing is compiled, so that a reading costs little more than what the kernel takes to write.
 """
 
+cimport cython
 from libc.stdlib cimport strtoull
 from libc.string cimport strlen, strstr
 from posix.unistd cimport close, pread
@@ -64,6 +65,8 @@ cdef inline long long _value(const char *text, const char *key) noexcept nogil:
     return <long long>strtoull(found + strlen(key), NULL, 10)
 
 
+@cython.auto_pickle(False)
+@cython.final
 cdef class Files:
     """The files of one container, opened at once and closed by `close`.
 
