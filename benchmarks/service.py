@@ -64,9 +64,9 @@ class StatePolled(_Service):
     """`/state` of the published cluster, 20 000 tasks, while agents are offered and declined."""
 
     params = (
-        sizes(smoke=[1, 2], default=[1, 20, 50], full=[1, 5, 10, 20, 50, 100]),
-        ["identity", "gzip"],
-        [False, True],
+        sizes(smoke=[2], default=[1, 20, 50], full=[1, 5, 10, 20, 50, 100]),
+        sizes(smoke=["gzip"], default=["identity", "gzip"], full=["identity", "gzip"]),
+        sizes(smoke=[True], default=[False, True], full=[False, True]),
     )
     param_names = ("clients", "encoding", "changing")
 
