@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from allocator.agent import processes
 from allocator.agent.checkpoint import Checkpoint
+from allocator.agent.containers import protocol
 from allocator.agent.instructions import Container, Ended, Event, Limitation, NotStarted, Started
 from allocator.agent.limits import Options, amounts, given_limits
 from allocator.agent.runtime import Runtime
@@ -311,8 +312,9 @@ class ProcessRuntime(Runtime):
         if len(words) != 3:
             return None  # ours, of a former recovery
         pid, start_time, boot_id = words
-        is_it = boot_id == read_boot_id() and start_time == start_time_of(pid)
-        return int(pid) if is_it else 0
+        if not pid.isdecimal() or boot_id != read_boot_id():
+            return 0
+        return int(pid) if start_time == str(protocol.start_time(int(pid))) else 0
 
     def close(self) -> None:
         """Watch nothing any more; containers go on."""
@@ -344,12 +346,3 @@ def read_boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return ""
-
-
-def start_time_of(pid: str) -> str | None:
-    """Return when a process was started, in ticks since the machine was; None if there is none."""
-    try:
-        stat = Path("/proc", pid, "stat").read_text("utf-8", "replace")
-    except OSError:
-        return None
-    return stat[stat.rindex(")") + 2 :].split()[19]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,12 +29,15 @@ from allocator.wire.refusal import (
     UNAUTHORIZED,
     CallRefused,
 )
+from allocator.wire.requests import (
+    JSONP_NAME,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    canonical,
+    unproven,
+)
 
 _LOG = logging.getLogger("allocator.agent")
-
-#: The most that the head and the body of a request may have, in bytes.
-MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_BODY_BYTES: Final = 8 * 2**20
 
 #: How long a connection may be without a request, or a request be on its way, in seconds.
 _IDLE_SECONDS: Final = 75.0
@@ -46,7 +48,8 @@ _PROVERS: Final = ThreadPoolExecutor(1, thread_name_prefix="scrypt")
 #: Answered to anybody.
 OPEN_PATHS: Final = frozenset({"/health", "/version"})
 
-_CALLBACK: Final = re.compile(r"[A-Za-z_$][\w$.]*", re.ASCII)
+#: By which clients may ask for each path: its own, and Mesos'.
+_PREFIXES: Final = ("/agent", "/slave(1)", "/slave%281%29")
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -69,7 +72,7 @@ class Request(NamedTuple):
     """What somebody asks for."""
 
     method: str
-    #: As `canonical` returns it.
+    #: Without prefix, `.json` and a trailing slash.
     path: str
     #: The first value of each parameter.
     query: Query
@@ -96,26 +99,12 @@ class Access(NamedTuple):
     acls: Acls | None = None
 
 
-def canonical(path: str) -> str:
-    """Return what a path stands for, without `/agent` or `/slave(1)`, `.json`, a trailing slash.
-
-    Examples
-    --------
-    >>> [canonical(path) for path in ("/slave(1)/state.json", "/agent/health/", "/")]
-    ['/state', '/health', '/']
-    """
-    for prefix in ("/agent", "/slave(1)", "/slave%281%29"):
-        if path == prefix or path.startswith(prefix + "/"):
-            path = path.removeprefix(prefix)
-    return path.rstrip("/").removesuffix(".json") or "/"
-
-
 def json_answer(value: Any, query: Query) -> Answer:
     """Return JSON, or JavaScript that calls what `jsonp` names; raises `CallRefused`."""
     callback = query.get("jsonp")
     if callback is None:
         return Answer(encode(value))
-    if not _CALLBACK.fullmatch(callback):
+    if not JSONP_NAME.fullmatch(callback):
         raise CallRefused(BAD_REQUEST, f"jsonp {cut(callback)!r} is no name of a function")
     return Answer(b"%b(%b);" % (callback.encode(), encode(value)), "text/javascript")
 
@@ -212,7 +201,7 @@ class Protocol(asyncio.Protocol):
         query = parse_qs((url.query or b"").decode("latin-1"), keep_blank_values=True)
         request = Request(
             self._parser.get_method().decode("latin-1"),
-            canonical((url.path or b"/").decode("latin-1")),
+            canonical((url.path or b"/").decode("latin-1"), _PREFIXES),
             {name: values[0] for name, values in query.items()},
             self._headers,
             bytes(self._body),
@@ -248,7 +237,7 @@ class Protocol(asyncio.Protocol):
             return True
         claim = read_claim(request.headers.get("authorization"))
         if claim is None:
-            raise _unproven()
+            raise unproven()
         return credentials.proven(claim)
 
     async def _prove(self, request: Request) -> Answer:
@@ -258,7 +247,7 @@ class Protocol(asyncio.Protocol):
         assert self._access.credentials is not None
         loop = asyncio.get_running_loop()
         if not await loop.run_in_executor(_PROVERS, self._access.credentials.prove, claim):
-            raise _unproven()
+            raise unproven()
         answer = self._answer(request)
         return answer if isinstance(answer, Answer) else await answer
 
@@ -347,7 +336,3 @@ def _failure(request: Request) -> Answer:
     """Log a defect, and have others served."""
     _LOG.exception("defect", extra={"fields": {"request": f"{request.method} {request.path}"}})
     return Answer(b"the agent failed; its log says how\n", _TEXT, 500)
-
-
-def _unproven() -> CallRefused:
-    return CallRefused(UNAUTHORIZED, "the request does not prove who sends it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
@@ -31,15 +30,19 @@ from allocator.agent.service import Service
 from allocator.agent.state import Facts
 from allocator.agent.sweep import sweep_for_ever
 from allocator.agent.watch import WatchOptions
-from allocator.errors import InvalidValue
 from allocator.resources import Resources
 from allocator.version import dotted_version
 from allocator.wire import messages as m
 from allocator.wire.acls import Acls
-from allocator.wire.credentials import Credentials, authorization, read_credential
+from allocator.wire.credentials import own_headers
+from allocator.wire.listening import bind, read_credentials, read_tls
 from allocator.wire.log import configure_log
+from allocator.wire.requests import authority
 
 _LOG = logging.getLogger("allocator.agent")
+
+#: How many connections may wait to be taken in.
+_BACKLOG: Final = 128
 
 #: How long tasks may take to end when the agent leaves for good, in seconds, beyond their grace.
 _LEAVE_SECONDS: Final = 10.0
@@ -99,9 +102,10 @@ def run(settings: Settings) -> int:
     if settings.runtime is None:
         settings = settings._replace(runtime="linux" if os.geteuid() == 0 else "process")
     find = None if settings.master is None else discovery(settings.master)
-    headers = read_headers(settings.credential)
+    headers = own_headers(settings.credential)
     acls = None if settings.acls is None else Acls.read(settings.acls)
-    access = Access(read_credentials(settings), acls)
+    credentials = read_credentials(settings.credentials, settings.ip, "could read all")
+    access = Access(credentials, acls)
     tls = read_tls(settings.tls_cert, settings.tls_key)
     is_null = settings.runtime == "null"
     folder = settings.work_dir or (None if is_null else default_work_dir())
@@ -112,7 +116,7 @@ def run(settings: Settings) -> int:
         if folder is not None:
             checkpoint = Checkpoint(folder)
             stack.callback(checkpoint.close)
-        listener = bind(settings.ip, settings.port)
+        listener = bind(settings.ip, settings.port, _BACKLOG)
         stack.callback(listener.close)
         configure_log()
         root = None
@@ -130,62 +134,6 @@ def find_root(settings: Settings) -> Root:
     if os.geteuid() != 0:
         raise NoCgroups("--runtime linux: needs root; `--runtime process` does not")
     return Root(cgroups.find(settings.cgroups_hierarchy), settings.cgroups_root)
-
-
-def read_headers(credential: Path | None) -> dict[str, str]:
-    """Return the headers by which the agent proves who it is to the master."""
-    if credential is None:
-        return {}
-    claim = read_credential(credential)
-    return {"Authorization": authorization(claim.principal, claim.secret.decode())}
-
-
-def read_credentials(settings: Settings) -> Credentials | None:
-    """Return who may read from the agent; raises `InvalidValue` where all could, from anywhere."""
-    try:
-        is_loopback = ipaddress.ip_address(settings.ip).is_loopback
-    except ValueError:
-        raise InvalidValue(f"--ip {settings.ip}: is no IP address") from None
-    if settings.credentials is not None:
-        return Credentials.read(settings.credentials)
-    if not is_loopback:
-        raise InvalidValue(
-            f"--ip {settings.ip}: whoever reaches it could read all; give --credentials FILE "
-            "(`allocator credentials PRINCIPAL` makes its entries), or an address of loopback"
-        )
-    return None
-
-
-def read_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """Return what https needs; raises `InvalidValue` or `OSError`."""
-    if cert is None and key is None:
-        return None
-    if cert is None or key is None:
-        raise InvalidValue("--tls-cert and --tls-key are given together")
-    for file in (cert, key):
-        file.read_bytes()  # an error of it names the file
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key)
-    except ssl.SSLError as error:
-        raise InvalidValue(f"--tls-cert {cert}: {error.reason or error}") from None
-    return context
-
-
-def bind(ip: str, port: int) -> socket.socket:
-    """Return a socket that has its address, and that nobody else can have."""
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((ip, port))
-        # Two may have bound the same port; only one can listen.
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"{error.strerror}: {ip}:{port}") from None
-    listener.setblocking(False)
-    return listener
 
 
 class _Process:
@@ -260,8 +208,7 @@ class _Process:
 
     @property
     def _authority(self) -> str:
-        ip = self._settings.ip
-        return f"[{ip}]:{self._port}" if ":" in ip else f"{ip}:{self._port}"
+        return authority(self._settings.ip, self._port)
 
     async def _sweep(self, service: Service) -> None:
         if self._checkpoint is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from allocator.cli.master import count, duration, duration_or_zero, port
+from allocator.cli.arguments import count, duration, duration_or_zero, port
 from allocator.errors import InvalidValue, shown
 
 if TYPE_CHECKING:

@@ -43,16 +43,6 @@ def add_master(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     add("--json", False, "write JSON to stdout instead of a table", action="store_true")
 
 
-def authorization(credential: Path | None) -> dict[str, str]:
-    """Return the headers that prove who asks; raises `InvalidValue` or `OSError`."""
-    from allocator.wire.credentials import authorization, read_credential
-
-    if credential is None:
-        return {}
-    claim = read_credential(credential)
-    return {"Authorization": authorization(claim.principal, claim.secret.decode())}
-
-
 async def connect(address: Address) -> Connection:
     """Return a connection to a master; raises `MasterRefused`."""
     from allocator.wire.client import Connection, ConnectionFailed
@@ -83,10 +73,12 @@ def ask(args: argparse.Namespace, type: str, **content: Any) -> Json:
     MasterRefused
         It cannot be reached, or refuses.
     """
+    from allocator.wire.credentials import own_headers
+
     body: Json = {"type": type}
     if content:
         body[type.lower()] = content
-    headers = {"Content-Type": "application/json", **authorization(args.credential)}
+    headers = {"Content-Type": "application/json", **own_headers(args.credential)}
     return asyncio.run(_ask(args.master, headers, json.dumps(body).encode()))
 
 

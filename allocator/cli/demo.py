@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from allocator.cli.arguments import port
 from allocator.cli.asking import ask
-from allocator.cli.master import port
 from allocator.errors import AllocatorError
 
 if TYPE_CHECKING:

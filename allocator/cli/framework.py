@@ -8,8 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from allocator.cli.asking import add_master, authorization, read_address, write_json
-from allocator.cli.master import count
+from allocator.cli.arguments import count
+from allocator.cli.asking import add_master, read_address, write_json
 from allocator.errors import AllocatorError, InvalidValue
 from allocator.roles import validate_role
 
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from allocator.cli import runner  # needs the extra `master`
     from allocator.cli.console import progress_bar
     from allocator.resources import Resources
+    from allocator.wire.credentials import own_headers
 
     try:
         resources = Resources(args.task)
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         session = runner.Session(
             work,
             read_address(args.master),
-            authorization(args.credential),
+            own_headers(args.credential),
             args.name,
             validate_role(args.role),
             advance,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from allocator.cli.arguments import count, duration, duration_or_zero, port
 from allocator.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -118,39 +118,6 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="streams that may be open at once (10000)",
     )
-
-
-def port(text: str) -> int:
-    """Return a port; raises `ArgumentTypeError`."""
-    if text.isascii() and text.isdigit() and int(text) < 2**16:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port between 0 and 65535")
-
-
-def count(text: str) -> int:
-    """Return a positive integer; raises `ArgumentTypeError`."""
-    if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
-
-
-def duration_or_zero(text: str) -> float:
-    """Return seconds; raises `ArgumentTypeError`."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if 0 <= seconds <= 1e9:
-        return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds, such as 0.5")
-
-
-def duration(text: str) -> float:
-    """Return seconds that are not zero; raises `ArgumentTypeError`."""
-    seconds = duration_or_zero(text)
-    if seconds == 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: is more than 0 seconds")
-    return seconds
 
 
 def run(args: argparse.Namespace) -> int:

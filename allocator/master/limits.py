@@ -10,8 +10,7 @@ from typing import Final
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: The most that the head of a request may have, in bytes.
-MAX_HEAD_BYTES: Final = 64 * 1024
+from allocator.wire.requests import MAX_HEAD_BYTES
 
 #: What the kernel takes of a response at a time. Were it as much as it likes, megabytes, so many
 #: readers who are ready at once would hold up all others while these are copied.

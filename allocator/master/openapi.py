@@ -26,6 +26,8 @@ class Reading(NamedTuple):
 
 _JSONP: Final = {"jsonp": "answer in JavaScript: a call of a function of this name"}
 
+_WEIGHTS: Final = Reading("/weights", "The weights that were set.", _JSONP)
+
 READINGS: Final = (
     Reading("/state", "All agents, frameworks and tasks.", _JSONP),
     Reading("/state-summary", "Agents and frameworks with counts of tasks.", _JSONP),
@@ -44,7 +46,7 @@ READINGS: Final = (
         },
     ),
     Reading("/roles", "The roles with weights, quotas and what they have.", _JSONP),
-    Reading("/weights", "The weights that were set.", _JSONP),
+    _WEIGHTS,
     Reading("/quota", "The quotas that were set.", _JSONP),
     Reading("/metrics/snapshot", "The metrics, flat.", _JSONP),
     Reading("/metrics", "The metrics for Prometheus.", media_type="text/plain"),
@@ -79,7 +81,7 @@ def document() -> Json:
         "paths": {
             **{reading.path: {"get": _get(reading)} for reading in READINGS},
             "/health": {"get": _operation("200 while the master runs.", {200: {}})},
-            "/weights": {"get": _get(READINGS[6]), "put": _put_weights(components)},
+            _WEIGHTS.path: {"get": _get(_WEIGHTS), "put": _put_weights(components)},
             "/api/v1/scheduler": {
                 "post": _post("A framework's call.", m.SCHEDULER_CALLS, components)
             },

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import logging
 import os
 import resource
@@ -22,7 +21,7 @@ import uvicorn
 import uvloop
 
 from allocator import Allocator
-from allocator.errors import AllocatorError, InvalidValue
+from allocator.errors import AllocatorError
 from allocator.master import recovery
 from allocator.master.events import MasterInfo
 from allocator.master.ha import Election
@@ -34,12 +33,16 @@ from allocator.master.server import Access, Application
 from allocator.master.service import Service
 from allocator.version import dotted_version
 from allocator.wire.acls import Acls
-from allocator.wire.credentials import Credentials
+from allocator.wire.listening import bind, read_credentials, read_tls
 from allocator.wire.log import configure_log
+from allocator.wire.requests import authority
 from allocator.wire.zookeeper import Ensemble
 
 #: What an offer must at least have, as Mesos' masters have it by default.
 MIN_ALLOCATABLE: Final = ("cpus:0.01", "mem:32")
+
+#: How many connections may wait to be taken in.
+_BACKLOG: Final = 2048
 
 #: How long requests under way may take to end when the master stops, in seconds.
 _GRACE_SECONDS: Final = 5
@@ -88,13 +91,13 @@ def run(settings: Settings) -> int:
         It cannot start: nothing listens then.
     """
     access = read_access(settings)
-    tls = read_tls(settings)
+    tls = read_tls(settings.tls_cert, settings.tls_key)
     ensemble = None if settings.ha is None else Ensemble.read(settings.ha)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     # With others, whoever leads opens it.
     registry = open_registry(settings) if ensemble is None else None
     try:
-        listener = bind(settings)
+        listener = bind(settings.ip, settings.port, _BACKLOG)
     except BaseException:
         if registry is not None:
             registry.close()
@@ -112,54 +115,13 @@ def run(settings: Settings) -> int:
 
 def read_access(settings: Settings) -> Access:
     """Return who is let in; raises `InvalidValue` where all would be, from anywhere."""
-    credentials = None if settings.credentials is None else Credentials.read(settings.credentials)
-    try:
-        is_loopback = ipaddress.ip_address(settings.ip).is_loopback
-    except ValueError:
-        raise InvalidValue(f"--ip {settings.ip}: is no IP address") from None
-    if credentials is None and not is_loopback:
-        raise InvalidValue(
-            f"--ip {settings.ip}: whoever reaches it could do anything; give --credentials FILE "
-            "(`allocator credentials PRINCIPAL` makes its entries), or an address of loopback"
-        )
+    credentials = read_credentials(settings.credentials, settings.ip, "could do anything")
     return Access(credentials, Acls() if settings.acls is None else Acls.read(settings.acls))
-
-
-def read_tls(settings: Settings) -> ssl.SSLContext | None:
-    """Return what encrypts connections, None if nothing does."""
-    cert, key = settings.tls_cert, settings.tls_key
-    if cert is None and key is None:
-        return None
-    if cert is None or key is None:
-        raise InvalidValue("--tls-cert and --tls-key are given together")
-    for path in (cert, key):
-        path.open("rb").close()  # for an error that names the file
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key)
-    except ssl.SSLError as error:
-        raise InvalidValue(f"{cert}, {key}: {error.reason or error}") from None
-    return context
 
 
 def open_registry(settings: Settings) -> Registry:
     """Return the registry, a new one if there is none."""
     return Registry(settings.registry or settings.work_dir / "registry.sqlite")
-
-
-def bind(settings: Settings) -> socket.socket:
-    """Return a socket that has its address, and does not listen yet."""
-    family = socket.AF_INET6 if ":" in settings.ip else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.ip, settings.port))
-        # Two may have bound the same port; only one can listen.
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"{error.strerror}: {settings.ip}:{settings.port}") from None
-    return listener
 
 
 def new_master(settings: Settings, port: int) -> Master:
@@ -284,17 +246,6 @@ async def _end_when_lost(election: Election) -> None:
     os._exit(1)
 
 
-def authority(host: str, port: int) -> str:
-    """Return host and port as a URL has them.
-
-    Examples
-    --------
-    >>> authority("::1", 5050)
-    '[::1]:5050'
-    """
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _config(
     settings: Settings, application: Application, tls: ssl.SSLContext | None
 ) -> uvicorn.Config:
@@ -311,7 +262,7 @@ def _config(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=2048,
+        backlog=_BACKLOG,
         timeout_keep_alive=settings.idle_timeout,  # type: ignore[arg-type]  # of call_later
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

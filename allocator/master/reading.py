@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import secrets
 import threading
 import time
@@ -30,6 +29,7 @@ from allocator.master.model import Model
 from allocator.resources import Resources
 from allocator.wire.decode import cut
 from allocator.wire.refusal import BAD_REQUEST, NOT_FOUND, CallRefused
+from allocator.wire.requests import JSONP_NAME
 
 try:
     import zstandard
@@ -46,8 +46,6 @@ MAX_KEPT_BYTES: Final = 1 << 28
 
 #: How long following what changed may take where nobody waits for it, in seconds.
 _KEEP_UP_SECONDS: Final = 0.01
-
-_JSONP_NAME: Final = re.compile(r"[A-Za-z_$][\w$.]*", re.ASCII)
 
 JSON: Final = "application/json"
 JAVASCRIPT: Final = "text/javascript"
@@ -314,7 +312,7 @@ def wrapping(jsonp: str | None) -> tuple[str, bytes, bytes]:
     """Return the media type of JSON, and what stands before and after it; raises `CallRefused`."""
     if jsonp is None:
         return JSON, b"", b""
-    if not _JSONP_NAME.fullmatch(jsonp):
+    if not JSONP_NAME.fullmatch(jsonp):
         raise CallRefused(BAD_REQUEST, f"jsonp {cut(jsonp)} is no name of a function")
     return JAVASCRIPT, f"{jsonp}(".encode("ascii"), b");"
 

@@ -30,23 +30,27 @@ from allocator.wire.decode import accepts_json, check_content_type, cut, encode,
 from allocator.wire.refusal import (
     BAD_REQUEST,
     FORBIDDEN,
-    METHOD_NOT_ALLOWED,
     NOT_ACCEPTABLE,
     NOT_FOUND,
     TOO_LARGE,
     UNAUTHORIZED,
     UNAVAILABLE,
     CallRefused,
+    MethodNotAllowed,
 )
-
-#: The most that a body may have, in bytes.
-MAX_BODY_BYTES: Final = 8 * 2**20
+from allocator.wire.requests import MAX_BODY_BYTES, canonical, unproven
 
 #: Answered to anybody, and by a master that does not lead, too.
 OPEN_PATHS: Final = frozenset({"/health", "/version", "/redirect"})
 
 #: Answered by a master that does not lead, too, of itself.
 STANDBY_PATHS: Final = frozenset({"/metrics", "/metrics/snapshot"})
+
+#: By which clients may ask for each path, too.
+_PREFIXES: Final = ("/master",)
+
+#: The methods of what is read.
+_READ: Final = ("GET", "HEAD")
 
 _STREAM_ID: Final = "mesos-stream-id"
 
@@ -109,7 +113,7 @@ class Application:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Answer:
-        path = canonical(request.scope["path"])
+        path = canonical(request.scope["path"], _PREFIXES)
         if path in OPEN_PATHS:
             return await self._open(request, path)
         service = self._service
@@ -117,8 +121,7 @@ class Application:
             return await self._stand_by(request, path)
         principal = await self._principal(request)
         if path == "/openapi":
-            if request.method not in ("GET", "HEAD"):
-                return not_allowed("GET", "HEAD")
+            check_method(request, *_READ)
             return JSONResponse(openapi.document())
         asked = _Asked(request, principal, service, self._access)
         if path in PATHS:
@@ -130,40 +133,37 @@ class Application:
         answer = _POSTS.get(path)
         if answer is None:
             raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
-        if request.method != "POST":
-            return not_allowed("POST")
+        check_method(request, "POST")
         return await answer(asked)
 
     async def _open(self, request: Request, path: str) -> Response:
         """Answer what anybody may ask of any master."""
-        if request.method not in ("GET", "HEAD"):
-            return not_allowed("GET", "HEAD")
+        check_method(request, *_READ)
         if path in PATHS:
             return await _answered(self._standby, request, path, None)
-        leader = self._leader()
-        if leader is None:
-            raise CallRefused(UNAVAILABLE, "no master leads at the moment")
-        return Response(status_code=307, headers={"Location": f"//{leader}"})
+        return self._send_on("")
 
     async def _stand_by(self, request: Request, path: str) -> Response:
         """Answer what is asked while another master leads, or none."""
         if path not in STANDBY_PATHS:
             return self._redirect(request)
         principal = await self._principal(request)
-        if request.method not in ("GET", "HEAD"):
-            return not_allowed("GET", "HEAD")
+        check_method(request, *_READ)
         self._access.check(principal, "get_endpoints", [path])
         return await _answered(self._standby, request, path, principal)
 
     def _redirect(self, request: Request) -> Response:
         """Send a request on to the master that leads, path and query as they came."""
+        path = request.scope["raw_path"].decode("latin-1")
+        query = request.scope["query_string"].decode("latin-1")
+        return self._send_on(path + (f"?{query}" if query else ""))
+
+    def _send_on(self, target: str) -> Response:
+        """Return where the master that leads has something; raises `CallRefused` (503)."""
         leader = self._leader()
         if leader is None:
             raise CallRefused(UNAVAILABLE, "no master leads at the moment")
-        path = request.scope["raw_path"].decode("latin-1")
-        query = request.scope["query_string"].decode("latin-1")
-        location = f"//{leader}{path}" + (f"?{query}" if query else "")
-        return Response(status_code=307, headers={"Location": location})
+        return Response(status_code=307, headers={"Location": f"//{leader}{target}"})
 
     async def _principal(self, request: Request) -> str | None:
         """Return who sends a request, None where nobody is asked; raises `CallRefused` (401)."""
@@ -177,7 +177,7 @@ class Application:
             loop = asyncio.get_running_loop()
             if await loop.run_in_executor(self._provers, credentials.prove, claim):
                 return claim.principal
-        raise CallRefused(UNAUTHORIZED, "the request does not prove who sends it")
+        raise unproven()
 
 
 class _Asked(NamedTuple):
@@ -205,8 +205,7 @@ async def _read(asked: _Asked, path: str) -> Answer:
         body = await read_body(request)
         await service.call(lambda: operator.put_weights(service.master, body, asked.caller))
         return Response()
-    if request.method not in ("GET", "HEAD"):
-        return not_allowed("GET", "HEAD", *(["PUT"] if path == "/weights" else []))
+    check_method(request, *_READ, *(["PUT"] if path == "/weights" else []))
     asked.check("get_endpoints", [path])
     return await _answered(service.reader, request, path, asked.principal)
 
@@ -224,8 +223,7 @@ async def _look(asked: _Asked, path: str) -> Answer:
     asset = assets().get(path)
     if asset is None and path not in _LIVE:
         raise CallRefused(NOT_FOUND, f"there is no {cut(path)}")
-    if request.method not in ("GET", "HEAD"):
-        return not_allowed("GET", "HEAD")
+    check_method(request, *_READ)
     asked.check("get_endpoints", ["/ui"])
     if asset is not None:
         if matches(request.headers.get("if-none-match"), asset.headers["ETag"]):
@@ -419,17 +417,10 @@ async def _end_when_left(receive: Receive, stream: Stream | Viewer) -> None:
 Answer: TypeAlias = Response | Streaming | Viewing
 
 
-def canonical(path: str) -> str:
-    """Return what a path stands for, without `/master`, `.json` and a trailing slash.
-
-    Examples
-    --------
-    >>> [canonical(path) for path in ("/master/state.json", "/state/", "/master", "/")]
-    ['/state', '/state', '/', '/']
-    """
-    if path == "/master" or path.startswith("/master/"):
-        path = path.removeprefix("/master")
-    return path.rstrip("/").removesuffix(".json") or "/"
+def check_method(request: Request, *methods: str) -> None:
+    """Raise `MethodNotAllowed` (405) unless a request has one of these methods."""
+    if request.method not in methods:
+        raise MethodNotAllowed(*methods)
 
 
 async def read_body(request: Request) -> bytes:
@@ -452,12 +443,8 @@ def refusal(refused: CallRefused) -> Response:
     headers = {}
     if refused.status == UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Basic realm="allocator"'
+    if isinstance(refused, MethodNotAllowed):
+        headers["Allow"] = ", ".join(refused.methods)
     if refused.status == TOO_LARGE:
         headers["Connection"] = "close"  # the rest of the body is not worth reading
     return PlainTextResponse(refused.text + "\n", refused.status, headers)
-
-
-def not_allowed(*methods: str) -> Response:
-    """Return the answer to a method that a path does not have."""
-    text = f"only {' and '.join(methods)} here\n"
-    return PlainTextResponse(text, METHOD_NOT_ALLOWED, {"Allow": ", ".join(methods)})

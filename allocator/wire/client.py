@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from allocator.errors import AllocatorError, InvalidValue, shown
+from allocator.wire.requests import authority
 
 #: The most that the head of an answer, and an answer that is read whole, may have, in bytes.
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -72,7 +73,7 @@ class Address(NamedTuple):
     @property
     def authority(self) -> str:
         """Host and port as a URL has them."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority(self.host, self.port)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"

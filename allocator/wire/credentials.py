@@ -205,6 +205,17 @@ def read_credential(path: str | Path) -> Claim:
     return Claim(principal, secret.encode())
 
 
+def own_headers(credential: str | Path | None) -> dict[str, str]:
+    """Return the headers by which an agent or a client proves who it is, out of its own file.
+
+    None without a file. Raises as `read_credential` does.
+    """
+    if credential is None:
+        return {}
+    claim = read_credential(credential)
+    return {"Authorization": authorization(claim.principal, claim.secret.decode())}
+
+
 def _read_private(file: Path) -> Any:
     """Return the JSON of a file that nobody else can read."""
     if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):

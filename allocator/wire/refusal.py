@@ -34,3 +34,17 @@ class CallRefused(AllocatorError):
         super().__init__(text)
         self.status = status
         self.text = text
+
+
+class MethodNotAllowed(CallRefused):
+    """A request with a method that its path does not have.
+
+    Parameters
+    ----------
+    *methods : str
+        Those that it has.
+    """
+
+    def __init__(self, *methods: str) -> None:
+        super().__init__(METHOD_NOT_ALLOWED, f"only {' and '.join(methods)} here")
+        self.methods = methods
