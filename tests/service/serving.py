@@ -12,8 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import httpx
 
@@ -27,7 +26,39 @@ PATIENCE_SECONDS = 60.0
 JSON = {"Content-Type": "application/json"}
 
 
-class Process:
+def run(
+    *arguments: str | Path, input: str | None = None, timeout: float = PATIENCE_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of `allocator` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "allocator", *arguments],
+        input=input,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def refused(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that says why it cannot be done, and does nothing."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def credentials(folder: Path, principal: str, secret: str) -> Path:
+    """Return a credentials file, of an entry as the command makes it."""
+    made = run("credentials", principal, input=f"{secret}\n")
+    assert made.returncode == 0, made.stderr
+    file = folder / "credentials"
+    file.touch(0o600)
+    file.write_text(f'{{"credentials":[{made.stdout}]}}')
+    return file
+
+
+class Process(contextlib.AbstractContextManager["Process"]):
     """A command of `allocator` that says `listening on URL` when it is ready."""
 
     def __init__(self, *arguments: str, log: Path, env: dict[str, str] | None = None) -> None:
@@ -82,15 +113,7 @@ class Process:
         """Return what it wrote to its log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
 
@@ -101,7 +124,7 @@ def master(folder: Path, *arguments: str, port: int = 0) -> Process:
     return Process("master", *given, log=folder / "log")
 
 
-class Subscription:
+class Subscription(contextlib.AbstractContextManager[Any]):
     """The stream of a framework, an agents' process or a subscriber of the operator API."""
 
     def __init__(
@@ -155,15 +178,7 @@ class Subscription:
         """Leave."""
         self._exit.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

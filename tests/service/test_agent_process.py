@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -328,32 +327,21 @@ def test_teardown_ends_tasks(master: Process, agent: Process) -> None:
 )
 def test_refuses_to_start(arguments: list[str], text: str, tmp_path: Path) -> None:
     given = ["--port", "0", "--work-dir", str(tmp_path), *arguments]
-    done = refused(*given)
+    done = serving.refused("agent", *given)
     assert text in done.stderr.splitlines()[-1]
-
-
-def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "allocator", "agent", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def test_a_work_dir_is_one_agents(master: Process, agent: Process, tmp_path: Path) -> None:
     work_dir = str(tmp_path / "work")
-    done = refused("--master", master.url, "--port", "0", "--work-dir", work_dir)
+    done = serving.refused("agent", "--master", master.url, "--port", "0", "--work-dir", work_dir)
     assert work_dir in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_taken_port_is_refused(master: Process, agent: Process, tmp_path: Path) -> None:
     port = agent.url.rpartition(":")[2]
-    done = refused("--master", master.url, "--port", port, "--work-dir", str(tmp_path / "other"))
+    given = ("--master", master.url, "--port", port, "--work-dir", tmp_path / "other")
+    done = serving.refused("agent", *given)
     assert port in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
@@ -366,7 +354,7 @@ def test_no_less_than_its_tasks_use(master: Process, tmp_path: Path) -> None:
             agent.stop()
         given = ("--master", master.url, "--port", "0", "--work-dir", str(tmp_path / "work"))
         given += ("--runtime", "process")
-        done = refused(*given, "--resources", "cpus:0;mem:1024")
+        done = serving.refused("agent", *given, "--resources", "cpus:0;mem:1024")
         assert "--resources" in done.stderr.splitlines()[-1]
         with start_agent(master, tmp_path) as agent:
             agent.stop(signal.SIGUSR1)
@@ -391,16 +379,7 @@ def test_old_sandboxes_are_removed(master: Process, tmp_path: Path) -> None:
 
 
 def test_credentials_of_readers(master: Process, tmp_path: Path) -> None:
-    made = subprocess.run(
-        [sys.executable, "-m", "allocator", "credentials", "ops"],
-        input="s3cret\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    file = tmp_path / "credentials"
-    file.touch(0o600)
-    file.write_text(f'{{"credentials":[{made.stdout}]}}')
+    file = serving.credentials(tmp_path, "ops", "s3cret")
     with start_agent(master, tmp_path, "--credentials", str(file)) as agent:
         assert httpx.get(f"{agent.url}/health").status_code == 200
         r = httpx.get(f"{agent.url}/state")
