@@ -122,15 +122,12 @@ class Launcher:
         self.n_launched = 0
         #: Tasks that got where they should: a status may be sent more than once.
         self.there: set[str] = set()
-        self.begin = 0.0
-        self.end = 0.0
         self.done = asyncio.Event()
         self.states: dict[str, int] = {}
 
     def take(self, framework: Framework, event: Json) -> None:
         """Take one event in."""
         if event["type"] == "OFFERS":
-            self.begin = self.begin or now()
             for offer in event["offers"]["offers"]:
                 self.answer(framework, offer)
         elif event["type"] == "UPDATE":
@@ -139,8 +136,7 @@ class Launcher:
             self.states[state] = self.states.get(state, 0) + 1
             if state == ("TASK_FINISHED" if self.command == "true" else "TASK_RUNNING"):
                 self.there.add(status["task_id"]["value"])
-            if len(self.there) == self.n_tasks and not self.done.is_set():
-                self.end = now()
+            if len(self.there) == self.n_tasks:
                 self.done.set()
 
     def answer(self, framework: Framework, offer: Json) -> None:
@@ -352,25 +348,20 @@ async def toggle(framework: Framework) -> None:
 class Poller:
     """A client that asks for `/state` over one connection and keeps nothing of it."""
 
-    def __init__(self, host: str, port: int, encoding: str) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._address = host, port
-        self._request = (
-            f"GET /state HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: {encoding}\r\n\r\n"
-        ).encode()
-        self.n_bytes = 0
+        self._request = f"GET /state HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
-    async def poll(self, n_polls: int, took: list[float]) -> None:
+    async def poll(self, n_polls: int) -> None:
         """Ask so often, one request after the other."""
         reader, writer = await asyncio.open_connection(*self._address, limit=2**22)
         for _ in range(n_polls):
-            begin = now()
             writer.write(self._request)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             assert head.startswith(b"http/1.1 200"), head
-            left = self.n_bytes = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+            left = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
             while left:
                 left -= len(await reader.read(min(left, 2**20)))
-            took.append(now() - begin)
         writer.close()
 
 
@@ -436,7 +427,7 @@ async def soak(n_agents: int, seconds: float, n_rounds_warm: int) -> Json:
     frameworks and tasks as it ever does.
     """
     with cluster(n_agents) as services:
-        poller = Poller(services.host, services.port, "identity")
+        poller = Poller(services.host, services.port)
         staying = Framework(services.host, services.port, Steady(10**9, "true", 1, 5, 5).take)
         reading = asyncio.create_task(staying.run())
         sizes = []
@@ -448,7 +439,7 @@ async def soak(n_agents: int, seconds: float, n_rounds_warm: int) -> Json:
                 lambda made=subscriber: made, services.host, services.port
             )
             framework = await filled(services, 60, "true", torn_down=True)
-            await poller.poll(3, [])
+            await poller.poll(3)
             transport.close()
             await framework.leave()
             n_rounds += 1

@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from allocator import Allocator, ManualClock
 from allocator.sim import single_role
@@ -133,6 +134,19 @@ def steady_cycles() -> Curves:
 
 def draw(curves: Curves, picture: Path, title: str, x_label: str) -> None:
     """Draw the curves into one picture, both axes logarithmic but for a size of 0."""
+    with framed(picture, title, x_label, "time of one cycle") as axes:
+        for name, label in LABELS.items():
+            curve = curves[name]
+            axes.plot(*curve, label=label, linewidth=2, markersize=6, **STYLES[name])
+        if 0 in curves["drf"].sizes:
+            axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+        else:
+            axes.set_xscale("log")
+
+
+@contextmanager
+def framed(picture: Path, title: str, x_label: str, y_label: str) -> Iterator[Any]:
+    """Yield axes to draw into, times upwards; write the picture in the end."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -141,18 +155,12 @@ def draw(curves: Curves, picture: Path, title: str, x_label: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, label in LABELS.items():
-        curve = curves[name]
-        axes.plot(*curve, label=label, linewidth=2, markersize=6, **STYLES[name])
-    if 0 in curves["drf"].sizes:
-        axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-    else:
-        axes.set_xscale("log")
     axes.set_yscale("log")
+    yield axes
     axes.yaxis.set_major_formatter(in_seconds)
     axes.xaxis.set_major_formatter(in_thousands)
     axes.set_xlabel(x_label)
-    axes.set_ylabel("time of one cycle")
+    axes.set_ylabel(y_label)
     axes.set_title(title, loc="left")
     axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -13,7 +13,7 @@ import asyncio
 from pathlib import Path
 
 from . import load
-from .plots import PICTURES, in_seconds, in_thousands
+from .plots import PICTURES, framed
 
 COUNTS = (1, 5, 10, 20, 50, 100)
 
@@ -48,32 +48,13 @@ def measured(encoding: str, changing: bool) -> tuple[dict[int, float], load.Json
 
 def draw(curves: dict[str, dict[int, float]], picture: Path) -> None:
     """Draw mean times by number of clients, both axes logarithmic."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    # The same figures give the same file.
-    matplotlib.rcParams["svg.hashsalt"] = picture.stem
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for name, curve in curves.items():
-        axes.plot(*zip(*curve.items(), strict=True), label=name, linewidth=2, **STYLES[name])
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks(COUNTS)
-    axes.minorticks_off()
-    axes.xaxis.set_major_formatter(in_thousands)
-    axes.yaxis.set_major_formatter(in_seconds)
-    axes.set_xlabel("clients that poll at once")
-    axes.set_ylabel("mean time of one /state")
-    axes.set_title("/state of 20\u202f000 tasks, asked for again and again", loc="left")
-    axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    metadata = {"Date": None} if picture.suffix == ".svg" else {}
-    figure.savefig(picture, dpi=120, metadata=metadata)
-    pyplot.close(figure)
+    title = "/state of 20\u202f000 tasks, asked for again and again"
+    with framed(picture, title, "clients that ask at once", "mean time of one answer") as axes:
+        for name, curve in curves.items():
+            axes.plot(*zip(*curve.items(), strict=True), label=name, linewidth=2, **STYLES[name])
+        axes.set_xscale("log")
+        axes.set_xticks(COUNTS)
+        axes.minorticks_off()
 
 
 def main() -> None:
