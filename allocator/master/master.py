@@ -16,8 +16,6 @@ V4. What must survive the end of the process is in the instructions (`Persist`) 
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,9 +45,8 @@ from allocator.master.records import (
 from allocator.master.schedule import Schedule
 from allocator.master.tasks import (
     TERMINAL,
-    begin_resending,
+    Resends,
     note_status,
-    resent,
     status_of_master,
 )
 from allocator.wire.messages import OfferFilters
@@ -159,10 +156,7 @@ class Master:
         self.n_frameworks = 0
         self.n_agents = 0
         self.n_inverse_offers = 0
-        #: When the first waiting status of which task is sent again: a heap of (time, number, task)
-        #: with one entry that counts a task, that of `resend_at`.
-        self._resends: list[tuple[float, int, Task]] = []
-        self._resend_numbers = itertools.count()
+        self._resends = Resends()
         #: Terminal state → how many tasks ended in it since the start.
         self.n_tasks_ended: dict[str, int] = {}
         #: Whether somebody watches by the operator API.
@@ -475,12 +469,7 @@ class Master:
         if not task.waiting or task.id in framework.unreachable:
             return
         self.send(framework, events.update(task.waiting[0]))
-        begin_resending(task, self.clock())
-        self._resend_later(task)
-
-    def _resend_later(self, task: Task) -> None:
-        """Have a task looked at when its status is to be sent again. O(log tasks)."""
-        heapq.heappush(self._resends, (task.resend_at, next(self._resend_numbers), task))
+        self._resends.begin(task, self.clock())
 
     def send_all_waiting(self, framework: Framework) -> None:
         """Send a framework that comes back what it has not acknowledged. O(its tasks)."""
@@ -492,6 +481,7 @@ class Master:
         if not task.waiting or task.waiting[0]["uuid"] != uuid:
             return
         acknowledged = task.waiting.popleft()
+        self._resends.stop(task)
         task.acknowledged = uuid
         agent = self.agents.get(task.agent_id)
         if agent is not None:
@@ -510,6 +500,7 @@ class Master:
             agent.tasks.pop(task.key, None)
             self.mark(agent)
         task.waiting.clear()
+        self._resends.stop(task)
         framework.completed.append(task)
         self.mark(task)
         self.mark(framework)
@@ -659,16 +650,12 @@ class Master:
                 self.lose_agent(agent)
 
     def _resend(self, now: float) -> None:
-        while self._resends and self._resends[0][0] <= now:
-            at, _, task = heapq.heappop(self._resends)
-            if not task.waiting or task.resend_at != at:
-                continue  # acknowledged meanwhile
+        for task in self._resends.take_due(now):
             framework = self.frameworks.get(task.framework_id)
-            if framework is None or task.id in framework.unreachable:
-                continue
+            if not task.waiting or framework is None or task.id in framework.unreachable:
+                continue  # told when its agent is back, or to nobody
             self.send(framework, events.update(task.waiting[0]))
-            resent(task, now)
-            self._resend_later(task)
+            self._resends.again(task, now)
 
 
 def acknowledgement(task: Task, uuid: str) -> Json:

@@ -33,7 +33,6 @@ class Task:
         "info",
         "is_terminal",
         "kill",
-        "resend_at",
         "resend_interval",
         "resources",
         "role",
@@ -68,8 +67,7 @@ class Task:
         #: What its agent was told when its framework wanted it killed: told again if that may have
         #: been lost.
         self.kill: Json | None = None
-        #: When the first of them is sent again, and how long after that, in seconds.
-        self.resend_at = 0.0
+        #: How long after it was sent the first of them is sent again, in seconds.
         self.resend_interval = 0.0
         #: JSON of what of it never changes, as `/state` shows it; None until it is written.
         self.fragment: bytes | None = None

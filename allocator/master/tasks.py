@@ -12,6 +12,7 @@ time, again and again until it acknowledges it, and then the next.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, Final
 
 from allocator.master.records import Task
@@ -91,13 +92,41 @@ def note_status(task: Task, status: Json) -> None:
         task.statuses[state] = status
 
 
-def begin_resending(task: Task, now: float) -> None:
-    """Have the first waiting status be sent again after a while."""
-    task.resend_interval = FIRST_RESEND
-    task.resend_at = now + FIRST_RESEND
+class Resends:
+    """Tasks whose first waiting status is sent again, after twice as long each time.
 
+    Those in one queue have the same interval, and so are due in the order in which they came. What
+    was acknowledged is held no longer.
+    """
 
-def resent(task: Task, now: float) -> None:
-    """Have it be sent again after twice as long."""
-    task.resend_interval = min(2 * task.resend_interval, LAST_RESEND)
-    task.resend_at = now + task.resend_interval
+    def __init__(self) -> None:
+        #: Interval in seconds → task → when it is due, the soonest first.
+        self._queues: dict[float, OrderedDict[Task, float]] = {}
+
+    def begin(self, task: Task, now: float) -> None:
+        """Have its first waiting status be sent again after a while. O(1)."""
+        self.stop(task)
+        self._add(task, FIRST_RESEND, now)
+
+    def again(self, task: Task, now: float) -> None:
+        """Have it be sent again after twice as long as before. O(1)."""
+        self._add(task, min(2 * task.resend_interval, LAST_RESEND), now)
+
+    def _add(self, task: Task, interval: float, now: float) -> None:
+        task.resend_interval = interval
+        self._queues.setdefault(interval, OrderedDict())[task] = now + interval
+
+    def stop(self, task: Task) -> None:
+        """Have nothing of it be sent again. O(1)."""
+        queue = self._queues.get(task.resend_interval)
+        if queue is not None:
+            queue.pop(task, None)
+
+    def take_due(self, now: float) -> list[Task]:
+        """Take out and return the tasks that are due, the soonest first. O(due · log due)."""
+        due = []
+        for queue in self._queues.values():
+            while queue and next(iter(queue.values())) <= now:
+                task, at = queue.popitem(last=False)
+                due.append((at, task))
+        return [task for _, task in sorted(due, key=lambda each: each[0])]
