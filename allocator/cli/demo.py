@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -186,11 +187,20 @@ async def _ready(process: Any, command: str, log: Path) -> str:
 
 async def _end(process: Any) -> None:
     """Have a process end, and return when it has."""
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
+    _send(process, signal.SIGTERM)
     try:
         async with asyncio.timeout(_END_SECONDS):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        _send(process, signal.SIGKILL)
         await process.wait()
+
+
+def _send(process: Any, number: int) -> None:
+    """Send a signal, unless the process has ended.
+
+    Not by its own methods: these would collect how it ended, which asyncio waits for.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
