@@ -5,6 +5,7 @@ X5. Requests that wait for the same thing get the same bytes: those of the first
     began after they came, or of the last one if nothing changed since.
 X6. Nothing holds the event loop for longer than `TURN_SECONDS` and what one step takes: texts are
     written a little at a time, joined and compressed by threads, which hold no lock meanwhile.
+X7. With gzip, a text that stands is compressed once, whatever changes around it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import os
 import secrets
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from allocator.master import metrics
 from allocator.master._writer import json_text
+from allocator.master.compressing import Gzip
 from allocator.master.endpoints import ENDPOINTS, TURN_SECONDS, Endpoint, View
 from allocator.master.master import Master
 from allocator.master.model import Model
@@ -74,12 +75,12 @@ class Rendering:
         Of what it shows.
     parts : list of bytes
         What the body is joined from.
-    compressor : Executor
+    compressor : Compressor
         Compresses one body at a time, after all else that the process has to do.
     """
 
     def __init__(
-        self, number: int, generation: int, parts: list[bytes], compressor: Executor
+        self, number: int, generation: int, parts: list[bytes], compressor: Compressor
     ) -> None:
         self.number = number
         self.generation = generation
@@ -98,15 +99,30 @@ class Rendering:
 
     async def _encode(self, encoding: str) -> bytes:
         if encoding != IDENTITY:
-            whole = await self.body(IDENTITY)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._compressor, ENCODERS[encoding], whole)
+            return await self._compressor.compress(encoding, self._parts)
         if self.n_bytes < LARGE_BYTES:
             whole = b"".join(self._parts)
         else:
             whole = await asyncio.to_thread(b"".join, self._parts)
-        self._parts = []
         return whole
+
+
+class Compressor:
+    """A thread that compresses one body at a time, when no other of the process wants to run."""
+
+    def __init__(self) -> None:
+        gzip = Gzip()
+        self._thread = ThreadPoolExecutor(1, "compressor", initializer=give_way)
+        self._encoders = {"gzip": gzip.compress, "zstd": _zstd}
+
+    async def compress(self, encoding: str, parts: list[bytes]) -> bytes:
+        """Return what parts are together, compressed."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._encoders[encoding], parts)
+
+    def close(self) -> None:
+        """Take no more."""
+        self._thread.shutdown(wait=False)
 
 
 class Reader:
@@ -137,9 +153,7 @@ class Reader:
             master.start_time if elected_time is None else elected_time,
         )
         self._loop_metrics = loop_metrics
-        self._compressor = ThreadPoolExecutor(
-            1, thread_name_prefix="compressor", initializer=give_way
-        )
+        self._compressor = Compressor()
         self._compressing = asyncio.Lock()
         #: One rendering is written at a time.
         self._turn = asyncio.Lock()
@@ -155,7 +169,7 @@ class Reader:
     def close(self) -> None:
         """Follow the master no longer. O(1)."""
         self._model.close()
-        self._compressor.shutdown(wait=False)
+        self._compressor.close()
 
     def keep_up(self) -> None:
         """Take in what changed though nobody reads, for a short time, and forget what is outdated.
@@ -340,20 +354,13 @@ def give_way() -> None:
 IDENTITY: Final = "identity"
 
 
-def _gzip(body: bytes) -> bytes:
-    # With neither name nor time: the same bytes each time.
-    return zlib.compress(body, 1, wbits=31)
+def _zstd(parts: list[bytes]) -> bytes:
+    # In one frame, as not every client reads more; so all of it is compressed each time.
+    return zstandard.ZstdCompressor(level=1).compress(b"".join(parts))
 
 
-def _zstd(body: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=1).compress(body)
-
-
-#: Name → how a body is compressed, what is preferred first.
-ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
-    **({"zstd": _zstd} if zstandard is not None else {}),
-    "gzip": _gzip,
-}
+#: How a body can be compressed, what is preferred first.
+ENCODINGS: Final = ("gzip",) if zstandard is None else ("gzip", "zstd")
 
 
 def chosen(accept_encoding: str) -> str:
@@ -373,5 +380,5 @@ def chosen(accept_encoding: str) -> str:
         except ValueError:
             weights[name.strip().lower()] = 0.0
     otherwise = weights.get("*", 0.0)
-    found = max(ENCODERS, key=lambda name: weights.get(name, otherwise))
+    found = max(ENCODINGS, key=lambda name: weights.get(name, otherwise))
     return found if weights.get(found, otherwise) > 0 else IDENTITY
