@@ -12,7 +12,8 @@ from typing import Any
 from allocator.errors import InvalidValue, shown
 from allocator.sim import WORKLOADS, Options, Result, Trace, read_trace, workload
 from allocator.sim.readers import FORMATS
-from allocator.sim.simulator import REFUSE_SECONDS, simulate
+from allocator.sim.setting import REFUSE_SECONDS
+from allocator.sim.simulator import simulate
 from allocator.sorter import SORTERS
 
 DESCRIPTION = """\

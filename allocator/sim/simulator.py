@@ -28,15 +28,12 @@ from allocator.sim.placing import Demand, Grant, Need, Space, needs_of, place
 from allocator.sim.recorded import recorded
 from allocator.sim.result import CycleCounts, RecordedResult, Result, Timing, Waits
 from allocator.sim.scheduler import JobState, Scheduler, Start
+from allocator.sim.setting import REFUSE_SECONDS
 from allocator.sim.trace import LONGEST_S, Job, Shape, Trace
 
 #: Cycles in a row with offers of which nothing starts, while nothing else is to come, before the
 #: run is over: without filters, offers that fit nobody would go round for ever.
 STALLED_CYCLES = 1000
-
-#: The default of `refuse_seconds`: a scheduler revives when its needs change, so that it need not
-#: be asked again before.
-REFUSE_SECONDS = 7 * 86400.0
 
 #: Stands for no bound on the tasks per offer.
 _ANY_NUMBER = sys.maxsize

@@ -59,7 +59,8 @@ class Job:
     """One job: submitted once, started once, and run for its recorded time.
 
     `run_s` is infinite for a job that outlives the trace. `recorded_start_s` is the start that the
-    trace recorded, if it did.
+    trace recorded, if it did; `requested_s` the time that the job asked for, by which a scheduler
+    plans where it has to.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Job:
     run_s: float
     shape: Shape
     recorded_start_s: float | None = None
+    requested_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
