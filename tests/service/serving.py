@@ -58,6 +58,21 @@ def credentials(folder: Path, principal: str, secret: str) -> Path:
     return file
 
 
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Return a certificate of this machine that its own key signed, and the key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", key, "-out", cert),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
 class Process(contextlib.AbstractContextManager["Process"]):
     """A command of `allocator` that says `listening on URL` when it is ready."""
 

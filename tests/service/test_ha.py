@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -108,12 +109,12 @@ class Masters:
         self.url = f"zk://{zookeeper.address}/{folder.name}"
         self.processes: list[Process] = []
 
-    def start(self, *arguments: str) -> Process:
+    def start(self, *arguments: str | Path) -> Process:
         """Start one more."""
         master = serving.master(
             self.folder / f"m{len(self.processes)}",
             *("--ha", self.url, "--ha-session-timeout", SESSION_SECONDS),
-            *("--registry", str(self.folder / "registry"), *arguments),
+            *("--registry", str(self.folder / "registry"), *map(str, arguments)),
         )
         self.processes.append(master)
         return master
@@ -238,6 +239,39 @@ def test_agents_find_the_leader(masters: Masters, tmp_path: Path) -> None:
         before = ids(leader)
         leader.kill()
         until(lambda: ids(masters.leader()) == before)
+
+
+@needs_zookeeper
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_agents_find_the_leader_by_tls(masters: Masters, tmp_path: Path) -> None:
+    cert, key = serving.certificate(tmp_path)
+    for _ in range(2):
+        masters.start("--tls-cert", cert, "--tls-key", key)
+    trusted = httpx.Client(verify=ssl.create_default_context(cafile=str(cert)))
+
+    def leader() -> Process | None:
+        running = [m for m in masters.processes if m.popen.poll() is None]
+        health = {"type": "GET_HEALTH"}
+        answers = [(m, trusted.post(f"{m.url}/api/v1", json=health)) for m in running]
+        for _, answer in answers:
+            if answer.status_code == 307:  # a reference without a scheme: that of the request
+                assert answer.headers["location"].startswith("//")
+        return next((m for m, answer in answers if answer.status_code == 200), None)
+
+    agents = Process(
+        *("agent", "--master", masters.url, "--runtime", "null", "--resources", "cpus:1;mem:64"),
+        *("--port", "0", "--work-dir", str(tmp_path / "agent")),
+        log=tmp_path / "agent.log",
+        env={"SSL_CERT_FILE": str(cert)},
+    )
+    with agents, trusted:
+        first = until(leader)
+        assert first.url.startswith("https://")
+        until(lambda: trusted.get(f"{first.url}/slaves").json()["slaves"])
+        first.kill()
+        second = until(leader)
+        assert second is not first
+        until(lambda: trusted.get(f"{second.url}/slaves").json()["slaves"])
 
 
 @needs_zookeeper
