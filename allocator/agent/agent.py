@@ -23,6 +23,7 @@ import msgspec
 
 from allocator.agent.checks import TaskInvalid, check_task
 from allocator.agent.instructions import (
+    Cancel,
     Checked,
     Container,
     Ended,
@@ -131,6 +132,8 @@ class Agent:
         The time of the calendar, in seconds since 1970.
     new_id : callable
         Gives ids of containers.
+    tells_starting : bool
+        Whether frameworks are told that tasks are about to run.
     """
 
     def __init__(
@@ -141,12 +144,14 @@ class Agent:
         pid: str,
         wall: Callable[[], float],
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        tells_starting: bool = True,
     ) -> None:
         self.info = info
         self.version = version
         self.pid = pid
         self._wall = wall
         self._new_id = new_id
+        self._tells_starting = tells_starting
         self.tasks: dict[tuple[str, str], Task] = {}
         self._by_container: dict[str, Task] = {}
         #: Tasks that were launched and ended, by terminal state.
@@ -247,6 +252,8 @@ class Agent:
             return
         for task in tasks:
             task.is_running = True
+            if self._tells_starting:
+                self._report(task, "TASK_STARTING", None, None)
             self._out.append(Start(task.container))
 
     def _add(
@@ -292,6 +299,8 @@ class Agent:
                 self._report(task, "TASK_KILLING", None, why)
         if task.has_started:
             self._out.append(Stop(task.container.id, task.grace))
+        else:
+            self._out.append(Cancel(task.container.id))
 
     def acknowledge(self, framework_id: str, task_id: str, uuid: str) -> None:
         """ACKNOWLEDGE: a status, and with it all before it, were taken in by the framework."""
@@ -360,7 +369,7 @@ class Agent:
         if all(each.has_started for each in task.group):
             for each in task.group:
                 if each.is_running and each.killed is None:
-                    if each.state == "TASK_STAGING":
+                    if each.state in ("TASK_STAGING", "TASK_STARTING"):
                         self._report(each, "TASK_RUNNING", None, None)
                     if needs_guard(each.info):
                         self._out.append(Guard(each.container, self._since(each)))

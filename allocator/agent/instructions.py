@@ -43,6 +43,12 @@ class Stop(NamedTuple):
     grace_seconds: float
 
 
+class Cancel(NamedTuple):
+    """A container that was not started yet need not be."""
+
+    container_id: str
+
+
 class Guard(NamedTuple):
     """Watch over a container that runs: tell what its checks find, and when its time is over."""
 
@@ -76,7 +82,7 @@ class Leave(NamedTuple):
     message: str
 
 
-Instruction: TypeAlias = Start | Stop | Guard | Note | Forget | Report | Leave
+Instruction: TypeAlias = Start | Cancel | Stop | Guard | Note | Forget | Report | Leave
 
 
 class Started(NamedTuple):

@@ -21,6 +21,7 @@ from allocator.agent.limits import Options, amounts, given_limits, resource_limi
 from allocator.agent.runtime import Runtime
 from allocator.agent.sandboxes import (
     LaunchFailed,
+    Owner,
     Sandboxes,
     command_line,
     error_in_words,
@@ -112,6 +113,15 @@ class LinuxRuntime(Runtime):
     def _amounts(self, container: Container) -> Amounts:
         task = container.task
         return amounts(task.resources or [], given_limits(task), self._options)
+
+    def prepare(self, container: Container) -> tuple[Path, Owner | None]:
+        """Make its sandbox."""
+        owner = find_owner(container)
+        return self._sandboxes.make(container, owner), owner
+
+    def discard(self, container: Container) -> None:
+        """Remove its sandbox."""
+        self._sandboxes.remove(container)
 
     def recover(self, container: Container) -> bool:
         """Find a container again, or what it left."""

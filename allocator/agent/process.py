@@ -274,6 +274,15 @@ class ProcessRuntime(Runtime):
 
     # After a restart.
 
+    def prepare(self, container: Container) -> tuple[Path, Owner | None]:
+        """Make its sandbox."""
+        owner = find_owner(container)
+        return self._sandboxes.make(container, owner), owner
+
+    def discard(self, container: Container) -> None:
+        """Remove its sandbox."""
+        self._sandboxes.remove(container)
+
     def recover(self, container: Container) -> bool:
         """Find a container's init again, or what it left."""
         pid = self._known_init(container.id)

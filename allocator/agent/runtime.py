@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from allocator.agent.instructions import Container, Ended, Event, Limitation, NotStarted
+from allocator.agent.sandboxes import LaunchFailed, Owner
 
 
 class Runtime(abc.ABC):
@@ -29,6 +30,17 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     def start(self, container: Container) -> None:
         """Start a container: `Started` or `NotStarted` follows, then `Ended` after the former."""
+
+    def prepare(self, container: Container) -> tuple[Path, Owner | None]:
+        """Make the folder of a container that is to be started; return it and whose it is.
+
+        Raises `LaunchFailed` or `OSError`.
+        """
+        raise LaunchFailed("command.uris need a runtime that has sandboxes")
+
+    def discard(self, container: Container) -> None:
+        """Remove the folder of a container that is not started after all."""
+        return
 
     @abc.abstractmethod
     def recover(self, container: Container) -> bool:

@@ -60,10 +60,13 @@ class Sandboxes:
         )
 
     def make(self, container: Container, owner: Owner | None) -> Path:
-        """Make the sandbox of a container, which must not be there; raises `OSError`."""
+        """Make the sandbox of a container, unless that was done; raises `OSError`."""
         sandbox = self.directory(container)
         sandbox.parent.mkdir(parents=True, exist_ok=True)
-        sandbox.mkdir()
+        try:
+            sandbox.mkdir()
+        except FileExistsError:
+            return sandbox
         sandbox.chmod(0o750)
         if container.is_of_task:
             new = sandbox.parent / f".latest.{container.id}"
@@ -158,9 +161,7 @@ def find_owner(container: Container) -> Owner | None:
 
 def refuse_what_is_not_done(container: Container) -> None:
     """Refuse what a task asks for and no runtime of this agent can give; raises `LaunchFailed`."""
-    command, info = container.task.command or {}, container.task.container or {}
-    if command.get("uris"):
-        raise LaunchFailed("command.uris are not fetched by this agent")
+    info = container.task.container or {}
     for name in ("docker", "oci"):
         if info.get(name):
             raise LaunchFailed(f"container.{name} needs a runtime that this agent has not")

@@ -27,6 +27,7 @@ from allocator.wire.refusal import (
     NOT_FOUND,
     TOO_LARGE,
     UNAUTHORIZED,
+    UNAVAILABLE,
     CallRefused,
 )
 from allocator.wire.requests import (
@@ -47,6 +48,9 @@ _PROVERS: Final = ThreadPoolExecutor(1, thread_name_prefix="scrypt")
 
 #: Answered to anybody.
 OPEN_PATHS: Final = frozenset({"/health", "/version"})
+
+#: Answered before all is recovered.
+_EARLY_PATH: Final = "/health"
 
 #: By which clients may ask for each path: its own, and Mesos'.
 _PREFIXES: Final = ("/agent", "/slave(1)", "/slave%281%29")
@@ -93,10 +97,12 @@ Routes: TypeAlias = Mapping[str, Route]
 
 
 class Access(NamedTuple):
-    """Who may ask for what."""
+    """Who may ask for what, and from when on."""
 
     credentials: Credentials | None = None
     acls: Acls | None = None
+    #: Until it is set only `/health` is answered; None: from the beginning.
+    ready: asyncio.Event | None = None
 
 
 def json_answer(value: Any, query: Query) -> Answer:
@@ -129,6 +135,8 @@ class Protocol(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._n_head_bytes = 0
         self._body = bytearray()
+        #: Whether a client waits to be told that it may send the body.
+        self._owes_continue = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request."""
@@ -186,6 +194,20 @@ class Protocol(asyncio.Protocol):
         if self._n_head_bytes > MAX_HEAD_BYTES:
             raise CallRefused(431, f"the head has more than {MAX_HEAD_BYTES} bytes")
 
+    def on_headers_complete(self) -> None:
+        """Refuse a body that will be too long, and have others sent by those who ask first."""
+        if int(self._headers.get("content-length") or 0) > MAX_BODY_BYTES:
+            raise CallRefused(TOO_LARGE, f"the body has more than {MAX_BODY_BYTES} bytes")
+        asks = self._headers.get("expect", "").lower() == "100-continue"
+        self._owes_continue = asks and self._parser.get_http_version() != "1.0"
+        self._let_continue()
+
+    def _let_continue(self) -> None:
+        """Tell a client to send the body, after the answers to the requests before it."""
+        if self._owes_continue and self._task is None:
+            self._owes_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def on_body(self, body: bytes) -> None:
         """Take in a piece of the body, unless there is too much of it."""
         self._body += body
@@ -232,6 +254,9 @@ class Protocol(asyncio.Protocol):
 
     def _is_let_in(self, request: Request) -> bool:
         """Tell whether a request proves who sends it, or needs not; raises `CallRefused`."""
+        ready = self._access.ready
+        if ready is not None and not ready.is_set() and request.path != _EARLY_PATH:
+            raise CallRefused(UNAVAILABLE, "the agent has not recovered yet; try again")
         credentials = self._access.credentials
         if credentials is None or request.path in OPEN_PATHS:
             return True
@@ -287,6 +312,7 @@ class Protocol(asyncio.Protocol):
         while self._waiting and self._task is None:
             self._take(self._waiting.popleft())
         if self._task is None and not self._transport.is_closing():
+            self._let_continue()
             self._transport.resume_reading()
 
     async def _send_file(self, request: Request, answer: Answer, file: BinaryIO) -> None:

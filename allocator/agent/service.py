@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from allocator.agent.agent import Agent
 from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.connection import Link
 from allocator.agent.discovery import Discovery
+from allocator.agent.fetching import Fetch, read_uris
 from allocator.agent.guard import guard
 from allocator.agent.instructions import (
+    Cancel,
     Container,
     Ended,
     Event,
@@ -25,6 +29,7 @@ from allocator.agent.instructions import (
     Stop,
 )
 from allocator.agent.runtime import Runtime
+from allocator.agent.sandboxes import LaunchFailed, error_in_words
 from allocator.agent.standalone import Standalone
 from allocator.agent.watch import Watch, WatchOptions
 from allocator.errors import InvalidValue
@@ -32,6 +37,9 @@ from allocator.resources import Resources
 from allocator.wire import messages as m
 
 _LOG = logging.getLogger("allocator.agent")
+
+#: Few, as what they copy comes from the same disks.
+_FETCHERS: Final = ThreadPoolExecutor(4, thread_name_prefix="fetch")
 
 
 class Service:
@@ -78,6 +86,9 @@ class Service:
             self.standalone = Standalone(self.runtime, self._notes, self._start, self._recover)
         #: What watches over containers, by id.
         self._guards: dict[str, asyncio.Future[None]] = {}
+        #: What is being fetched for containers, by id, and who waits for that.
+        self._fetches: dict[str, Fetch] = {}
+        self._fetching: dict[asyncio.Future[None], None] = {}
         self.link: Link | None = None
         #: Set when no agent is left.
         self.left = asyncio.Event()
@@ -117,8 +128,36 @@ class Service:
         check_room(agent)
 
     def _start(self, container: Container) -> None:
+        """Have a container started, at once or when what it needs was fetched."""
         self.containers[container.id] = container
-        self.runtime.start(container)
+        if (container.task.command or {}).get("uris"):
+            fetching = asyncio.ensure_future(self._fetch(container))
+            self._fetching[fetching] = None
+            fetching.add_done_callback(self._fetching.pop)
+        else:
+            self.runtime.start(container)
+
+    async def _fetch(self, container: Container) -> None:
+        try:
+            uris = read_uris(container.task.command or {})
+            fetch = self._fetches[container.id] = Fetch(uris, *self.runtime.prepare(container))
+            await asyncio.get_running_loop().run_in_executor(_FETCHERS, fetch.run)
+        except (OSError, LaunchFailed) as error:
+            self.runtime.discard(container)
+            text = str(error) if isinstance(error, LaunchFailed) else error_in_words(error)
+            self.runtime.tell(NotStarted(container.id, f"Not started: {text}"))
+        else:
+            self.runtime.start(container)
+        finally:
+            self._fetches.pop(container.id, None)
+
+    def close(self) -> None:
+        """Leave containers as they are; what is being fetched for one is not needed any more."""
+        for fetch in self._fetches.values():
+            fetch.cancel()
+        for fetching in self._fetching:
+            fetching.cancel()
+        self.runtime.close()
 
     def _recover(self, container: Container) -> bool:
         self.containers[container.id] = container
@@ -198,6 +237,9 @@ class Service:
                     self._start(container)
                 case Guard(container, since):
                     self._guard(container, since)
+                case Cancel(container_id):
+                    if container_id in self._fetches:
+                        self._fetches[container_id].cancel()
                 case Stop(container_id, seconds):
                     self.runtime.stop(container_id, seconds)
                 case Report(status):

@@ -166,12 +166,14 @@ class _Process:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, leave.set)
         service = self._service(resources, attributes)
+        routes, ready = self._routes(service), asyncio.Event()
+        access = self._access._replace(ready=ready)
+        server = await loop.create_server(
+            lambda: Protocol(routes, access), sock=self._listener, ssl=self._tls
+        )
         service.recover()
         await service.runtime.recovered()
-        routes = self._routes(service)
-        server = await loop.create_server(
-            lambda: Protocol(routes, self._access), sock=self._listener, ssl=self._tls
-        )
+        ready.set()
         waits: list[asyncio.Task[object]] = [
             loop.create_task(event.wait()) for event in (stop, leave, service.left)
         ]
@@ -191,7 +193,7 @@ class _Process:
             task.cancel()
         await asyncio.gather(*waits, sweeping, return_exceptions=True)
         server.close()
-        service.runtime.close()
+        service.close()
         if self._link is not None:
             self._link[0].close()
 
@@ -264,7 +266,13 @@ class _Process:
             attributes=attributes or None,
             capabilities=[m.Capability(type=name) for name in _CAPABILITIES],
         )
-        return Agent(info, version=dotted_version(), pid=pid, wall=time.time)
+        return Agent(
+            info,
+            version=dotted_version(),
+            pid=pid,
+            wall=time.time,
+            tells_starting=settings.runtime != "null",
+        )
 
     def _runtime(self) -> Callable[[Callable[[list[Event]], None]], Runtime]:
         if self._settings.runtime == "null":

@@ -48,13 +48,16 @@ def run(framework: FrameworkClient, **commands: str) -> Json:
 def next_status(
     framework: FrameworkClient, holds: Callable[[Json], bool] = lambda status: True
 ) -> Json:
-    """Return the next status of which something holds; all up to it are acknowledged."""
+    """Return the next status of which something holds; all up to it are acknowledged.
+
+    That a task is about to run is passed over.
+    """
     while True:
         status: Json = framework.wait("UPDATE")["update"]["status"]
         if "uuid" in status:
             acknowledged = {name: status[name] for name in ("agent_id", "task_id", "uuid")}
             assert framework.send("ACKNOWLEDGE", **acknowledged).status_code == 202
-        if holds(status):
+        if status["state"] != "TASK_STARTING" and holds(status):
             return status
 
 

@@ -151,6 +151,34 @@ def test_what_a_task_has(framework: FrameworkClient, tmp_path: Path) -> None:
     assert init <= variables.keys() - OF_SHELLS
 
 
+def test_a_task_is_about_to_run_then_runs(framework: FrameworkClient) -> None:
+    run(framework, t="true")
+    seen = []
+    while len(seen) < 3:
+        status = framework.wait("UPDATE")["update"]["status"]
+        seen.append((status["state"], status["source"]))
+        acknowledged = {name: status[name] for name in ("agent_id", "task_id", "uuid")}
+        framework.send("ACKNOWLEDGE", **acknowledged)
+    states = ["TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"]
+    assert seen == [(state, "SOURCE_EXECUTOR") for state in states]
+
+
+def test_what_a_task_asks_for_is_fetched(framework: FrameworkClient, tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("hello")
+    offer = next_offer(framework)
+    uris = {"t": str(tmp_path / "words"), "u": "https://example.org/words"}
+    tasks = [
+        task(id, {"value": "cat words", "uris": [{"value": uri}]}, offer["agent_id"])
+        for id, uri in uris.items()
+    ]
+    launch(framework, offer, *tasks)
+    told = [next_status(framework) for _ in range(3)]
+    (failed,) = [status for status in told if status["task_id"]["value"] == "u"]
+    assert (failed["state"], failed["reason"]) == ("TASK_FAILED", "REASON_CONTAINER_LAUNCH_FAILED")
+    assert "scheme is https" in failed["message"]
+    assert (sandbox(tmp_path, "t") / "stdout").read_text() == "hello"
+
+
 def test_a_command_without_a_shell(framework: FrameworkClient, tmp_path: Path) -> None:
     offer = next_offer(framework)
     command = {"shell": False, "value": "printf", "arguments": ["printf", "%s|", "$HOME", "a b"]}
@@ -285,7 +313,7 @@ def test_what_was_not_acknowledged_is_told_again(master: Process, tmp_path: Path
         with start_agent(master, tmp_path) as agent:
             acknowledged = {name: first[name] for name in ("agent_id", "task_id", "uuid")}
             framework.send("ACKNOWLEDGE", **acknowledged)
-            assert next_status(framework)["state"] == "TASK_FINISHED"
+            assert next_states(framework, 2) == {"t": ["TASK_RUNNING", "TASK_FINISHED"]}
             framework.send("TEARDOWN")
             agent.stop()
 
