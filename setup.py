@@ -35,10 +35,9 @@ COMPILE = ["-O3", "-ffp-contract=off"]
 if PROFILE:
     COMPILE += ["-g", "-fno-omit-frame-pointer"]
 
-AGENT = Path("allocator", "agent")
 #: Small programs, of one C file each: nothing of the agent may be in what tasks start from. Each is
 #: built as `allocator-NAME` beside its source.
-PROGRAMS = [AGENT / "init.c", *sorted(AGENT.glob("containers/programs/*.c"))]
+PROGRAMS = sorted(Path("allocator", "agent", "containers", "programs").glob("*.c"))
 
 
 def extensions(room: str) -> list[Extension]:

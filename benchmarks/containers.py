@@ -61,7 +61,8 @@ class Agent:
         self.root = root
         self.n_started = self.n_ended = 0
         self.changed = asyncio.Event()
-        self.launcher = Launcher(root)
+        (folder / "meta").mkdir(parents=True)
+        self.launcher = Launcher(folder / "meta", root)
         self.containers = Containers(
             folder / "meta" / "containers", root, lambda: self.launcher, listener=self
         )

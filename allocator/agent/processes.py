@@ -100,9 +100,3 @@ def statistics(usage: Usage, amounts: Amounts) -> dict[str, Any]:
     if math.isfinite(mem_mb):
         statistics["mem_limit_bytes"] = round(mem_mb * 2**20)
     return statistics
-
-
-def first_child(init: int) -> int | None:
-    """Return the first process that an init started; None if it has ended. O(processes)."""
-    children = [(each.start, pid) for pid, each in read().items() if each.parent == init]
-    return min(children)[1] if children else None

@@ -124,12 +124,6 @@ class Owner(NamedTuple):
     gid: int
     groups: tuple[int, ...]
 
-    @property
-    def text(self) -> str:
-        """As the init of the process runtime reads it."""
-        groups = ",".join(str(group) for group in self.groups)
-        return f"{self.uid}:{self.gid}:{groups}" if groups else f"{self.uid}:{self.gid}"
-
 
 def find_owner(container: Container) -> Owner | None:
     """Return who a task is to be run as; None: whoever runs the agent.

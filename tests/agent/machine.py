@@ -74,7 +74,7 @@ class Machine:
         self.loop.run_until_complete(self._attach())
 
     def _start_launcher(self) -> Launcher:
-        self.launchers.append(Launcher(self.root))
+        self.launchers.append(Launcher(self.folder / "meta", self.root))
         return self.launchers[-1]
 
     async def _attach(self) -> None:

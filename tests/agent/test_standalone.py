@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import pytest
 
 from allocator.agent.containers.cgroups import Cgroups
 from allocator.wire.credentials import hashed
-from tests.agent.machine import is_gone, processes_below, remove_roots, root_name, skip_without
+from tests.agent.machine import processes_below, remove_roots, root_name, skip_without
 from tests.service import serving
 from tests.service.serving import PATIENCE_SECONDS, Json, Process
 
@@ -233,8 +234,48 @@ def test_a_killed_agent_finds_its_containers_again(tmp_path: Path, kind: tuple[s
         assert agent.of("REMOVE_CONTAINER", "ended").status_code == 200
         assert agent.of("WAIT_CONTAINER", "corrupt").status_code == 404
         agent.close()
-    arguments = Path(f"/proc/{pids['stays']}/cmdline")
-    assert is_gone(pids["stays"]) or not arguments.read_bytes()  # nobody waited for it
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
+
+
+def parent(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("PPid:")[2].split()[0])
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process is there, and not only waits for pid 1 to take notice of its end."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+def test_one_launcher_is_taken_over_and_reaps_all(tmp_path: Path, kind: tuple[str, ...]) -> None:
+    pids: dict[str, int] = {}
+    for life in range(3):
+        with Agent(tmp_path, *kind) as agent:
+            assert agent.launch(f"c{life}", SLEEP).status_code == 200
+            rows = agent.containers()
+            pids = {row["container_id"]: row["status"]["executor_pid"] for row in rows}
+            agent.kill()
+    assert len(pids) == 3
+    (launcher,) = {parent(pid) for pid in pids.values()}
+    while Path(f"/proc/{pids['c0']}").exists():  # nobody but the launcher is there to reap it
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pids["c0"], signal.SIGKILL)
+    with Agent(tmp_path, *kind) as agent:
+        assert agent.wait("c0")["exit_status"] == 9
+        assert parent(pids["c1"]) == launcher
+        assert agent.of("KILL_CONTAINER", "c1", signal=15).status_code == 200
+        assert agent.wait("c1")["exit_status"] == 15
+        assert not Path(f"/proc/{pids['c1']}").exists()
+        agent.kill()
+    os.kill(pids["c2"], signal.SIGKILL)
+    while runs(launcher):  # its last child has ended, and no agent is there
+        pass
+    with Agent(tmp_path, *kind) as agent:
+        assert agent.wait("c2")["exit_status"] == 9
+        agent.close()
 
 
 def test_limits_of_memory(tmp_path: Path, found: Cgroups | str) -> None:

@@ -10,7 +10,6 @@ import fcntl
 import math
 import os
 import re
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -27,7 +26,6 @@ MIN_SHARES: Final = 2
 SHARES_PER_CPU: Final = 1024
 MIN_MEMORY_BYTES: Final = 32 * 2**20
 _MAX_SHARES: Final = 262_144
-_LOCK_SECONDS: Final = 3.0
 
 
 class NoCgroups(AllocatorError):
@@ -219,10 +217,11 @@ class Root:
         #: Its folder in each hierarchy, as path and as descriptor.
         self.paths = [each.path.joinpath(*parts) for each in cgroups.hierarchies]
         self.folders: list[int] = []
+        self._lock = -1
         try:
             for hierarchy, path in zip(cgroups.hierarchies, self.paths, strict=True):
                 self.folders.append(_open_root(cgroups, hierarchy, path))
-            _lock(self.folders[0], self.paths[0])
+            self._lock = _lock(self.paths[0])
         except BaseException:
             self.close()
             raise
@@ -231,6 +230,9 @@ class Root:
         """Let another agent use it; containers stay."""
         while self.folders:
             os.close(self.folders.pop())
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def names(self) -> set[str]:
         """Return the names of all cgroups that are there, of containers or left by somebody."""
@@ -254,19 +256,17 @@ def _open_root(cgroups: Cgroups, hierarchy: Hierarchy, path: Path) -> int:
         raise NoCgroups(f"cgroups below {error.filename or path}: {error.strerror}") from None
 
 
-def _lock(folder: int, path: Path) -> None:
-    """Lock a root, which the launcher of an agent that was killed keeps for some milliseconds."""
-    until = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                break
-        time.sleep(0.01)
-    raise NoCgroups(
-        f"another agent has its containers below {path}; give this one another --cgroups-root"
-    )
+def _lock(path: Path) -> int:
+    """Return a descriptor that keeps others from a root; nobody else ever has it."""
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise NoCgroups(
+            f"another agent has its containers below {path}; give this one another --cgroups-root"
+        ) from None
+    return lock
 
 
 # What is written into a container's cgroups.

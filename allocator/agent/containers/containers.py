@@ -159,6 +159,8 @@ class Containers:
         if self._replacing is not None:
             self._replacing.cancel()
         self._launcher.close()
+        if not self._containers:
+            self._launcher.reap(_PATIENCE_SECONDS)
         for container in self._containers.values():
             _close_files(container)
         for each in self._by_handle:
@@ -180,6 +182,7 @@ class Containers:
         """
         if container_id in self._containers:
             raise NotAllowed(f"container {cut(container_id)} is there already")
+        plan = plan._replace(has_namespaces=self._root is not None)
         packed = protocol.pack_plan(plan)
         record = self._make_record(container_id)
         try:
@@ -218,7 +221,7 @@ class Containers:
         host = self._containers.get(container_id)
         if host is None:
             raise NotLaunched(f"container {cut(container_id)} is not there")
-        plan = plan._replace(is_guest=True)
+        plan = plan._replace(is_guest=True, has_namespaces=self._root is not None)
         descriptor = _sealed(protocol.pack_plan(plan))
         record = _sealed(protocol.new_record())
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()

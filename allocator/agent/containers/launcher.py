@@ -1,7 +1,8 @@
 """The launcher, from the agent's side: a process that starts and ends containers.
 
-The agent itself starts no other process. When the launcher is killed, containers stay; another one
-is started and takes them over.
+The agent itself starts no other process. The launcher outlives the agent while there are
+containers, to reap them, and the next agent on the folder takes it over. When it is killed,
+containers stay; another one is started and takes them over.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 import contextlib
 import os
 import socket
-import subprocess
+import struct
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +27,11 @@ _PROGRAMS: Final = Path(__file__).parent / "programs"
 _BUFFER_BYTES: Final = 1 << 20
 #: How many packets are taken in before others have their turn.
 _MAX_BATCH: Final = 256
-#: How long it may take to end before it is killed.
+#: How long it may take to end when it has no containers, in seconds.
 _END_SECONDS: Final = 1.0
+#: Of the socket in the folder.
+_NAME: Final = "launcher"
+_CREDENTIALS: Final = struct.Struct("=3i")
 
 
 def program(name: str) -> Path:
@@ -44,53 +49,44 @@ class LauncherGone(AllocatorError):
 
 
 class Launcher:
-    """One process of the launcher.
+    """The launcher of a former agent on the folder, or a new one.
 
     Starts at once, and needs no event loop before `attach`: to be made before the agent grows.
 
     Parameters
     ----------
+    folder : Path
+        Of the agent, where the next one finds the launcher.
     root : Root or None
         The cgroups of the agent; None: containers have none.
+
+    Raises
+    ------
+    OSError
+        It cannot be started.
     """
 
-    def __init__(self, root: Root | None) -> None:
-        init = os.open(program("allocator-init"), os.O_PATH | os.O_CLOEXEC)
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            for each in (self._socket, theirs):
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-            folders = [] if root is None else root.folders
-            kinds = [] if root is None else _kinds(root)
-            self._process = subprocess.Popen(
-                [
-                    str(program("allocator-launcher")),
-                    str(theirs.fileno()),
-                    str(init),
-                    *(f"{kind}:{folder}" for kind, folder in zip(kinds, folders, strict=True)),
-                ],
-                env={},
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), init, *folders),
-                start_new_session=True,
-            )
-        except BaseException:
-            self._socket.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(init)
+    def __init__(self, folder: Path, root: Root | None) -> None:
+        launcher, init = program("allocator-launcher"), program("allocator-init")
+        #: Whether it is a process of this one, which has to reap it.
+        self._is_own = False
+        with _opened(folder, os.O_DIRECTORY) as place:
+            name = f"/proc/self/fd/{place}/{_NAME}"  # paths of sockets are short
+            found = _connected(name, launcher)
+            if found is None:
+                found = _started(name, launcher)
+                self._is_own = True
+        #: Its pid.
+        self.pid, self._socket = found
         self._socket.setblocking(False)
         self._is_closed = False
         self._waiting: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._take: Callable[[list[Reply]], None] = lambda replies: None
         self._lost: Callable[[], None] = lambda: None
-
-    @property
-    def pid(self) -> int:
-        """Its pid."""
-        return self._process.pid
+        folders = [] if root is None else [os.dup(each) for each in root.folders]
+        fds = (os.open(init, os.O_PATH | os.O_CLOEXEC), *folders)
+        self.send(protocol.pack_greeting([] if root is None else _kinds(root)), fds)
 
     def attach(self, take: Callable[[list[Reply]], None], lost: Callable[[], None]) -> None:
         """Have replies taken in, by the running loop, and the end of the launcher told."""
@@ -99,7 +95,7 @@ class Launcher:
         self._loop.add_reader(self._socket, self._receive)
 
     def close(self) -> None:
-        """Have it end; containers stay."""
+        """Leave it alone; containers stay, and it ends if there are none."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
@@ -107,10 +103,18 @@ class Launcher:
         self._drop_waiting()
         self._is_closed = True
         self._socket.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_SECONDS)
-        self._process.kill()
-        self._process.wait()
+
+    def reap(self, seconds: float = 0.0) -> None:
+        """Take in that it has ended, if it is a child of this process; wait for that so long."""
+        until = time.monotonic() + seconds
+        while self._is_own:
+            try:
+                self._is_own = os.waitpid(self.pid, os.WNOHANG)[0] == 0
+            except ChildProcessError:
+                self._is_own = False
+            if not self._is_own or time.monotonic() > until:
+                break
+            time.sleep(0.001)
 
     def send(self, packet: bytes, descriptors: Sequence[int] = ()) -> None:
         """Send a packet, now or when there is room for it; closes the descriptors after that."""
@@ -163,7 +167,61 @@ class Launcher:
             self._take(replies)
         if is_lost:
             self.close()
+            self.reap(_END_SECONDS)
             self._lost()
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _connected(name: str, launcher: Path) -> tuple[int, socket.socket] | None:
+    """Return the pid of a launcher that is there, and a socket to it; None if there is none.
+
+    One of another installation is left alone: it ends when its containers have.
+    """
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        link.connect(name)
+        credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, uid, _ = _CREDENTIALS.unpack(credentials)
+        if uid == os.geteuid() and os.readlink(f"/proc/{pid}/exe") == str(launcher.resolve()):
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+            return pid, link
+    except OSError:
+        pass
+    link.close()
+    return None
+
+
+def _started(name: str, launcher: Path) -> tuple[int, socket.socket]:
+    """Start a launcher; return its pid and a socket to it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs, listener:
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            listener.bind(name)
+        except OSError:  # a full disk; it ends with the agent then
+            listener.close()
+        for each in (theirs, listener):
+            if each.fileno() >= 0:
+                each.set_inheritable(True)
+        pid = os.posix_spawn(
+            launcher,
+            [launcher.name, str(theirs.fileno()), str(listener.fileno())],
+            {},
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            setsid=True,
+        )
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+    return pid, ours
 
 
 def _close(descriptors: Sequence[int]) -> None:

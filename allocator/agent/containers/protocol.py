@@ -26,6 +26,7 @@ _LIMIT: Final = struct.Struct("=IIQQ")
 _HAS_NAMESPACES: Final = 1
 _HAS_IDENTITY: Final = 2
 _IS_GUEST: Final = 4
+_IS_REAPER: Final = 8
 
 _REQUEST: Final = struct.Struct("=4I")
 _REPLY: Final = struct.Struct("=3Ii")
@@ -51,6 +52,7 @@ class _Ask(enum.IntEnum):
     SIGNAL = 3
     DESTROY = 4
     ENTER = 5
+    GREET = 6
 
 
 #: What failed, by its number in protocol.h, in words that go before a path or nothing.
@@ -105,6 +107,7 @@ class Plan(NamedTuple):
     hostname: str = ""
     #: By their numbers in `resource`, as (soft, hard), −1 for none.
     limits: Mapping[int, tuple[int, int]] = {}
+    #: Whether it runs in a pid namespace, at the end of which all in it end.
     has_namespaces: bool = True
     #: Whether the program joins a container that runs.
     is_guest: bool = False
@@ -112,7 +115,11 @@ class Plan(NamedTuple):
 
 def pack_plan(plan: Plan) -> bytes:
     """Return a plan as the init reads it. O(its length)."""
-    flags = _IS_GUEST if plan.is_guest else _HAS_NAMESPACES * plan.has_namespaces
+    flags = _IS_GUEST if plan.is_guest else 0
+    if not plan.has_namespaces:
+        flags |= _IS_REAPER
+    elif not plan.is_guest:
+        flags |= _HAS_NAMESPACES
     uid = gid = 0
     groups: tuple[int, ...] = ()
     if plan.user is not None:
@@ -153,6 +160,12 @@ class Write(NamedTuple):
     hierarchy: int
     file: str
     value: str
+
+
+def pack_greeting(kinds: Sequence[str]) -> bytes:
+    """Return the packet that, with the init's program and the agent's cgroups, is the first one."""
+    texts = "".join(f"{kind}\0" for kind in kinds)
+    return _REQUEST.pack(_Ask.GREET, 0, 0, 0) + texts.encode()
 
 
 def pack_launch(handle: int, name: str, writes: Sequence[Write], namespaces: int) -> bytes:

@@ -178,7 +178,7 @@ static void run_program(const struct plan *plan, const struct texts *texts, cons
 	set_limits(plan);
 	if (plan->flags & PLAN_IDENTITY)
 		become_user(plan);
-	if (plan->flags & PLAN_GUEST)
+	if (!(plan->flags & PLAN_NAMESPACES))
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	umask(022);
 	child_check(chdir(texts->directory), STEP_DIRECTORY);
@@ -243,9 +243,9 @@ static void end_descendants(void)
 static void end(uint32_t flags, int status)
 {
 	write_record("ended", status);
-	if (!(flags & (PLAN_NAMESPACES | PLAN_GUEST)))
+	if (flags & PLAN_REAPER)
 		end_descendants();
-	_exit(0); /* the kernel ends all in the namespace; what a guest left is the container's */
+	_exit(0); /* else the kernel ends all in the namespace; what a guest left is the container's */
 }
 
 /* Reap all that has ended; end when the program has. */
@@ -263,7 +263,7 @@ static void pass_on(const siginfo_t *signal, uint32_t flags, pid_t program)
 	int number = signal->si_signo;
 	if (number == CONTROL_SIGNAL && signal->si_code == SI_QUEUE)
 		number = signal->si_value.sival_int;
-	if (number == SIGKILL && !(flags & (PLAN_NAMESPACES | PLAN_GUEST)))
+	if (number == SIGKILL && flags & PLAN_REAPER)
 		kill_children(); /* the program is one of them */
 	else
 		kill(program, number);
@@ -288,16 +288,16 @@ int main(int argc, char **argv)
 	check(write_record("starting", 0), STEP_RECORD);
 	if (flags & PLAN_NAMESPACES)
 		enter_namespaces(texts.hostname);
-	else if (flags & PLAN_GUEST)
+	if (flags & PLAN_GUEST)
 		check(prctl(PR_SET_PDEATHSIG, SIGKILL), STEP_ENTER);
-	else
+	if (flags & PLAN_REAPER)
 		check(prctl(PR_SET_CHILD_SUBREAPER, 1), STEP_FORK);
 	pid_t program = start_program(plan, &texts);
 	munmap(plan, bytes);
 	close(FD_PLAN);
 	if (write_record("running", 0) < 0) {
 		int error = errno;
-		if (!(flags & PLAN_NAMESPACES))
+		if (flags & PLAN_REAPER)
 			end_descendants();
 		fail(STEP_RECORD, error);
 	}

@@ -1,14 +1,15 @@
 /* Starts and ends containers for the agent: small, so that starting processes costs little, and
  * apart from the agent, which may grow.
  *
- *     allocator-launcher SOCKET INIT KIND:FOLDER...
+ *     allocator-launcher SOCKET LISTENER
  *
- * All are numbers of descriptors: the socket to the agent (SOCK_SEQPACKET), the program of the
- * init, and the folder of the agent's cgroups in each hierarchy. KIND is `memory` for the v1
- * hierarchy that has it, `unified` for that of v2, else anything.
+ * Both are numbers of descriptors: the socket to the agent (SOCK_SEQPACKET), and one that another
+ * agent can connect to, or -1.
  *
- * Nothing here looks at mounts: names are below folders that are held open. Ends when the agent
- * does; containers stay. What is decided is decided by the agent, which is told all that happens.
+ * Nothing here looks at mounts: names are below folders that are held open. What is decided is
+ * decided by the agent, which is told all that happens. When the agent ends all of it is forgotten;
+ * containers stay, and so does this process, their parent, to reap them: pid 1 of the machine may
+ * not. The next agent takes it over. Without an agent and without children it ends.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -23,7 +24,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -44,6 +47,7 @@ enum {
 	MAX_PAUSE = 5,     /* between tries to remove cgroups: at most 2^5 ticks */
 	ZOMBIE_TRIES = 64, /* of some 10 s in all */
 	MAX_DEPTH = 32,
+	SOCKET_BYTES = 1 << 20,
 };
 
 /* STARTING -> RUNNING -> OVER, or LEAVING from any; then it is gone. */
@@ -71,10 +75,12 @@ static struct {
 } hierarchies[MAX_HIERARCHIES];
 static unsigned n_hierarchies, n_leaving, n_looking;
 static int memory = -1, unified = -1; /* their index, or -1 */
-static int agent, init_program, poller, report_in, report_out;
+static int agent = -1, listener = -1, children, init_program = -1;
+static int poller = -1, report_in = -1, report_out = -1; /* anew for each agent */
+static int is_over; /* the agent has gone */
 
 /* What an event of the poller is about, besides the handle. */
-enum { ABOUT_AGENT, ABOUT_REPORTS, ABOUT_END, ABOUT_MEMORY };
+enum { ABOUT_AGENT, ABOUT_REPORTS, ABOUT_END, ABOUT_MEMORY, ABOUT_CHILDREN };
 
 static void watch(int fd, uint32_t events, uint32_t about, uint32_t handle)
 {
@@ -105,9 +111,8 @@ static void reply(uint32_t kind, uint32_t handle, uint32_t step, int32_t error, 
 	} packet = {{kind, handle, step, error}, ""};
 	size_t n = where ? strnlen(where, sizeof packet.where) : 0;
 	memcpy(packet.where, where ? where : "", n);
-	while (send(agent, &packet, sizeof packet.head + n, MSG_NOSIGNAL) < 0)
-		if (errno != EINTR)
-			_exit(0); /* the agent has gone */
+	while (!is_over && send(agent, &packet, sizeof packet.head + n, MSG_NOSIGNAL) < 0)
+		is_over = errno != EINTR;
 }
 
 /* Cgroups. */
@@ -457,6 +462,18 @@ static void look_for_kill(struct container *c, uint32_t handle)
 	}
 }
 
+/* Reap all children that have ended, those of former agents, too. */
+static void reap(void)
+{
+	struct signalfd_siginfo signal;
+	while (read(children, &signal, sizeof signal) > 0)
+		;
+	siginfo_t info;
+	do
+		info.si_pid = 0;
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == 0 && info.si_pid > 0);
+}
+
 /* The init has ended, and with it all in its namespace. */
 static void ended(uint32_t handle)
 {
@@ -551,7 +568,7 @@ static void adopt(struct container *c, uint32_t handle, int pidfd, uint32_t name
 		look_for_kill(c, handle); /* that nobody saw */
 }
 
-static void take(const struct request *request, char *text, const char *end, const int fds[2])
+static void take(const struct request *request, char *text, const char *end, const int fds[])
 {
 	struct container *c = find(request->handle);
 	switch (request->kind) {
@@ -583,44 +600,77 @@ static void take(const struct request *request, char *text, const char *end, con
 	}
 }
 
-/* Returns whether there was one. What an agent asked for that has gone is nobody's wish. */
-static int receive(void)
+/* Take up to as many descriptors as an agent has folders, and the init's. */
+static int receive_into(char *bytes, ssize_t *n, int fds[MAX_HIERARCHIES + 1])
 {
 	struct pollfd hangup = {.fd = agent, .events = POLLRDHUP};
-	if (poll(&hangup, 1, 0) > 0)
-		_exit(0);
-	static union {
-		struct request request;
-		char bytes[MAX_PACKET + 1];
-	} packet;
+	is_over |= poll(&hangup, 1, 0) > 0; /* what is asked by one that has gone is nobody's wish */
 	union {
 		struct cmsghdr head;
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		char bytes[CMSG_SPACE((MAX_HIERARCHIES + 1) * sizeof(int))];
 	} control;
-	struct iovec part = {packet.bytes, MAX_PACKET};
+	struct iovec part = {bytes, MAX_PACKET};
 	struct msghdr message = {.msg_iov = &part,
 				 .msg_iovlen = 1,
 				 .msg_control = &control,
 				 .msg_controllen = sizeof control};
-	ssize_t n = recvmsg(agent, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (is_over)
+		return -1;
+	*n = recvmsg(agent, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (*n < 0 && (errno == EAGAIN || errno == EINTR))
+		return -1;
+	struct cmsghdr *head = *n < 0 ? NULL : CMSG_FIRSTHDR(&message);
+	int n_fds = 0;
+	if (head && head->cmsg_type == SCM_RIGHTS) {
+		n_fds = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		memcpy(fds, CMSG_DATA(head), n_fds * sizeof(int));
+	}
+	is_over |= *n < (ssize_t)sizeof(struct request);
+	bytes[*n > 0 ? *n : 0] = 0;
+	return n_fds;
+}
+
+/* The agent's first packet: which hierarchies there are, and the descriptors of all. */
+static void greet(char *kinds, const char *end, int fds[MAX_HIERARCHIES + 1], int n_fds)
+{
+	init_program = fds[0];
+	memory = unified = -1;
+	for (n_hierarchies = 0; (int)n_hierarchies < n_fds - 1 && kinds < end; n_hierarchies++) {
+		if (strcmp(kinds, "memory") == 0)
+			memory = n_hierarchies;
+		if (strcmp(kinds, "unified") == 0)
+			unified = n_hierarchies;
+		hierarchies[n_hierarchies].folder = fds[1 + n_hierarchies];
+		kinds += strlen(kinds) + 1;
+	}
+}
+
+/* Returns whether there was one. */
+static int receive(void)
+{
+	static union {
+		struct request request;
+		char bytes[MAX_PACKET + 1];
+	} packet;
+	int fds[MAX_HIERARCHIES + 1] = {-1, -1};
+	ssize_t n;
+	int n_fds = receive_into(packet.bytes, &n, fds);
+	if (n_fds < 0 || is_over)
 		return 0;
-	if (n < (ssize_t)sizeof packet.request)
-		_exit(0); /* the agent has gone; containers stay */
-	int fds[2] = {-1, -1};
-	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-	if (head && head->cmsg_type == SCM_RIGHTS)
-		memcpy(fds, CMSG_DATA(head), head->cmsg_len - CMSG_LEN(0));
-	packet.bytes[n] = 0;
-	take(&packet.request, packet.bytes + sizeof packet.request, packet.bytes + n, fds);
-	close_fd(&fds[0]);
-	close_fd(&fds[1]);
+	char *text = packet.bytes + sizeof packet.request, *end = packet.bytes + n;
+	if (packet.request.kind == GREET && init_program < 0) {
+		greet(text, end, fds, n_fds);
+		return 1;
+	}
+	take(&packet.request, text, end, fds);
+	for (int i = 0; i < n_fds; i++)
+		close(fds[i]);
 	return 1;
 }
 
 static void take_events(const struct epoll_event *events, int n)
 {
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n && !is_over; i++) {
 		uint32_t handle = events[i].data.u64;
 		switch (events[i].data.u64 >> 32) {
 		case ABOUT_AGENT:
@@ -636,46 +686,130 @@ static void take_events(const struct epoll_event *events, int n)
 		case ABOUT_MEMORY:
 			out_of_memory(handle);
 			break;
+		case ABOUT_CHILDREN:
+			reap();
+			break;
 		}
 	}
 }
 
 /* Take what it was started with out of the way of what inits are born with. */
-static int keep(const char *number)
+static int keep(int fd)
 {
-	int kept = fcntl(atoi(number), F_DUPFD_CLOEXEC, 64);
-	if (kept < 0)
-		_exit(2);
-	return kept;
+	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 64);
 }
 
-static void open_all(int argc, char **argv)
+static void close_all(unsigned first, unsigned last)
 {
-	agent = keep(argv[1]);
-	init_program = keep(argv[2]);
-	for (int i = 3; i < argc && n_hierarchies < MAX_HIERARCHIES; i++) {
-		const char *colon = strchr(argv[i], ':');
-		if (!colon)
-			_exit(2);
-		if (strncmp(argv[i], "memory:", 7) == 0)
-			memory = n_hierarchies;
-		if (strncmp(argv[i], "unified:", 8) == 0)
-			unified = n_hierarchies;
-		hierarchies[n_hierarchies++].folder = keep(colon + 1);
-	}
-	syscall(SYS_close_range, 3, 63, 0);
+	if (first <= last)
+		syscall(SYS_close_range, first, last, 0);
+}
+
+static void set_up(int socket, int other)
+{
+	agent = keep(socket);
+	listener = keep(other);
+	int low = listener < 0 || agent < listener ? agent : listener;
+	int high = agent > listener ? agent : listener;
+	close_all(3, low - 1); /* what the agent was born with, too */
+	close_all(low + 1, high - 1);
+	close_all(high + 1, ~0U);
 	int nothing = open("/dev/null", O_RDWR);
 	for (int fd = 0; fd < FD_FIRST_FREE; fd++)
 		dup2(nothing, fd);
+	/* Only the end of the agent ends it. What the agent ignores, programs do not. */
+	sigset_t all, child;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	/* The kernel's struct sigaction: libc hides 32 and 33, which make ignores. */
+	static const unsigned long by_default[8];
+	for (int number = 1; number < NSIG; number++)
+		syscall(SYS_rt_sigaction, number, by_default, NULL, (size_t)8);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+	struct rlimit files;
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	umask(022);
+	prctl(PR_SET_CHILD_SUBREAPER, 1); /* of what an init leaves that was killed */
+	if (nothing < 0 || agent < 0 || children < 0 || chdir("/") < 0)
+		_exit(2);
+	if (listener >= 0 && listen(listener, 1) < 0)
+		close_fd(&listener);
+}
+
+/* Wait for another agent, and reap meanwhile; end when nothing is left to reap. */
+static void await_agent(void)
+{
+	for (;;) {
+		reap();
+		siginfo_t any;
+		int has_children = waitid(P_ALL, 0, &any, WEXITED | WNOHANG | WNOWAIT) == 0;
+		if (!has_children || listener < 0)
+			_exit(0);
+		struct pollfd waits[] = {{.fd = children, .events = POLLIN},
+					 {.fd = listener, .events = POLLIN}};
+		if (poll(waits, 2, -1) <= 0 || !waits[1].revents)
+			continue;
+		struct ucred other = {0};
+		socklen_t size = sizeof other;
+		agent = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		getsockopt(agent, SOL_SOCKET, SO_PEERCRED, &other, &size);
+		if (agent >= 0 && other.uid == geteuid())
+			return;
+		close_fd(&agent);
+	}
+}
+
+static void serve(void)
+{
 	int pipe[2];
-	if (nothing < 0 || pipe2(pipe, O_CLOEXEC) < 0)
+	poller = epoll_create1(EPOLL_CLOEXEC);
+	if (poller < 0 || pipe2(pipe, O_CLOEXEC) < 0)
 		_exit(2);
 	report_in = pipe[0];
 	report_out = pipe[1];
 	fcntl(report_in, F_SETFL, O_NONBLOCK);
-	poller = epoll_create1(EPOLL_CLOEXEC);
+	int size = SOCKET_BYTES;
+	setsockopt(agent, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 	watch(agent, EPOLLIN, ABOUT_AGENT, 0);
 	watch(report_in, EPOLLIN, ABOUT_REPORTS, 0);
+	watch(children, EPOLLIN, ABOUT_CHILDREN, 0);
+	while (!is_over) {
+		struct epoll_event events[64];
+		int n = epoll_wait(poller, events, 64, n_leaving || n_looking ? TICK_MS : -1);
+		take_events(events, n);
+		if (n_leaving || n_looking)
+			tick();
+	}
+}
+
+/* Keep nothing of an agent that has gone: the next one says anew what there is. What inits report
+ * that it had started is for nobody: they write down the same. */
+static void forget(void)
+{
+	for (uint32_t handle = 0; handle < n_containers; handle++) {
+		struct container *c = &containers[handle];
+		if (c->stage == FREE)
+			continue;
+		close_fd(&c->pidfd);
+		close_fd(&c->zombie);
+		close_fd(&c->oom_fd);
+		free(c->name);
+	}
+	free(containers);
+	containers = NULL;
+	n_containers = n_leaving = n_looking = 0;
+	while (n_hierarchies > 0)
+		close_fd(&hierarchies[--n_hierarchies].folder);
+	close_fd(&init_program);
+	close_fd(&agent);
+	close_fd(&poller);
+	close_fd(&report_in);
+	close_fd(&report_out);
+	is_over = 0;
 }
 
 int main(int argc, char **argv)
@@ -684,27 +818,10 @@ int main(int argc, char **argv)
 		fputs("allocator-launcher: is started by `allocator agent` alone\n", stderr);
 		return 2;
 	}
-	/* Only the end of the agent ends it. What the agent ignores, programs do not. */
-	sigset_t all;
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	/* The kernel's struct sigaction: libc hides 32 and 33, which make ignores. */
-	static const unsigned long by_default[8];
-	for (int number = 1; number < NSIG; number++)
-		syscall(SYS_rt_sigaction, number, by_default, NULL, (size_t)8);
-	struct rlimit files;
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
-	umask(022);
-	if (chdir("/") < 0)
-		return 2;
-	open_all(argc, argv);
+	set_up(atoi(argv[1]), atoi(argv[2]));
 	for (;;) {
-		struct epoll_event events[64];
-		int n = epoll_wait(poller, events, 64, n_leaving || n_looking ? TICK_MS : -1);
-		take_events(events, n);
-		if (n_leaving || n_looking)
-			tick();
+		serve();
+		forget();
+		await_agent();
 	}
 }

@@ -5,8 +5,10 @@
 
 #include <stdint.h>
 
-/* Agent -> launcher: one packet each. */
-enum { LAUNCH = 1, ADOPT = 2, SIGNAL = 3, DESTROY = 4, ENTER = 5 };
+/* Agent -> launcher: one packet each. The first is GREET, with the init's program and the folder of
+ * the agent's cgroups in each hierarchy, as descriptors; and what each hierarchy is, NUL-terminated:
+ * `memory` for that of v1 which has it, `unified` for that of v2, else anything. */
+enum { LAUNCH = 1, ADOPT = 2, SIGNAL = 3, DESTROY = 4, ENTER = 5, GREET = 6 };
 
 struct request {
 	uint32_t kind;
@@ -72,6 +74,7 @@ enum {
 	PLAN_NAMESPACES = 1, /* it is pid 1 of a namespace, and has mounts of its own */
 	PLAN_IDENTITY = 2,   /* become uid, gid and groups */
 	PLAN_GUEST = 4,      /* the program joins a container; its init ends with the launcher */
+	PLAN_REAPER = 8,     /* nobody else ends what the program leaves running */
 };
 
 struct plan {
