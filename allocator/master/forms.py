@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -11,6 +11,7 @@ from allocator import Allocator
 from allocator.master.events import entries, time_json
 from allocator.master.records import Agent, Framework, Json, Task
 from allocator.resources import Resources
+from allocator.wire.decode import encode
 
 
 def task_json(task: Task) -> Json:
@@ -34,6 +35,16 @@ def task_json(task: Task) -> Json:
         if value is not None:
             json[field] = value
     return json
+
+
+def tasks_text(tasks: Iterable[Task]) -> bytes:
+    """Return the JSON of tasks, with commas between them. O(their statuses)."""
+    return encode([task_json(task) for task in tasks])[1:-1]
+
+
+def agents_text(engine: Allocator, agents: Iterable[Agent]) -> bytes:
+    """Return the JSON of agents that are registered, with commas between them. O(entries)."""
+    return encode([agent_json(engine, agent) for agent in agents])[1:-1]
 
 
 def framework_json(engine: Allocator, framework: Framework) -> Json:

@@ -15,9 +15,10 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from allocator.contract import Offer
+from allocator.master import forms
 from allocator.master._writer import agents_text, framework_text, offers_text, tasks_text
 from allocator.master.master import Master
 from allocator.master.records import Agent, Framework, Task
@@ -144,9 +145,16 @@ def separated(texts: list[bytes]) -> list[bytes]:
 
 
 class Tail:
-    """The tasks of a queue that only grows at its end and is cut at its beginning, in blocks."""
+    """The tasks of a queue that only grows at its end and is cut at its beginning, in blocks.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    write : callable
+        Returns the text of some tasks.
+    """
+
+    def __init__(self, write: Callable[[Iterable[Task]], bytes]) -> None:
+        self._write = write
         #: How many tasks there ever were before the first one, and before the end.
         self._first = self._end = 0
         self._last: Task | None = None
@@ -172,7 +180,7 @@ class Tail:
                 some = itertools.islice(
                     tasks, max(begin - first, 0), begin + TASKS_PER_BLOCK - first
                 )
-                self._texts[number] = tasks_text(some)
+                self._texts[number] = self._write(some)
         self._first, self._end = first, end
         self._last = tasks[-1] if tasks else None
 
@@ -217,14 +225,53 @@ class Held:
         return sum(self._special.values(), start=Resources.from_milli(self._milli))
 
 
+class TaskTexts:
+    """The tasks of a framework as text: those that there are, are unreachable, are completed.
+
+    Parameters
+    ----------
+    write : callable
+        Returns the text of some tasks.
+    """
+
+    def __init__(self, write: Callable[[Iterable[Task]], bytes]) -> None:
+        self.tasks: Blocks[Task] = Blocks(write, TASKS_PER_BLOCK)
+        self.unreachable: Blocks[Task] = Blocks(write, TASKS_PER_BLOCK)
+        self.completed = Tail(write)
+
+    def place(self, framework: Framework, id: str) -> None:
+        """Note that a task changed, and perhaps where it stands. O(1)."""
+        for blocks, records in (
+            (self.tasks, framework.tasks),
+            (self.unreachable, framework.unreachable),
+        ):
+            if (record := records.get(id)) is not None:
+                blocks.put(id, record)
+            else:
+                blocks.drop(id)
+
+    def write(self, framework: Framework, until: float) -> bool:
+        """Write what changed, no longer than until then; return whether all is written."""
+        for blocks, records in (
+            (self.tasks, framework.tasks),
+            (self.unreachable, framework.unreachable),
+        ):
+            if len(blocks) != len(records):  # the oldest went, unmarked, to make room
+                blocks.sync(records)
+            if not blocks.write(until):
+                return False
+        self.completed.follow(framework.completed)
+        return True
+
+
 class FrameworkText:
     """A framework as `/state` shows it, with its tasks and offers."""
 
     def __init__(self, framework: Framework) -> None:
         self._framework = framework
-        self._tasks: Blocks[Task] = Blocks(tasks_text, TASKS_PER_BLOCK)
-        self._unreachable: Blocks[Task] = Blocks(tasks_text, TASKS_PER_BLOCK)
-        self._completed = Tail()
+        self._tasks = TaskTexts(tasks_text)
+        #: The same in v1 form; from the first time that they are asked for.
+        self.in_v1: TaskTexts | None = None
         self._offers: Blocks[Offer] = Blocks(offers_text, TASKS_PER_BLOCK)
         self._used = Held()
         self._offered = Held()
@@ -235,14 +282,9 @@ class FrameworkText:
     def place(self, task: Task) -> None:
         """Note that a task changed, and perhaps where it stands. O(names)."""
         framework, id = self._framework, task.id
-        for blocks, records in (
-            (self._tasks, framework.tasks),
-            (self._unreachable, framework.unreachable),
-        ):
-            if (record := records.get(id)) is not None:
-                blocks.put(id, record)
-            else:
-                blocks.drop(id)
+        self._tasks.place(framework, id)
+        if self.in_v1 is not None:
+            self.in_v1.place(framework, id)
         held = framework.tasks.get(id)
         self._used.set(id, held.resources if held is not None and held.holds else None)
 
@@ -253,17 +295,11 @@ class FrameworkText:
         """
         self._framework = framework
         self._follow_offers(offers)
-        for blocks, records in (
-            (self._tasks, framework.tasks),
-            (self._unreachable, framework.unreachable),
-        ):
-            if len(blocks) != len(records):  # the oldest went, unmarked, to make room
-                blocks.sync(records)
-            if not blocks.write(until):
+        for texts in (self._tasks, self.in_v1):
+            if texts is not None and not texts.write(framework, until):
                 return False
         if not self._offers.write(until):
             return False
-        self._completed.follow(framework.completed)
         self._parts = self._put_together()
         return True
 
@@ -281,11 +317,11 @@ class FrameworkText:
     def _put_together(self) -> list[bytes]:
         self.head = framework_text(self._framework, self._used.total(), self._offered.total())
         parts = [self.head, b',"executors":[],"tasks":[']
-        parts += self._tasks.parts()
+        parts += self._tasks.tasks.parts()
         parts.append(b'],"unreachable_tasks":[')
-        parts += self._unreachable.parts()
+        parts += self._tasks.unreachable.parts()
         parts.append(b'],"completed_tasks":[')
-        parts += self._completed.parts()
+        parts += self._tasks.completed.parts()
         parts.append(b'],"offers":[')
         parts += self._offers.parts()
         parts.append(b"]}")
@@ -317,6 +353,8 @@ class Model:
         self._agents: Blocks[Agent] = Blocks(self._agents_text, AGENTS_PER_BLOCK)
         #: The same with resources in v1 form; from the first time that they are asked for.
         self._in_full: Blocks[Agent] | None = None
+        #: The same as the operator API shows them; likewise.
+        self._in_v1: Blocks[Agent] | None = None
         self._recovered: Blocks[Agent] = Blocks(self._agents_text, AGENTS_PER_BLOCK)
         #: Id → text, of frameworks that are registered or completed.
         self._frameworks: dict[str, FrameworkText] = {}
@@ -350,16 +388,27 @@ class Model:
 
     # Following.
 
-    def advance(self, seconds: float, *, in_full: bool = False) -> bool:
+    def advance(self, seconds: float, *, in_full: bool = False, in_v1: bool = False) -> bool:
         """Take in what changed and write it, for so long at the most (X2).
 
         Returns
         -------
         bool
-            Whether all is done (X1), the agents in v1 form too if `in_full`.
+            Whether all is done (X1), with `in_full` the agents with resources in v1 form too, with
+            `in_v1` what the operator API shows too.
         """
         until = time.perf_counter() + seconds
-        return self.follow(until) and self._write(until, in_full)
+        if in_v1 and self._in_v1 is None:
+            self._begin_v1()
+        return self.follow(until) and self._write(until, in_full, in_v1)
+
+    def _begin_v1(self) -> None:
+        """Have what the operator API shows be written, too, from now on."""
+        self._in_v1 = Blocks(self._v1_text, AGENTS_PER_BLOCK)
+        self._in_v1.sync(self._master.agents)
+        for id, text in self._frameworks.items():
+            text.in_v1 = TaskTexts(forms.tasks_text)
+            self._stale[id] = None
 
     def follow(self, until: float) -> bool:
         """Take in what changed, no longer than until then; return whether that is all."""
@@ -407,7 +456,7 @@ class Model:
 
     def _take_agent(self, id: str) -> None:
         agent = self._master.agents.get(id)
-        for blocks in (self._agents, self._in_full):
+        for blocks in (self._agents, self._in_full, self._in_v1):
             if blocks is not None and agent is not None:
                 blocks.put(id, agent)
             elif blocks is not None:
@@ -422,6 +471,8 @@ class Model:
         text = self._frameworks.get(id)
         if text is None and (framework := self._framework(id)) is not None:
             text = self._frameworks[id] = FrameworkText(framework)
+            if self._in_v1 is not None:
+                text.in_v1 = TaskTexts(forms.tasks_text)
         return text
 
     def _framework(self, id: str) -> Framework | None:
@@ -432,14 +483,15 @@ class Model:
 
     # Writing.
 
-    def _write(self, until: float, in_full: bool) -> bool:
+    def _write(self, until: float, in_full: bool, in_v1: bool) -> bool:
         master = self._master
         if len(self._recovered) != len(master.recovered_agents):
             self._recovered.sync(master.recovered_agents)
         if in_full and self._in_full is None:
             self._in_full = Blocks(self._full_text, AGENTS_PER_BLOCK)
             self._in_full.sync(master.agents)
-        for blocks in (self._in_full if in_full else self._agents, self._recovered):
+        agents = self._in_full if in_full else self._in_v1 if in_v1 else self._agents
+        for blocks in (agents, self._recovered):
             if blocks is not None and not blocks.write(until):
                 return False
         return self._write_frameworks(until)
@@ -467,6 +519,9 @@ class Model:
     def _full_text(self, agents: Iterable[Agent]) -> bytes:
         return agents_text(agents, self._views, in_full=True)
 
+    def _v1_text(self, agents: Iterable[Agent]) -> bytes:
+        return forms.agents_text(self._master.engine, agents)
+
     # Reading; all of this is right just after `advance` returned True.
 
     @property
@@ -478,6 +533,23 @@ class Model:
         """Return the agents that are registered. O(1)."""
         blocks = self._in_full if in_full else self._agents
         return [] if blocks is None else blocks.parts()
+
+    def agents_in_v1(self) -> list[bytes]:
+        """Return the agents that are registered as the operator API shows them. O(1)."""
+        return [] if self._in_v1 is None else self._in_v1.parts()
+
+    def tasks_in_v1(
+        self, frameworks: Iterable[Framework], which: Literal["tasks", "unreachable", "completed"]
+    ) -> list[bytes]:
+        """Return tasks of frameworks as the operator API shows them. O(frameworks + texts)."""
+        parts: list[bytes] = []
+        for framework in frameworks:
+            texts = self._frameworks[framework.id].in_v1
+            found = [] if texts is None else getattr(texts, which).parts()
+            if parts and found:
+                parts.append(b",")
+            parts += found
+        return parts
 
     def recovered(self) -> list[bytes]:
         """Return the agents that are waited for. O(1)."""

@@ -6,6 +6,7 @@ changes nothing, or returns: what a read asked for, or None where there is nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -17,6 +18,7 @@ from allocator.master import forms
 from allocator.master.accepting import innermost_roles
 from allocator.master.events import entries, time_json
 from allocator.master.master import Master
+from allocator.master.model import Model
 from allocator.master.quotas import check_quotas, engine_quotas, read_quotas, rescind_beyond
 from allocator.master.records import Agent, Json
 from allocator.master.schedule import Schedule
@@ -33,12 +35,13 @@ Check: TypeAlias = Callable[[str, Iterable[Names]], None]
 
 
 class Caller(NamedTuple):
-    """Who calls, by what it may do; and what the master measures."""
+    """Who calls, by what it may do; and what the master measures and shows."""
 
     principal: str | None
     check: Check
     #: Returns name → number.
     metrics: Callable[[], Mapping[str, float]]
+    model: Model
 
 
 Conversion = TypeVar("Conversion", Reserve, Unreserve)
@@ -53,16 +56,18 @@ def status_of(type: str) -> int:
 # Reads.
 
 
-def get_tasks(master: Master) -> Json:
-    """Return all tasks, also those that ended and are still kept. O(tasks)."""
+def get_tasks(master: Master, model: Model) -> Json:
+    """Return all tasks, also those that ended and are still kept. O(length of the texts)."""
     frameworks = [*master.frameworks.values(), *master.completed]
     return {
-        "tasks": [forms.task_json(t) for f in frameworks for t in f.tasks.values()],
-        "unreachable_tasks": [
-            forms.task_json(t) for f in frameworks for t in f.unreachable.values()
-        ],
-        "completed_tasks": [forms.task_json(t) for f in frameworks for t in f.completed],
+        "tasks": _listed(model.tasks_in_v1(frameworks, "tasks")),
+        "unreachable_tasks": _listed(model.tasks_in_v1(frameworks, "unreachable")),
+        "completed_tasks": _listed(model.tasks_in_v1(frameworks, "completed")),
     }
+
+
+def _listed(parts: list[bytes]) -> msgspec.Raw:
+    return msgspec.Raw(b"".join((b"[", *parts, b"]")))
 
 
 def get_frameworks(master: Master) -> Json:
@@ -73,10 +78,10 @@ def get_frameworks(master: Master) -> Json:
     }
 
 
-def get_agents(master: Master) -> Json:
+def get_agents(master: Master, model: Model) -> Json:
     """Return the agents that are registered, and those that are waited for."""
     return {
-        "agents": [forms.agent_json(master.engine, agent) for agent in master.agents.values()],
+        "agents": _listed(model.agents_in_v1()),
         "recovered_agents": [forms.agent_info(agent) for agent in master.recovered_agents.values()],
     }
 
@@ -86,13 +91,13 @@ def get_executors(master: Master) -> Json:
     return {"executors": []}
 
 
-def get_state(master: Master) -> Json:
+def get_state(master: Master, model: Model) -> Json:
     """Return all of it."""
     return {
-        "get_tasks": get_tasks(master),
+        "get_tasks": get_tasks(master, model),
         "get_executors": get_executors(master),
         "get_frameworks": get_frameworks(master),
-        "get_agents": get_agents(master),
+        "get_agents": get_agents(master, model),
     }
 
 
@@ -156,11 +161,8 @@ READS: Final[dict[str, Callable[[Master], Json]]] = {
     "GET_HEALTH": lambda master: {"healthy": True},
     "GET_FLAGS": get_flags,
     "GET_VERSION": lambda master: {"version_info": build_info()},
-    "GET_STATE": get_state,
-    "GET_AGENTS": get_agents,
     "GET_FRAMEWORKS": get_frameworks,
     "GET_EXECUTORS": get_executors,
-    "GET_TASKS": get_tasks,
     "GET_ROLES": get_roles,
     "GET_WEIGHTS": lambda master: {"weight_infos": forms.weight_infos(master.weights)},
     "GET_QUOTA": lambda master: {"status": forms.quota_status(master.quotas)},
@@ -169,11 +171,27 @@ READS: Final[dict[str, Callable[[Master], Json]]] = {
     "GET_MASTER": get_master,
 }
 
+#: The same of what is large, out of texts that are kept.
+LARGE_READS: Final[dict[str, Callable[[Master, Model], Json]]] = {
+    "GET_STATE": get_state,
+    "GET_AGENTS": get_agents,
+    "GET_TASKS": get_tasks,
+}
+
 
 def _reading(type: str, read: Callable[[Master], Json]) -> Call:
     def answer(master: Master, call: m.OperatorCall, caller: Caller) -> Json:
         check_reading(caller)
         return {"type": type, type.lower(): read(master)}
+
+    return answer
+
+
+def _reading_much(type: str, read: Callable[[Master, Model], Json]) -> Call:
+    def answer(master: Master, call: m.OperatorCall, caller: Caller) -> Json:
+        check_reading(caller)
+        caller.model.advance(math.inf, in_v1=True)  # what is not written yet, if anything
+        return {"type": type, type.lower(): read(master, caller.model)}
 
     return answer
 
@@ -190,12 +208,13 @@ def get_metrics(master: Master, call: m.GetMetricsCall, caller: Caller) -> Json:
     return {"type": "GET_METRICS", "get_metrics": {"metrics": metrics}}
 
 
-def snapshot(master: Master) -> Json:
-    """Return the first event for somebody who watches: all that there is. O(all of it)."""
+def snapshot(master: Master, model: Model) -> Json:
+    """Return the first event for somebody who watches: all that there is. O(its length)."""
+    model.advance(math.inf, in_v1=True)
     return {
         "type": "SUBSCRIBED",
         "subscribed": {
-            "get_state": get_state(master),
+            "get_state": get_state(master, model),
             "heartbeat_interval_seconds": master.options.heartbeat_interval,
         },
     }
@@ -387,6 +406,7 @@ def mark_agent_gone(master: Master, call: m.MarkAgentGoneCall, caller: Caller) -
 #: Type → what it does; SUBSCRIBE has a way of its own.
 CALLS: Final[dict[str, Call]] = {
     **{type: _reading(type, read) for type, read in READS.items()},
+    **{type: _reading_much(type, read) for type, read in LARGE_READS.items()},
     "GET_METRICS": get_metrics,
     "UPDATE_WEIGHTS": update_weights,
     "UPDATE_QUOTA": update_quota,

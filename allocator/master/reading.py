@@ -239,6 +239,17 @@ class Reader:
             rendering = await self._rendered(path, endpoint, given, n_begun)
             return await self._represented(rendering, kind, encoding, headers)
 
+    @property
+    def model(self) -> Model:
+        """What all that is large is put together from."""
+        return self._model
+
+    async def write_in_v1(self) -> None:
+        """Write what the operator API shows of agents and tasks, a little at a time (X6)."""
+        async with self._turn:
+            while not self._model.advance(TURN_SECONDS, in_v1=True):
+                await asyncio.sleep(0)
+
     async def _measured(self) -> dict[str, float]:
         """Return all metrics by name, the same for all who ask at the same time (X4, X5)."""
         if self._measuring is None:

@@ -195,7 +195,8 @@ class _Asked(NamedTuple):
     @property
     def caller(self) -> operator.Caller:
         """The sender, as the operator API sees it."""
-        return operator.Caller(self.principal, self.check, self.service.reader.metrics)
+        reader = self.service.reader
+        return operator.Caller(self.principal, self.check, reader.metrics, reader.model)
 
 
 async def _read(asked: _Asked, path: str) -> Answer:
@@ -328,7 +329,10 @@ async def _answer_operator(asked: _Asked) -> Answer:
     service, caller = asked.service, asked.caller
     if type == "SUBSCRIBE":
         operator.check_reading(caller)
-        return Streaming(service, *service.watch())
+        return Streaming(service, *await service.watch())
+    if type in operator.LARGE_READS:
+        operator.check_reading(caller)
+        await service.reader.write_in_v1()
     act = operator.CALLS[type]
     reply = await service.call(lambda: act(service.master, call, caller))
     if reply is None:

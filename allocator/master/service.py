@@ -269,13 +269,14 @@ class Service:
             raise
         return stream_id, stream
 
-    def watch(self) -> tuple[str, Stream]:
+    async def watch(self) -> tuple[str, Stream]:
         """SUBSCRIBE of the operator API: all that there is, and then each change, once, in order.
 
         Returns the id of the stream, and the stream. Raises `CallRefused`.
         """
+        await self.reader.write_in_v1()
         stream_id, stream = self._new_stream()
-        stream.put(encode(operator.snapshot(self.master)))
+        stream.put(encode(operator.snapshot(self.master, self.reader.model)))
         stream.put(_HEARTBEAT)
         self._watchers[stream_id] = stream
         self.master.is_watched = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from allocator import Allocator, AllocatorError, ManualClock, Resources, reference
@@ -83,7 +84,7 @@ class Judge:
         if made.method == "advance":
             return self.clock.advance(*made.args)
         self._names.note(made)
-        before = self._limited()
+        before = self._limited() if made.method == "allocate" else {}
         kept = self._kept() if self._refusals else []
         expected = outcome(self.reference, made)
         for index, engine in enumerate(self._engines):
@@ -262,19 +263,30 @@ def picture(engine: Engine, kind: str, name: str, fields: Iterable[str]) -> Any:
 def check_conserved(engine: Engine, name: str) -> None:
     """Check that all of an agent is somewhere, once, and that nothing is negative (§8)."""
     agent = look(engine, "agent", name)
-    if isinstance(agent, AllocatorError):
-        return
-    total, in_use = agent.total.nonshared(), (agent.offered + agent.allocated).nonshared()
-    available = agent.available.nonshared()
-    if total >= in_use:
-        hold(available + in_use == total, f"{name}: {available} and {in_use} are not {total}")
-    else:
-        hold(available == total.minus_floor(in_use), f"{name} shrank: {available} of {total}")
-    hold(agent.available.shared() == agent.total.shared(), f"{name}: shared entries are not free")
-    for resources in (agent.total, agent.available, agent.offered, agent.allocated):
-        hold(all(entry for entry in resources), f"{name}: an empty entry in {resources}")
-    rebuilt = Resources(str(agent.available))
-    hold(rebuilt == agent.available, f"{name}: {agent.available} does not read back")
+    if not isinstance(agent, AllocatorError):
+        wrong = imbalance(agent.total, agent.available, agent.offered, agent.allocated)
+        hold(not wrong, f"{name}: {wrong}")
+
+
+@lru_cache(4096)
+def imbalance(
+    total: Resources, available: Resources, offered: Resources, allocated: Resources
+) -> str:
+    """Return what is wrong with the sums of an agent, if anything."""
+    in_use, free = (offered + allocated).nonshared(), available.nonshared()
+    if total.nonshared() >= in_use:
+        if free + in_use != total.nonshared():
+            return f"{free} and {in_use} are not {total}"
+    elif free != total.nonshared().minus_floor(in_use):
+        return f"it shrank: {free} of {total}"
+    if available.shared() != total.shared():
+        return f"shared entries are not free: {available} of {total}"
+    for resources in (total, available, offered, allocated):
+        if not all(entry for entry in resources):
+            return f"an empty entry in {resources}"
+    if Resources(str(available)) != available:
+        return f"{available} does not read back"
+    return ""
 
 
 def same(what: str, expected: Any, found: Any) -> None:

@@ -120,7 +120,7 @@ def test_weights_that_cannot_be(world: World, infos: list[Json], named: str) -> 
 
 
 def test_weights_may_be_put_as_a_list(world: World) -> None:
-    caller = operator.Caller(None, world.check, dict)
+    caller = operator.Caller(None, world.check, dict, world.model)
     operator.put_weights(world.master, b'\xef\xbb\xbf[{"role":"eng","weight":4}]', caller)
     assert world.master.weights == {"eng": 4.0}
     for body in (b"", b"{}", b'{"role":"eng","weight":4}', b"[4]", b"[" * 200, b'[{"role":"eng"}]'):
@@ -448,7 +448,7 @@ class Watcher:
     def __init__(self, world: World) -> None:
         self._world = world
         world.master.is_watched = True
-        first = json.loads(encode(operator.snapshot(world.master)))
+        first = json.loads(encode(operator.snapshot(world.master, world.model)))
         world.published.clear()
         assert first["type"] == "SUBSCRIBED"
         state = first["subscribed"]["get_state"]

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from allocator.master import agents, endpoints, metrics, reading
+from allocator.master import agents, endpoints, forms, metrics, reading
 from allocator.master import model as models
 from allocator.master._writer import json_text, offers_text, tasks_text
 from allocator.master.reading import PATHS, Answer, Reader
@@ -25,6 +25,7 @@ from allocator.master.records import MAX_COMPLETED_TASKS, Task
 from allocator.master.tasks import note_status
 from allocator.resources import Resources
 from allocator.wire import messages as m
+from allocator.wire.decode import encode
 from allocator.wire.refusal import CallRefused
 from benchmarks import plain_state
 from tests.service.state_schema import SCHEMAS
@@ -173,7 +174,7 @@ def test_blocks_have_the_records_that_were_put(seed: int, size: int) -> None:
 @given(st.lists(st.integers(0, 90), max_size=12))
 def test_a_tail_follows_what_is_appended_and_cut(steps: list[int]) -> None:
     queue = _framework_queue(100)
-    tail = models.Tail()
+    tail = models.Tail(tasks_text)
     for n_new in steps:
         for _ in range(n_new):
             queue.append(new_task(f"t{queue_number(queue)}"))
@@ -206,6 +207,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.reader = Reader(self.world.master)
+        self.world.shown_by(self.reader.model)
         self.chance = random.Random(0)
         #: Session → agent id; framework id → stream; (framework, task) → agent id.
         self.sessions: dict[str, str] = {}
@@ -353,6 +355,22 @@ class Histories(RuleBasedStateMachine):
             used = [r for held in view[framework["id"]].allocated.values() for r in held.values()]
             total = sum(used, start=Resources())
             assert framework["used_resources"] == plain_state.amounts(total)
+
+    @invariant()
+    def the_operator_is_shown_what_is(self) -> None:
+        master = self.world.master
+        frameworks = [*master.frameworks.values(), *master.completed]
+        tasks = self.world.operate("GET_TASKS")["get_tasks"]
+        for name, kept in (
+            ("tasks", [t for f in frameworks for t in f.tasks.values()]),
+            ("unreachable_tasks", [t for f in frameworks for t in f.unreachable.values()]),
+            ("completed_tasks", [t for f in frameworks for t in f.completed]),
+        ):
+            expected = json.loads(encode([forms.task_json(task) for task in kept]))
+            assert sorted(tasks[name], key=json.dumps) == sorted(expected, key=json.dumps)
+        agents = self.world.operate("GET_AGENTS")["get_agents"]["agents"]
+        every = [forms.agent_json(master.engine, agent) for agent in master.agents.values()]
+        assert sorted(agents, key=json.dumps) == sorted(json.loads(encode(every)), key=json.dumps)
 
     @invariant()
     def all_else_agrees_with_it(self) -> None:

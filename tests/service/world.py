@@ -13,6 +13,7 @@ from allocator.master import agents, operator, scheduler
 from allocator.master.events import MasterInfo
 from allocator.master.instructions import EndStream, Persist, Publish, Send
 from allocator.master.master import Master, Options
+from allocator.master.model import Model
 from allocator.master.recovery import restore
 from allocator.master.registry import Registry
 from allocator.wire.acls import Acls, Names
@@ -55,6 +56,7 @@ class World:
         self.master = Master(
             engine, info, self.options, clock=self.clock, wall=lambda: self.epoch + self.clock()
         )
+        self._model: Model | None = None
         if self.registry is not None:
             restore(self.master, self.registry)
         self.sent.clear()
@@ -123,11 +125,23 @@ class World:
         self.carry_out()
         return session
 
+    @property
+    def model(self) -> Model:
+        """What the master shows; made when it is first asked for, as it takes the marks."""
+        if self._model is None:
+            self._model = Model(self.master)
+        return self._model
+
+    def shown_by(self, model: Model) -> None:
+        """Have what the master shows be that of a model which is there already."""
+        self._model = model
+
     def operate(self, type: str, **content: Any) -> Json | None:
         """Have an operator call; return what it is answered."""
         body: Json = {"type": type, type.lower(): content}
         _, call = read_call(json.dumps(body).encode(), OPERATOR_CALLS)
-        caller = operator.Caller(self.principal, self.check, self.master.engine.metrics)
+        metrics = self.master.engine.metrics
+        caller = operator.Caller(self.principal, self.check, metrics, self.model)
         reply = operator.CALLS[type](self.master, call, caller)
         self.carry_out()
         return None if reply is None else json.loads(encode(reply))
