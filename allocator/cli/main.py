@@ -14,7 +14,7 @@ from allocator.version import installed_version
 #: Each is a module of this package with `register(subparsers)`, which sets `func`, and
 #: `run(args) -> int`, the exit status.
 SUBCOMMANDS = (
-    *("simulate", "compare", "explain", "replay"),
+    *("simulate", "scenario", "compare", "explain", "replay"),
     *("master", "agent", "framework", "credentials", "demo"),
     *("status", "agents", "tasks", "roles", "quota", "weights"),
 )
@@ -36,6 +36,7 @@ EXAMPLES = """\
 examples:
   allocator simulate --workload mesos
   allocator simulate trace.swf.gz --machines trace.machines --json report.json
+  allocator scenario init cluster.toml
   allocator compare --agents 100,1000 --frameworks 10,100
   allocator explain snapshot.json.gz spark --role eng/batch
   allocator replay run.jsonl
@@ -54,7 +55,7 @@ examples:
 exit status:
   0  done
   1  done, and what was checked does not hold
-  2  a wrong argument or input: one line on stderr says which
+  2  a wrong argument or input: one line on stderr says which, or one for each problem
 """
 
 #: What a shell reports of a command that SIGINT or SIGPIPE ended.
@@ -88,7 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _leave_closed_pipe()
     except (AllocatorError, OSError, ModuleNotFoundError) as error:
-        print(f"allocator {args.subcommand}: {_one_line(error)}", file=sys.stderr)
+        # What knows several things that are wrong, with their places, tells them line by line.
+        told = getattr(error, "lines", None)
+        lines = told or [f"allocator {args.subcommand}: {_one_line(error)}"]
+        print("\n".join(lines), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -13,6 +13,7 @@ from allocator.sim.result import (
     Timing,
     Waits,
 )
+from allocator.sim.scenario import Problem, Scenario, ScenarioError
 from allocator.sim.simulator import Options, simulate
 from allocator.sim.trace import Job, Shape, Spread, Tasks, Tenant, Trace
 from allocator.sim.workloads import WORKLOADS, mesos_workload, workload
@@ -26,10 +27,13 @@ __all__ = [
     "Machine",
     "MachineGroup",
     "Options",
+    "Problem",
     "Recorded",
     "RecordedResult",
     "Result",
     "RoleResult",
+    "Scenario",
+    "ScenarioError",
     "Shape",
     "Spread",
     "Tasks",

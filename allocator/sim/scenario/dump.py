@@ -1,0 +1,146 @@
+"""A cluster as it stood: its machines, what ran on them and what waited.
+
+The one place where `cluster.json` is read, whatever wrote it: `[cluster] file` takes the machines
+out of it, `[workload] cluster` the work.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from allocator.errors import InvalidValue, cut
+from allocator.files import Input
+from allocator.sim.cluster import MAX_MACHINES, Machine
+from allocator.sim.scenario.kinds import (
+    AMOUNTS,
+    FLAG,
+    ROLE,
+    SOME,
+    Key,
+    Many,
+    Table,
+    Value,
+    duration,
+    integer,
+    text,
+)
+from allocator.sim.scenario.problems import Place
+from allocator.sim.setting import Placed
+from allocator.sim.trace import Job, Shape, Tasks, Tenant
+
+_MACHINE = Table(
+    {
+        "id": Key(text("an id"), "the machine's id", required=True),
+        "resources": Key(SOME, "what it has", required=True),
+        "kind": Key(text("a kind"), "what jobs may ask for (none)"),
+        "active": Key(FLAG, "whether anything new starts there (true)"),
+    }
+)
+
+_TASKS = {
+    "tenant": Key(text("a name"), "whose they are", required=True),
+    "role": Key(ROLE, "the tenant's role (its name)"),
+    "demand": Key(AMOUNTS, "what each of them needs", required=True),
+    "tasks": Key(integer(1, 10**9), "how many (1)"),
+    "run_s": Key(duration(zero=False), "how long they run yet, in seconds (to the end)"),
+}
+
+_RUNNING = Table({**_TASKS, "machine": Key(text("an id"), "where (wherever there is room)")})
+
+_WAITING = Table(
+    {
+        **_TASKS,
+        "id": Key(text("an id"), "the job's id"),
+        "submit_s": Key(duration(zero=True), "when it is submitted, in seconds (0)"),
+    }
+)
+
+DUMP = Table(
+    {
+        "machines": Key(Many(_MACHINE), "all machines", required=True),
+        "running": Key(Many(_RUNNING), "tasks that run, in the order in which they are placed"),
+        "waiting": Key(Many(_WAITING), "jobs that wait"),
+        "system": Key(Value(lambda value: value, "anything"), "what it was read from"),
+        "told": Key(Value(lambda value: value, "anything"), "what was odd in it"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What a `cluster.json` says; jobs that ask for nothing are left out of `waiting`."""
+
+    machines: tuple[Machine, ...]
+    inactive: frozenset[str]
+    tenants: Mapping[str, Tenant]
+    placed: tuple[Placed, ...]
+    waiting: tuple[Job, ...]
+
+
+def read_dump(path: str, place: Place) -> Dump | None:
+    """Read a `cluster.json`, plain or gzip, once.
+
+    What is wrong with the file as a whole is noted at `place`, what is wrong in it at its own keys.
+    None if anything is. O(size).
+    """
+    try:
+        with Input(path) as file:
+            content = json.loads(file.read())
+    except (OSError, InvalidValue, ValueError, RecursionError) as error:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else cut(error)
+        place.reject(f"{path}: {what}", "a cluster.json that can be read")
+        return None
+    inside = Place(path, {}, place.problems, content)
+    n_before = len(place.problems)
+    found = DUMP.read(content, inside)
+    return _dump(found, inside) if len(place.problems) == n_before else None
+
+
+def _dump(found: dict[str, Any], place: Place) -> Dump | None:
+    machines = tuple(Machine(m["id"], m["resources"], m.get("kind", "")) for m in found["machines"])
+    if not 0 < len({machine.id for machine in machines}) == len(machines) <= MAX_MACHINES:
+        place["machines"].reject(
+            f"{len(machines)} machines", f"1 to {MAX_MACHINES} machines, each of its own id"
+        )
+        return None
+    running, waiting = found.get("running", []), found.get("waiting", [])
+    return Dump(
+        machines,
+        frozenset(m["id"] for m in found["machines"] if not m.get("active", True)),
+        {
+            t["tenant"]: Tenant(t["tenant"], t.get("role", t["tenant"]))
+            for t in (*waiting, *running)
+        },
+        tuple(_placed(tasks) for tasks in running),
+        _jobs(waiting),
+    )
+
+
+def _placed(tasks: Mapping[str, Any]) -> Placed:
+    return Placed(
+        tasks["tenant"],
+        tasks.get("machine"),
+        tasks["demand"],
+        tasks.get("tasks", 1),
+        tasks.get("run_s", math.inf),
+    )
+
+
+def _jobs(waiting: Sequence[Mapping[str, Any]]) -> tuple[Job, ...]:
+    """Return the jobs that wait, by submission."""
+    jobs = [
+        Job(
+            tasks.get("id", f"waiting-{index}"),
+            tasks["tenant"],
+            tasks.get("submit_s", 0.0),
+            tasks.get("run_s", math.inf),
+            Shape((Tasks(tasks.get("tasks", 1), tasks["demand"]),)),
+        )
+        for index, tasks in enumerate(waiting)
+        if tasks["demand"].milli
+    ]
+    return tuple(sorted(jobs, key=lambda job: job.submit_s))

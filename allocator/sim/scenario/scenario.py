@@ -1,0 +1,229 @@
+"""A scenario: everything that a run depends on, in one file or one mapping."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from allocator.errors import InvalidValue, cut
+from allocator.files import STDIN, Input
+from allocator.sim.scenario.overrides import changed, copied
+from allocator.sim.scenario.plan import Plan, read_plan
+from allocator.sim.scenario.positions import lines_of
+from allocator.sim.scenario.problems import Path, Place, Problem, ScenarioError, in_order
+from allocator.sim.setting import Setting
+from allocator.sim.trace import Trace
+
+#: No scenario is longer, in bytes.
+MAX_BYTES = 64 * 2**20
+
+#: The scenarios that come with the package, as `allocator scenario list` lists them.
+SHIPPED = (
+    *("starvation", "quota", "hdrf", "failing-rack", "hoarder"),
+    *("bursts", "misreport", "gpu-fragmentation", "wide-jobs", "million"),
+)
+
+_TOML = "a scenario in TOML"
+
+
+class Scenario:
+    """Everything that a run depends on, checked: same scenario, same result.
+
+    Made by `load` or `from_dict`; never changed, `with_` makes another.
+
+    Attributes
+    ----------
+    file : str
+        What messages call it.
+    title : str
+    data : dict
+        What it says, as TOML has it.
+
+    Examples
+    --------
+    >>> scenario = Scenario.from_dict({
+    ...     "cluster": {"machines": "2x cpus:4"},
+    ...     "workload": {"tenant": [
+    ...         {"name": "a", "jobs": 3, "rate": "6/m", "demand": "cpus:1", "duration": "1m"},
+    ...     ]},
+    ... })
+    >>> scenario.with_(**{"workload.tenant.a.jobs": 5}).setting().trace.last_submit_s > 0
+    True
+    >>> scenario.with_(seed=1, policy=2)
+    Traceback (most recent call last):
+        ...
+    allocator.sim.scenario.problems.ScenarioError: scenario: policy: 2; expected a table
+    1 problems
+    """
+
+    def __init__(
+        self, data: Mapping[str, Any], *, file: str, base: str, lines: Mapping[Path, int | None]
+    ) -> None:
+        self.file = file
+        self.data: dict[str, Any] = copied(data)
+        self._base = base
+        self._lines = dict(lines)
+        self._plan: Plan | None = None
+        self.title = self._checked().title
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Scenario:
+        """Read and check a scenario: a file, plain or gzip, or the name of a shipped one.
+
+        A file comes before a shipped scenario of the same name; `-` is standard input. Files that
+        the scenario names are read, relative to its folder.
+
+        Raises
+        ------
+        ScenarioError
+            With all that is wrong with it. O(size of the files).
+        """
+        name = os.fspath(path)
+        if name != STDIN and name in SHIPPED and not is_file(name):
+            return cls._parsed(shipped_text(name), f"{name}.toml", "")
+        try:
+            with Input(name) as file:
+                content = file.read(MAX_BYTES)
+            text = content.decode("utf-8")
+        except (OSError, InvalidValue, UnicodeDecodeError) as error:
+            raise _unreadable(name, error) from None
+        return cls._parsed(text, "stdin" if name == STDIN else name, os.path.dirname(name))
+
+    @classmethod
+    def from_dict(
+        cls, data: Mapping[str, Any], *, file: str = "scenario", base: str | os.PathLike[str] = ""
+    ) -> Scenario:
+        """Check a scenario that is a mapping with the keys of a file.
+
+        Parameters
+        ----------
+        data : mapping
+            What a file would say; `workload.trace` may be a `Trace`.
+        file : str
+            What messages call it.
+        base : path
+            The folder that names of files in it are relative to; by default the current one.
+
+        Raises
+        ------
+        ScenarioError
+            With all that is wrong with it. O(size of the files that it names).
+        """
+        return cls(data, file=file, base=os.fspath(base), lines={})
+
+    @classmethod
+    def _parsed(cls, text: str, file: str, base: str) -> Scenario:
+        try:
+            data = tomllib.loads(text)
+            lines = lines_of(text)
+        except tomllib.TOMLDecodeError as error:
+            raise _malformed(file, error) from None
+        except (ValueError, RecursionError) as error:
+            # A number of thousands of digits, or brackets without end.
+            raise ScenarioError([Problem(file, None, "", cut(error), _TOML)]) from None
+        return cls(data, file=file, base=base, lines=lines)
+
+    def with_(self, changes: Mapping[str, Any] | None = None, /, **more: Any) -> Scenario:
+        """Return a checked scenario with some keys set to other values.
+
+        Parameters
+        ----------
+        changes, **more
+            Dotted key -> value: `{"policy.sorter": "hdrf", "roles.eng.weight": 2}`. Tenants go by
+            name or position (`workload.tenant.nightly.jobs`, `workload.tenant[0].jobs`); None
+            leaves a key out.
+
+        Raises
+        ------
+        ScenarioError
+            With all that is wrong with it then. O(size).
+        """
+        wanted = {**(changes or {}), **more}
+        place = Place(self.file, {}, [], self.data)
+        data, paths = changed(self.data, wanted, place)
+        if place.problems:
+            raise ScenarioError(in_order(place.problems))
+        # No line of the file says what was set from outside.
+        lines: dict[Path, int | None] = {
+            path: line
+            for path, line in self._lines.items()
+            if not any(path[: len(inner)] == inner for inner in paths)
+        }
+        for path in paths:
+            for depth in range(1, len(path) + 1):
+                lines.setdefault(path[:depth], None)
+        return Scenario(data, file=self.file, base=self._base, lines=lines)
+
+    def setting(self) -> Setting:
+        """Return what the simulator runs: drawn, resolved, without files. O(n log n) in jobs."""
+        return self._checked().setting(_told(self.data))
+
+    def _checked(self) -> Plan:
+        if self._plan is None:
+            place = Place(self.file, self._lines, [], self.data)
+            name = os.path.basename(self.file).removesuffix(".gz").removesuffix(".toml")
+            self._plan = read_plan(place, self._base, name or self.file)
+        return self._plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: it reads the files itself."""
+        return {**self.__dict__, "_plan": None}
+
+    def __repr__(self) -> str:
+        return f"<Scenario {self.title!r} of {self.file}>"
+
+
+def is_file(path: str) -> bool:
+    """Tell whether there is something of this name that can be read, pipes among them."""
+    return os.path.exists(path) and not os.path.isdir(path)
+
+
+def shipped_text(name: str) -> str:
+    """Return the TOML of a shipped scenario.
+
+    Raises
+    ------
+    InvalidValue
+        If none of that name is shipped.
+    """
+    if name not in SHIPPED:
+        raise InvalidValue(f"no scenario {cut(repr(name))} is shipped: {', '.join(SHIPPED)}")
+    return files(__package__).joinpath("shipped", f"{name}.toml").read_text("utf-8")
+
+
+def template_text() -> str:
+    """Return the TOML that a new scenario begins with."""
+    return files(__package__).joinpath("template.toml").read_text("utf-8")
+
+
+def _told(value: Any) -> Any:
+    """Return what a scenario says as JSON values; a trace as its name."""
+    if isinstance(value, Mapping):
+        return {key: _told(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_told(one) for one in value]
+    if isinstance(value, Trace):
+        return value.name
+    return value if isinstance(value, (str, int, float, bool)) else str(value)
+
+
+def _unreadable(name: str, error: Exception) -> ScenarioError:
+    if isinstance(error, FileNotFoundError):
+        expected = f"a file, or one of {', '.join(SHIPPED)}"
+        return ScenarioError([Problem(cut(name), None, "", "no such file", expected)])
+    what = str(error)
+    if isinstance(error, OSError):
+        what = error.strerror or what
+    elif isinstance(error, UnicodeDecodeError):
+        what = "not UTF-8 text"
+    return ScenarioError([Problem(cut(name), None, "", what, _TOML)])
+
+
+def _malformed(file: str, error: tomllib.TOMLDecodeError) -> ScenarioError:
+    """Return the problem with a file that is no TOML, at the line that the parser names."""
+    what, _, place = str(error).partition(" (at ")
+    digits = "".join(c for c in place.partition(",")[0] if c.isdigit())
+    return ScenarioError([Problem(file, int(digits) if digits else None, "", what, _TOML)])
