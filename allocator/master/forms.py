@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import msgspec
 
@@ -77,12 +77,23 @@ def framework_info(framework: Framework) -> Json:
 
 
 def _held(by_agent: dict[str, dict[str, Resources]]) -> list[Json]:
-    """Return what is held on all agents together, by role."""
-    by_role: dict[str, Resources] = {}
+    """Return what is held on all agents together, by role. O(agents), and O(names) a value."""
+    by_role: dict[str, Counter[Resources]] = {}
     for held in by_agent.values():
         for role, resources in held.items():
-            by_role[role] = by_role.get(role, _NOTHING) + resources
-    return [entry for role, total in by_role.items() for entry in entries(total, role)]
+            by_role.setdefault(role, Counter())[resources] += 1
+    return [entry for role, n in by_role.items() for entry in entries(_sum(n), role)]
+
+
+def _sum(n_of: Counter[Resources]) -> Resources:
+    """Return the sum of values that are there so often each: many are the same."""
+    milli: Counter[str] = Counter()
+    special = Resources()
+    for resources, n in n_of.items():
+        for name, amount in resources.plain_milli.items():
+            milli[name] += n * amount
+        special = sum([resources.special()] * n, start=special)
+    return Resources.from_milli(milli) + special
 
 
 def agent_json(engine: Allocator, agent: Agent) -> Json:
@@ -108,9 +119,6 @@ def agent_json(engine: Allocator, agent: Agent) -> Json:
 def agent_info(agent: Agent) -> Json:
     """Return what an agent says of itself, with its id."""
     return {**msgspec.to_builtins(agent.info), "id": {"value": agent.id}}
-
-
-_NOTHING: Final = Resources()
 
 
 # Events, for those who watch.
