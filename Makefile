@@ -7,7 +7,7 @@ COMPILED := $(shell find allocator tests -name '*.pyx' -o -name '*.pxd') \
 	allocator/agent/init.c $(wildcard allocator/agent/containers/programs/*.[ch])
 MODULES := $(subst /,.,$(basename $(shell find allocator -name '*.pyx')))
 
-.PHONY: run demo test lint bench clients
+.PHONY: run demo test lint bench docs clients
 
 run: $(VENV)/.installed-cli
 	$(BIN)/allocator simulate --workload mesos
@@ -29,6 +29,10 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes >/dev/null
 	ALLOCATOR_BENCH_GRID=$${ALLOCATOR_BENCH_GRID:-smoke} $(BIN)/asv run -E existing --quick --dry-run --show-stderr
+
+# The documentation as a site, in site/; a warning is an error.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # The published clients that tests drive, if npm is there; without them those tests are skipped.
 clients: .clients/.installed

@@ -59,10 +59,11 @@ def python_blocks(page: Path) -> list[tuple[str, str | None]]:
     "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=str
 )
 def test_python_blocks_print_what_the_page_says(page: Path) -> None:
+    names = {"__name__": "__main__"}  # a block may go on where the last one ended
     for code, output in python_blocks(page):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
+            exec(compile(code, str(page), "exec"), names)
         if output is not None:
             assert printed.getvalue() == output
 
