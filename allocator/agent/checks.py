@@ -33,12 +33,23 @@ def check_task(info: TaskInfo, executor: Mapping[str, Any] | None) -> None:
         raise TaskInvalid(f"the executor of a group is of type DEFAULT, not {executor['type']!r}")
     if info.command is None:
         raise TaskInvalid(f"task {id!r} has neither a command nor an executor")
-    check_command(f"task {id!r}", info.command)
+    check_command(f"task {id!r}", info.command, is_optional=has_bundle(info.container))
 
 
-def check_command(whose: str, command: Mapping[str, Any]) -> None:
-    """Refuse a command that cannot be run; raises `TaskInvalid`."""
+def has_bundle(info: Mapping[str, Any] | None) -> bool:
+    """Tell whether a ContainerInfo names what says itself what it runs."""
+    image = (info or {}).get("oci")
+    return isinstance(image, dict) and image.get("bundle") is not None
+
+
+def check_command(whose: str, command: Mapping[str, Any], *, is_optional: bool = False) -> None:
+    """Refuse a command that cannot be run; raises `TaskInvalid`.
+
+    Where it is optional, it need not say what to run.
+    """
     value = command.get("value")
+    if value is None and is_optional:
+        value = "-"
     if not isinstance(value, str) or not value or "\0" in value:
         raise TaskInvalid(f"the command of {whose} has no value that is text")
     if not isinstance(command.get("shell", True), bool):

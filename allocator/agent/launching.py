@@ -15,6 +15,7 @@ from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.containers.cgroups import Amounts, Root
 from allocator.agent.containers.containers import Containers, End
 from allocator.agent.containers.launcher import Launcher
+from allocator.agent.containers.oci import Oci
 from allocator.agent.containers.protocol import Plan, User
 from allocator.agent.instructions import Container, Ended, Event, Limitation, NotStarted, Started
 from allocator.agent.limits import Options, amounts, given_limits, resource_limits
@@ -52,6 +53,8 @@ class LaunchingRuntime(Runtime):
     root : Root or None
         Where their cgroups are; None: they have none, and no namespaces.
     options : Options
+    runtime : Oci or None
+        What starts those that have an image.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class LaunchingRuntime(Runtime):
         environment: Mapping[str, str],
         root: Root | None,
         options: Options,
+        runtime: Oci | None = None,
     ) -> None:
         super().__init__(tell)
         self._options = options
@@ -74,6 +78,7 @@ class LaunchingRuntime(Runtime):
             root,
             lambda: Launcher(checkpoint.containers.parent, root),
             listener=self,
+            runtime=runtime,
         )
         self._containers.attach()
 
@@ -94,8 +99,7 @@ class LaunchingRuntime(Runtime):
     def _plan(self, container: Container) -> Plan:
         """Return what the init does; makes the sandbox."""
         refuse_what_is_not_done(container)
-        limits = resource_limits(container.task.container or {})
-        limits.setdefault(resource.RLIMIT_NOFILE, (self._soft_files, self._hard_files))
+        limits = self._limits(container.task.container or {})
         owner = find_owner(container)
         program, arguments = command_line(container.task.command or {})
         sandbox = self._sandboxes.make(container, owner)
@@ -110,6 +114,11 @@ class LaunchingRuntime(Runtime):
             hostname=(container.task.container or {}).get("hostname") or "",
             limits=limits,
         )
+
+    def _limits(self, info: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
+        """Return the limits of a container's processes."""
+        files = (self._soft_files, self._hard_files)
+        return {resource.RLIMIT_NOFILE: files, **resource_limits(info)}
 
     def _amounts(self, container: Container) -> Amounts:
         task = container.task
@@ -161,10 +170,14 @@ class LaunchingRuntime(Runtime):
 
     async def run_inside(self, container: Container, command: Mapping[str, Any]) -> int:
         """Run a command in its namespaces and cgroups; what it writes is not kept."""
+        return await self._containers.run_inside(container.id, self._guest(container, command))
+
+    def _guest(self, container: Container, command: Mapping[str, Any]) -> Plan:
+        """Return the plan of a command that is run inside."""
         sandbox = self._sandboxes.directory(container)
         program, arguments = command_line(command)
         owner = find_owner(container)
-        plan = Plan(
+        return Plan(
             program=program,
             arguments=arguments,
             environment=self._sandboxes.variables(container, sandbox, command),
@@ -172,9 +185,8 @@ class LaunchingRuntime(Runtime):
             stdout=os.devnull,
             stderr=os.devnull,
             user=None if owner is None else User(*owner),
-            limits={resource.RLIMIT_NOFILE: (self._soft_files, self._hard_files)},
+            limits=self._limits({}),
         )
-        return await self._containers.run_inside(container.id, plan)
 
     def abandon(self, container_id: str) -> None:
         """Kill all in it, and remove its cgroups."""

@@ -93,14 +93,17 @@ class Sandboxes:
             os.utime(self.directory(container))
 
     def variables(
-        self, container: Container, sandbox: Path, inside: Mapping[str, Any] | None = None
+        self, container: Container, sandbox: Path | None, inside: Mapping[str, Any] | None = None
     ) -> dict[str, str]:
         """Return the environment of a task: later ones win, and nothing else of ours is in it.
 
-        That of a command that is run inside has more.
+        That of a command that is run inside has more; that of a bundle, which has no sandbox in
+        it and an environment of its own, less.
         """
-        variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        variables.update(MESOS_SANDBOX=str(sandbox), MESOS_CONTAINER_ID=container.id)
+        variables = {"MESOS_CONTAINER_ID": container.id}
+        if sandbox is not None:
+            variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+            variables.update(MESOS_SANDBOX=str(sandbox), MESOS_CONTAINER_ID=container.id)
         if container.is_of_task:
             variables.update(
                 MESOS_FRAMEWORK_ID=container.framework_id,
@@ -108,12 +111,12 @@ class Sandboxes:
                 MESOS_AGENT_ID=container.agent_id,
                 MESOS_SLAVE_ID=container.agent_id,
                 MESOS_TASK_ID=container.task.task_id.value,
-                MESOS_DIRECTORY=str(sandbox),
             )
+            if sandbox is not None:
+                variables.update(MESOS_DIRECTORY=str(sandbox))
         variables.update(self._environment)
         for command in (container.task.command or {}, inside or {}):
-            for variable in (command.get("environment") or {}).get("variables") or ():
-                variables[variable["name"]] = variable.get("value", "")
+            variables.update(command_variables(command))
         return variables
 
 
@@ -153,14 +156,20 @@ def find_owner(container: Container) -> Owner | None:
     return Owner(entry.pw_uid, entry.pw_gid, tuple(groups))
 
 
-def refuse_what_is_not_done(container: Container) -> None:
-    """Refuse what a task asks for and no runtime of this agent can give; raises `LaunchFailed`."""
+def refuse_what_is_not_done(container: Container, allowed: str = "") -> None:
+    """Refuse what a task asks for and the runtime cannot give; raises `LaunchFailed`."""
     info = container.task.container or {}
     for name in ("docker", "oci"):
-        if info.get(name):
+        if info.get(name) is not None and name != allowed:
             raise LaunchFailed(f"container.{name} needs a runtime that this agent has not")
     if (info.get("mesos") or {}).get("image"):
         raise LaunchFailed("container.mesos.image needs a runtime that this agent has not")
+
+
+def command_variables(command: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables of a command."""
+    given = (command.get("environment") or {}).get("variables") or ()
+    return {variable["name"]: variable.get("value", "") for variable in given}
 
 
 def command_line(command: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -10,15 +10,16 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from allocator.agent import detect, listing, operator
 from allocator.agent.agent import Agent
 from allocator.agent.checkpoint import Checkpoint
-from allocator.agent.containers import cgroups
+from allocator.agent.containers import cgroups, oci
 from allocator.agent.containers.cgroups import NoCgroups, Root
+from allocator.agent.containers.oci import Oci
 from allocator.agent.discovery import Discovery, discovery
 from allocator.agent.files import Files
 from allocator.agent.instructions import Event
@@ -80,6 +81,9 @@ class Settings(NamedTuple):
     enforce_container_disk_quota: bool = True
     log_size: int = 10 * 2**20
     log_keep: int = 9
+    #: None: the first of those that are known which works.
+    oci_runtime: str | None = None
+    oci_roots: Sequence[Path] = ()
     flags: Mapping[str, str] = {}
 
 
@@ -120,11 +124,15 @@ def run(settings: Settings) -> int:
         stack.callback(listener.close)
         configure_log()
         root = None
-        if settings.runtime == "linux":
+        if settings.runtime in ("linux", "oci"):
             root = find_root(settings)
             stack.callback(root.close)
+        runtime = None
+        if settings.runtime == "oci" and checkpoint is not None and root is not None:
+            state = checkpoint.containers.with_name("oci")
+            runtime = oci.find(settings.oci_runtime, state, root.name)
         link = None if find is None else (find, headers)
-        process = _Process(settings, link, access, tls, checkpoint, listener, root)
+        process = _Process(settings, link, access, tls, checkpoint, listener, root, runtime)
         asyncio.run(process.run(resources, attributes))
     return 0
 
@@ -132,7 +140,7 @@ def run(settings: Settings) -> int:
 def find_root(settings: Settings) -> Root:
     """Return where containers' cgroups are; raises `AllocatorError` if there can be none."""
     if os.geteuid() != 0:
-        raise NoCgroups("--runtime linux: needs root; `--runtime process` does not")
+        raise NoCgroups(f"--runtime {settings.runtime}: needs root; `--runtime process` does not")
     return Root(cgroups.find(settings.cgroups_hierarchy), settings.cgroups_root)
 
 
@@ -148,6 +156,7 @@ class _Process:
         checkpoint: Checkpoint | None,
         listener: socket.socket,
         root: Root | None,
+        runtime: Oci | None,
     ) -> None:
         self._settings = settings
         self._link = link
@@ -156,6 +165,7 @@ class _Process:
         self._checkpoint = checkpoint
         self._listener = listener
         self._root = root
+        self._oci = runtime
         self._port: int = listener.getsockname()[1]
 
     async def run(self, resources: Resources, attributes: list[dict[str, object]]) -> None:
@@ -289,4 +299,9 @@ class _Process:
         options = Options(
             settings.pids_limit, settings.cgroups_enable_cfs, settings.cgroups_limit_swap
         )
-        return lambda tell: LinuxRuntime(tell, checkpoint, environment, root, options)
+        if self._oci is None:
+            return lambda tell: LinuxRuntime(tell, checkpoint, environment, root, options)
+        from allocator.agent.oci import OciRuntime
+
+        runtime, roots = self._oci, settings.oci_roots
+        return lambda tell: OciRuntime(tell, checkpoint, environment, root, options, runtime, roots)

@@ -21,7 +21,7 @@ a line, to stderr. SIGTERM and SIGINT stop it and leave its tasks: the next agen
 dir finds them, and how they ended. SIGUSR1 unregisters it and ends them.
 """
 
-RUNTIMES = ("process", "linux", "null")
+RUNTIMES = ("process", "linux", "oci", "null")
 
 EXAMPLES = """\
 examples:
@@ -33,6 +33,7 @@ examples:
 
 `--runtime process` runs tasks as plain processes. `--runtime linux`, which needs root and cgroups
 (v1, v2 or both), holds each to its cpus, mem and number of processes, in namespaces of its own.
+`--runtime oci` does so, too, and has crun or runc run those that name a bundle or a rootfs.
 `--runtime null` makes one process that is N agents, NAME-0 to NAME-(N-1), whose tasks need nothing:
 the command `true` finishes at once, `sleep S` after S seconds, any other runs until it is killed.
 
@@ -85,7 +86,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="until the sandbox of a task that ended is removed, in seconds (604800: a week)",
     )
     _add_sandboxes(parser.add_argument_group("sandboxes").add_argument)
-    _add_limits(parser.add_argument_group("containers (--runtime linux)").add_argument)
+    _add_limits(parser.add_argument_group("containers (--runtime linux or oci)").add_argument)
+    _add_oci(parser.add_argument_group("images (--runtime oci)").add_argument)
     group = parser.add_argument_group("access")
     group.add_argument("--credential", type=Path, metavar="FILE", help="its own, to the master")
     group.add_argument("--credentials", type=Path, metavar="FILE", help="who is let in")
@@ -151,6 +153,19 @@ def _add_limits(add: Callable[..., argparse.Action]) -> None:
     add("--cgroups-limit-swap", action="store_true", help="have mem limit memory and swap together")
 
 
+def _add_oci(add: Callable[..., argparse.Action]) -> None:
+    add("--oci-runtime", metavar="PATH", help="what runs them (the first of crun, runc that works)")
+    add(
+        "--oci-root",
+        dest="oci_roots",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="below which bundles and rootfs may be; may be given several times",
+    )
+
+
 def _accept_underscores(parser: argparse.ArgumentParser) -> None:
     """Take options as Mesos spells them, too (`--work_dir`), without a word in the help."""
     for text, action in list(parser._option_string_actions.items()):
@@ -190,5 +205,7 @@ def settings(args: argparse.Namespace) -> Settings:
     if args.n_agents > 1 and args.runtime != "null":
         raise InvalidValue(f"--count {args.n_agents}: only with --runtime null")
     given = {name: getattr(args, name) for name in Settings._fields if name != "flags"}
-    shown_flags = {name: str(value) for name, value in given.items() if value not in (None, {}, "")}
+    given["oci_roots"] = [path.absolute() for path in given["oci_roots"]]
+    texts = {**given, "oci_roots": ":".join(map(str, given["oci_roots"]))}
+    shown_flags = {name: str(value) for name, value in texts.items() if value not in (None, {}, "")}
     return Settings(**given, flags=shown_flags)

@@ -214,6 +214,8 @@ class Root:
         if not parts or any(part in ("..", "/") or part.startswith("cgroup.") for part in parts):
             raise InvalidValue(f"--cgroups-root {shown(name)}: is no name such as 'allocator'")
         self.cgroups = cgroups
+        #: Below each hierarchy.
+        self.name = "/" + "/".join(parts)
         #: Its folder in each hierarchy, as path and as descriptor.
         self.paths = [each.path.joinpath(*parts) for each in cgroups.hierarchies]
         self.folders: list[int] = []

@@ -2,6 +2,7 @@
 
     FOLDER/../boot       which start of the machine it was: no process of another one is there
     FOLDER/ID/record     what the init wrote down: who it is, and how the program ended
+    FOLDER/ID/bundle, pid, log   what an OCI runtime is told, and tells, of one that it starts
     FOLDER/ID/limitation which limit a container is ended for, written before it is
 
 Y1. A container is known from `launch` or `recover` until its end was told; its handle is the
@@ -25,10 +26,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from allocator.agent.containers import cgroups, protocol
+from allocator.agent.containers import cgroups, oci, protocol
 from allocator.agent.containers._usage import Files
 from allocator.agent.containers.cgroups import Amounts, Root
 from allocator.agent.containers.launcher import Launcher
+from allocator.agent.containers.oci import Oci, Place
 from allocator.agent.containers.protocol import Kind, NotLaunched, Plan, Record, Reply, Write
 from allocator.agent.instructions import Limitation
 from allocator.errors import NotAllowed, cut
@@ -42,6 +44,8 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PATIENCE_SECONDS: Final = 2.0
 #: Between attempts to start a launcher, if each ends before it has done anything.
 _MAX_PAUSE_SECONDS: Final = 10.0
+#: How many are started by an OCI runtime at a time: each takes some megabytes meanwhile.
+_MAX_RUNTIMES: Final = 4
 
 
 class End(NamedTuple):
@@ -74,6 +78,7 @@ class _Container:
         "handle",
         "has_started",
         "id",
+        "is_by_runtime",
         "is_known",
         "is_of_this_boot",
         "is_unwanted",
@@ -91,6 +96,8 @@ class _Container:
         #: Of its init; 0 if not known, or ended.
         self.pid = 0
         self.has_started = False
+        #: Whether an OCI runtime is starting it.
+        self.is_by_runtime = False
         #: Whether somebody wants to hear of it.
         self.is_known = True
         #: Whether it was launched since the machine started.
@@ -125,6 +132,8 @@ class Containers:
     launcher : callable
         Starts a launcher; called at once, and again when one has ended.
     listener : Listener
+    runtime : Oci or None
+        What starts those whose plans have a configuration.
     """
 
     def __init__(
@@ -133,11 +142,16 @@ class Containers:
         root: Root | None,
         launcher: Callable[[], Launcher],
         listener: Listener,
+        runtime: Oci | None = None,
     ) -> None:
         self._folder = folder
         self._root = root
         self._start_launcher = launcher
         self._listener = listener
+        self._runtime = runtime
+        #: What an OCI runtime is to start when others have been: the packet, and what goes with it.
+        self._queue: dict[str, tuple[bytes, tuple[int, int]]] = {}
+        self._n_runtimes = 0
         #: By id, in the order of launching (Y1).
         self._containers: dict[str, _Container] = {}
         #: By handle; None is free.
@@ -167,6 +181,10 @@ class Containers:
             if isinstance(each, _Guest):
                 os.close(each.record)
                 each.ended.cancel()
+        for _, descriptors in self._queue.values():
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._queue.clear()
 
     # What is asked.
 
@@ -183,18 +201,59 @@ class Containers:
         if container_id in self._containers:
             raise NotAllowed(f"container {cut(container_id)} is there already")
         plan = plan._replace(has_namespaces=self._root is not None)
-        packed = protocol.pack_plan(plan)
         record = self._make_record(container_id)
+        container = self._add(container_id, plan, amounts)
         try:
-            descriptor = _sealed(packed)
+            packet, descriptor = self._request(container, plan)
         except BaseException:
             os.close(record)
+            self._drop(container)
+            self.forget(container_id)
             raise
-        container = self._add(container_id, plan, amounts)
-        packet = protocol.pack_launch(
-            container.handle, container_id, self._writes(amounts), self._namespaces
-        )
-        self._launcher.send(packet, (descriptor, record))
+        if plan.config is None:
+            self._launcher.send(packet, (descriptor, record))
+        else:
+            self._queue[container_id] = packet, (descriptor, record)
+            self._start_queued()
+
+    def _request(self, container: _Container, plan: Plan) -> tuple[bytes, int]:
+        """Return the packet that has a container started, and a descriptor of the plan."""
+        id, removal, namespaces = container.id, [], self._namespaces
+        if plan.config is not None:
+            assert self._runtime is not None
+            assert self._root is not None
+            folder = self._folder / id
+            place = Place(f"{self._root.name}/{id}", container.amounts)
+            namespaces = oci.namespaces(plan.config)
+            plan = self._runtime.plan(folder, plan, [id, str(container.handle)], place)
+            removal = self._runtime.removal(folder, id)
+        writes = self._writes(container.amounts)
+        packet = protocol.pack_launch(container.handle, id, writes, namespaces, removal)
+        return packet, _sealed(protocol.pack_plan(plan))
+
+    def _start_queued(self) -> None:
+        while self._queue and self._n_runtimes < _MAX_RUNTIMES:
+            id = next(iter(self._queue))
+            self._n_runtimes += 1
+            self._containers[id].is_by_runtime = True
+            self._launcher.send(*self._queue.pop(id))
+
+    def _runtime_ended(self, container: _Container) -> None:
+        if container.is_by_runtime:
+            container.is_by_runtime = False
+            self._n_runtimes -= 1
+            self._start_queued()
+
+    def _give_up_queued(self, container: _Container) -> None:
+        for descriptor in self._queue.pop(container.id)[1]:
+            os.close(descriptor)
+        message = "The container was ended before its program ran"
+        asyncio.get_running_loop().call_soon(self._gone_before, container, message)
+
+    def _gone_before(self, container: _Container, message: str) -> None:
+        self._drop(container)
+        self.forget(container.id)
+        self._listener.failed(container.id, message)
 
     def signal(self, container_id: str, number: int) -> None:
         """Send a signal to the program of a container, 9 to all in it; one not there: nothing."""
@@ -205,7 +264,9 @@ class Containers:
     def destroy(self, container_id: str) -> None:
         """End all in a container, whatever it does; one that is not there: nothing."""
         container = self._containers.get(container_id)
-        if container is not None:
+        if container is not None and container_id in self._queue:
+            self._give_up_queued(container)
+        elif container is not None:
             self._destroy(container)
 
     async def run_inside(self, container_id: str, plan: Plan) -> int:
@@ -288,9 +349,10 @@ class Containers:
 
     def remove_others(self) -> set[str]:
         """End and remove what is in cgroups that are of no container; return their names."""
-        if self._root is None:
-            return set()
-        others = self._root.names().difference(self._containers)
+        names = set() if self._root is None else self._root.names()
+        if self._runtime is not None:
+            names |= self._runtime.ids()
+        others = names.difference(self._containers)
         for name in others:
             _LOG.warning("unknown cgroup", extra={"fields": {"name": name}})
             self.remove(name)
@@ -308,6 +370,8 @@ class Containers:
         for name in ("record", "limitation"):
             with contextlib.suppress(FileNotFoundError):
                 (self._folder / container_id / name).unlink()
+        if self._runtime is not None:
+            oci.forget(self._folder / container_id)
 
     # What is known.
 
@@ -362,6 +426,8 @@ class Containers:
             if isinstance(container, _Guest):
                 self._take_of_guest(container, reply)
                 continue
+            if reply.kind in (Kind.STARTED, Kind.FAILED, Kind.GONE):
+                self._runtime_ended(container)
             match reply.kind:
                 case Kind.STARTED:
                     container.plan = None
@@ -380,9 +446,12 @@ class Containers:
 
     def _failed(self, container: _Container, reply: Reply) -> None:
         self._drop(container)
+        why = (
+            "" if reply.step != protocol.STEP_RUNTIME else oci.why_not(self._folder / container.id)
+        )
         self.forget(container.id)
         if container.plan is not None:
-            self._listener.failed(container.id, protocol.why_not(reply, container.plan))
+            self._listener.failed(container.id, why or protocol.why_not(reply, container.plan))
 
     def _out_of_memory(self, container: _Container) -> None:
         """End a container of which a process was killed, if that was for its own limit."""
@@ -464,10 +533,14 @@ class Containers:
         return record
 
     def _record(self, container_id: str) -> Record | None:
+        folder = self._folder / container_id
         try:
-            return protocol.read_record((self._folder / container_id / "record").read_bytes())
+            record = protocol.read_record((folder / "record").read_bytes())
         except OSError:
             return None
+        if record is None or self._runtime is None or not (folder / "bundle").exists():
+            return record
+        return oci.record_of(folder, record)
 
     def _settled(self, container_id: str) -> Record | None:
         """Return a record, once a start that is under way has come to its end or failed (Y2)."""
@@ -488,7 +561,11 @@ class Containers:
         if record is not None and container.is_of_this_boot:
             pidfd = _pidfd(record)
         container.pid = 0 if pidfd is None or record is None else record.pid
-        packet = protocol.pack_adopt(container.handle, container.id, self._namespaces)
+        removal, namespaces = [], self._namespaces
+        if self._runtime is not None:
+            removal = self._runtime.removal(self._folder / container.id, container.id)
+            namespaces = oci.namespaces_of(self._folder / container.id) if removal else namespaces
+        packet = protocol.pack_adopt(container.handle, container.id, namespaces, removal)
         self._launcher.send(packet, () if pidfd is None else (pidfd,))
         container.is_unwanted |= not container.has_started or container.limitation is not None
         if container.is_unwanted:
@@ -522,11 +599,14 @@ class Containers:
             if not guest.ended.done():
                 guest.ended.set_result(int(signal.SIGKILL))  # it ended with the launcher
         for container in list(self._containers.values()):
+            if container.id in self._queue:
+                continue
             record = self._settled(container.id)
             if not container.has_started and record is not None:
                 container.has_started = record.state in ("running", "ended")
                 if container.has_started and container.plan is not None:
                     container.plan = None
+                    self._runtime_ended(container)
                     self._listener.started(container.id, record.pid)
             self._adopt(container, record)
 

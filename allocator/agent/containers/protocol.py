@@ -10,7 +10,7 @@ import os
 import resource
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from allocator.errors import AllocatorError
 
@@ -27,6 +27,9 @@ _HAS_NAMESPACES: Final = 1
 _HAS_IDENTITY: Final = 2
 _IS_GUEST: Final = 4
 _IS_REAPER: Final = 8
+_IS_RUNTIME: Final = 16
+#: Beside namespaces, that an OCI runtime makes them.
+_BY_RUNTIME: Final = 1
 
 _REQUEST: Final = struct.Struct("=4I")
 _REPLY: Final = struct.Struct("=3Ii")
@@ -78,8 +81,10 @@ STEPS: Final = (
     "enter the folder",
     "execute",
     "enter the container",
+    "run the OCI runtime",
 )
 STEP_INIT: Final = 6
+STEP_RUNTIME: Final = 21
 
 
 class User(NamedTuple):
@@ -111,12 +116,16 @@ class Plan(NamedTuple):
     has_namespaces: bool = True
     #: Whether the program joins a container that runs.
     is_guest: bool = False
+    #: Of an OCI runtime that starts it, without what it runs; None: the launcher does.
+    config: dict[str, Any] | None = None
 
 
 def pack_plan(plan: Plan) -> bytes:
     """Return a plan as the init reads it. O(its length)."""
     flags = _IS_GUEST if plan.is_guest else 0
-    if not plan.has_namespaces:
+    if plan.config is not None:
+        flags |= _IS_RUNTIME
+    elif not plan.has_namespaces:
         flags |= _IS_REAPER
     elif not plan.is_guest:
         flags |= _HAS_NAMESPACES
@@ -168,18 +177,27 @@ def pack_greeting(kinds: Sequence[str]) -> bytes:
     return _REQUEST.pack(_Ask.GREET, 0, 0, 0) + texts.encode()
 
 
-def pack_launch(handle: int, name: str, writes: Sequence[Write], namespaces: int) -> bytes:
-    """Return the packet that, with a plan and a record, has a container started."""
+def pack_launch(
+    handle: int, name: str, writes: Sequence[Write], namespaces: int, removal: Sequence[str] = ()
+) -> bytes:
+    """Return the packet that, with a plan and a record, has a container started.
+
+    If by an OCI runtime, it has where that writes the pid, and the command by which it removes it.
+    """
     texts = [name]
     for hierarchy, file, value in writes:
         texts += (chr(ord("a") + hierarchy) + file, value)
-    head = _REQUEST.pack(_Ask.LAUNCH, handle, namespaces, len(writes))
+    texts += removal
+    number = namespaces | _BY_RUNTIME * bool(removal)
+    head = _REQUEST.pack(_Ask.LAUNCH, handle, number, len(writes))
     return head + os.fsencode("\0".join(texts)) + b"\0"
 
 
-def pack_adopt(handle: int, name: str, namespaces: int) -> bytes:
+def pack_adopt(handle: int, name: str, namespaces: int, removal: Sequence[str] = ()) -> bytes:
     """Return the packet that, with the pidfd of its init or none, has a container taken over."""
-    return _REQUEST.pack(_Ask.ADOPT, handle, namespaces, 0) + os.fsencode(name) + b"\0"
+    number = namespaces | _BY_RUNTIME * bool(removal)
+    texts = "\0".join((name, *removal))
+    return _REQUEST.pack(_Ask.ADOPT, handle, number, 0) + os.fsencode(texts) + b"\0"
 
 
 def pack_enter(handle: int, host: int) -> bytes:
@@ -240,6 +258,8 @@ def why_not(reply: Reply, plan: Plan) -> str:
     subject = subjects.get(step, reply.where)
     if reply.step == STEP_INIT and reply.number in (10, 125):  # ECHILD, ECANCELED: it was ended
         return "The container was ended before its program ran"
+    if reply.number < 0:
+        return f"Failed to {step}: exit status {-reply.number}"
     return f"Failed to {step}{' ' * bool(subject)}{subject}: {os.strerror(reply.number)}"
 
 
@@ -295,3 +315,9 @@ def rlimit(name: str) -> int | None:
     """Return the number of a limit by Mesos' name, such as `RLMT_NOFILE`; None if unknown."""
     number = getattr(resource, name.replace("RLMT_", "RLIMIT_", 1), None)
     return number if name.startswith("RLMT_") and isinstance(number, int) else None
+
+
+def rlimit_name(number: int) -> str:
+    """Return the name of a limit as the kernel's documentation has it, by its number."""
+    names = (name for name in dir(resource) if name.startswith("RLIMIT_"))
+    return min(name for name in names if getattr(resource, name) == number)

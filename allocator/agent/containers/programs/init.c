@@ -173,15 +173,17 @@ static void become_user(const struct plan *plan)
 static void run_program(const struct plan *plan, const struct texts *texts, const int outputs[3])
 {
 	child_check(setsid(), STEP_SESSION);
-	for (int i = 0; i < 3; i++)
-		child_check(dup2(outputs[i], i), STEP_OUTPUT);
-	set_limits(plan);
-	if (plan->flags & PLAN_IDENTITY)
-		become_user(plan);
+	if (!(plan->flags & PLAN_INSIDE)) {
+		for (int i = 0; i < 3; i++)
+			child_check(dup2(outputs[i], i), STEP_OUTPUT);
+		set_limits(plan);
+		if (plan->flags & PLAN_IDENTITY)
+			become_user(plan);
+		umask(022);
+		child_check(chdir(texts->directory), STEP_DIRECTORY);
+	}
 	if (!(plan->flags & PLAN_NAMESPACES))
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	umask(022);
-	child_check(chdir(texts->directory), STEP_DIRECTORY);
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -189,12 +191,39 @@ static void run_program(const struct plan *plan, const struct texts *texts, cons
 	child_check(-1, STEP_EXEC);
 }
 
-static pid_t start_program(const struct plan *plan, const struct texts *texts)
+static void open_outputs(const struct plan *plan, const struct texts *texts, int outputs[3])
 {
-	int outputs[3] = {open("/dev/null", O_RDONLY | O_CLOEXEC | O_NOCTTY)};
+	outputs[0] = open("/dev/null", O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	check(outputs[0], STEP_OUTPUT);
 	outputs[1] = open_output(plan, texts->out);
 	outputs[2] = open_output(plan, texts->err);
+}
+
+/* Become an OCI runtime, whose container gets our record and report. */
+static void become_runtime(const struct plan *plan, const struct texts *texts)
+{
+	int outputs[3];
+	open_outputs(plan, texts, outputs);
+	for (int i = 0; i < 3; i++)
+		check(dup2(outputs[i], i), STEP_OUTPUT);
+	dup2(outputs[0], FD_PLAN); /* not for others; those before the others have to be there */
+	fcntl(FD_RECORD, F_SETFD, 0);
+	fcntl(FD_REPORT, F_SETFD, 0);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	environ = texts->variables;
+	execvp(texts->program, texts->arguments);
+	int error = errno;
+	fcntl(FD_REPORT, F_SETFD, FD_CLOEXEC);
+	fail(STEP_RUNTIME, error);
+}
+
+static pid_t start_program(const struct plan *plan, const struct texts *texts)
+{
+	int outputs[3] = {-1, -1, -1};
+	if (!(plan->flags & PLAN_INSIDE))
+		open_outputs(plan, texts, outputs);
 	environ = texts->variables; /* where execvp looks for PATH, too */
 	pid_t pid = vfork();
 	if (pid == 0)
@@ -269,31 +298,48 @@ static void pass_on(const siginfo_t *signal, uint32_t flags, pid_t program)
 		kill(program, number);
 }
 
+/* Learn what to do: of the plan, or of our arguments where an OCI runtime has started us:
+ * ID HANDLE PROGRAM ARGUMENT... */
+static struct plan *find_plan(int argc, char **argv, size_t *bytes, struct texts *texts)
+{
+	static struct plan inside;
+	if (argc <= 4)
+		return read_plan(bytes, texts);
+	inside.flags = PLAN_INSIDE | (getpid() == 1 ? PLAN_NAMESPACES : PLAN_REAPER);
+	*texts = (struct texts){.program = argv[3], .arguments = argv + 4, .variables = environ};
+	return &inside;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc < 3)
+		return 0; /* a trial */
 	sigset_t all;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	handle = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+	handle = strtoul(argv[2], NULL, 10);
 	for (int fd = FD_PLAN; fd < FD_FIRST_FREE; fd++)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 	setsid();
 
-	size_t bytes;
+	size_t bytes = 0;
 	struct texts texts;
-	struct plan *plan = read_plan(&bytes, &texts);
+	struct plan *plan = find_plan(argc, argv, &bytes, &texts);
 	uint32_t flags = plan->flags;
 	if (!(flags & PLAN_GUEST))
 		find_self();
 	check(write_record("starting", 0), STEP_RECORD);
-	if (flags & PLAN_NAMESPACES)
+	if (flags & PLAN_RUNTIME)
+		become_runtime(plan, &texts);
+	if (flags & PLAN_NAMESPACES && !(flags & PLAN_INSIDE))
 		enter_namespaces(texts.hostname);
 	if (flags & PLAN_GUEST)
 		check(prctl(PR_SET_PDEATHSIG, SIGKILL), STEP_ENTER);
 	if (flags & PLAN_REAPER)
 		check(prctl(PR_SET_CHILD_SUBREAPER, 1), STEP_FORK);
 	pid_t program = start_program(plan, &texts);
-	munmap(plan, bytes);
+	if (!(flags & PLAN_INSIDE))
+		munmap(plan, bytes);
 	close(FD_PLAN);
 	if (write_record("running", 0) < 0) {
 		int error = errno;

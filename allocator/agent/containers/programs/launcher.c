@@ -47,6 +47,8 @@ enum {
 	MAX_PAUSE = 5,     /* between tries to remove cgroups: at most 2^5 ticks */
 	ZOMBIE_TRIES = 64, /* of some 10 s in all */
 	MAX_DEPTH = 32,
+	MAX_WORDS = 16, /* of the runtime's command */
+	MAX_RUNTIMES = 4, /* at a time, of those that remove */
 	SOCKET_BYTES = 1 << 20,
 };
 
@@ -57,12 +59,16 @@ struct container {
 	char *name;
 	int pidfd;      /* of its init, -1 once that is reaped or if there is none */
 	int zombie;     /* its pidfd once it has ended, until whoever is its parent has reaped it */
+	char *runtime;  /* if an OCI runtime starts it: where the pid is, its command to remove; or none */
 	int oom_fd;     /* readable when the kernel ran out of the container's memory, or -1 */
 	unsigned made;  /* the hierarchies that have a cgroup of it, as bits */
 	uint32_t step;  /* at what its start failed, 0 if it did not */
 	int32_t error;
 	uint8_t stage;
 	uint8_t has_namespaces, is_unwanted, was_out_of_memory;
+	uint8_t runs_runtime; /* pidfd is not that of its init, but of the runtime */
+	uint8_t has_reported; /* its init has, that the program runs */
+	uint8_t is_removed;   /* by the runtime */
 	uint16_t oom_looks; /* that are left */
 	unsigned tries;     /* to remove its cgroups, after the first */
 	uint64_t next_try;  /* in ticks */
@@ -73,7 +79,7 @@ static uint32_t n_containers;
 static struct {
 	int folder;
 } hierarchies[MAX_HIERARCHIES];
-static unsigned n_hierarchies, n_leaving, n_looking;
+static unsigned n_hierarchies, n_leaving, n_looking, n_runtimes;
 static int memory = -1, unified = -1; /* their index, or -1 */
 static int agent = -1, listener = -1, children, init_program = -1;
 static int poller = -1, report_in = -1, report_out = -1; /* anew for each agent */
@@ -293,6 +299,46 @@ static int is_zombie(struct container *c)
 	return 0;
 }
 
+/* In a child: become the runtime's command. The first of the words is the file of the pid. */
+static void become_removal(char *words)
+{
+	char *arguments[MAX_WORDS + 1], *nothing[] = {NULL};
+	int n = 0;
+	for (words += strlen(words) + 1; *words && n < MAX_WORDS; words += strlen(words) + 1)
+		arguments[n++] = words;
+	arguments[n] = NULL;
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execve(arguments[0], arguments, nothing);
+	_exit(127);
+}
+
+/* Have the runtime remove what it keeps; returns whether that is done. It is no loss if it cannot. */
+static int remove_by_runtime(struct container *c, uint32_t handle)
+{
+	if (!c->runtime || c->is_removed)
+		return 1;
+	if (c->pidfd >= 0 || n_runtimes >= MAX_RUNTIMES)
+		return 0;
+	struct clone_args clone = {
+		.flags = CLONE_PIDFD,
+		.pidfd = (uintptr_t)&c->pidfd,
+		.exit_signal = SIGCHLD,
+	};
+	pid_t pid = syscall(SYS_clone3, &clone, sizeof clone);
+	if (pid == 0)
+		become_removal(c->runtime);
+	c->is_removed = pid < 0;
+	if (pid < 0) {
+		c->pidfd = -1;
+		return 1;
+	}
+	n_runtimes++;
+	watch(c->pidfd, EPOLLIN, ABOUT_END, handle);
+	return 0;
+}
+
 /* Remove its cgroups, now or at later ticks, and tell that it is gone. */
 static void leave(struct container *c, uint32_t handle, const char *where)
 {
@@ -302,12 +348,15 @@ static void leave(struct container *c, uint32_t handle, const char *where)
 		c->stage = LEAVING;
 		n_leaving++;
 	}
+	if (!remove_by_runtime(c, handle))
+		return;
 	remove_cgroups(c);
 	if (c->made || is_zombie(c))
 		return;
 	n_leaving--;
 	reply(c->step ? FAILED : GONE, handle, c->step, c->error, where);
 	free(c->name);
+	free(c->runtime);
 	c->stage = FREE;
 }
 
@@ -330,7 +379,7 @@ static void fail_in_child(uint32_t handle, uint32_t step)
  * meanwhile, which takes the kernel milliseconds: hence `tasks`, and not `cgroup.procs`. */
 static void become_init(const struct container *c, uint32_t handle, int host, const int fds[2])
 {
-	for (unsigned i = 0; i < n_hierarchies; i++)
+	for (unsigned i = 0; i < n_hierarchies && !c->runtime; i++)
 		if ((int)i != unified && write_in(i, c->name, "tasks", "0") < 0)
 			fail_in_child(handle, STEP_CGROUP_JOIN);
 	if (host >= 0 && setns(host, NAMESPACES) < 0)
@@ -344,17 +393,18 @@ static void become_init(const struct container *c, uint32_t handle, int host, co
 	fail_in_child(handle, STEP_INIT);
 }
 
-/* Start an init in new namespaces, or in those of the container whose pidfd `host` is. */
+/* Start an init in new namespaces, or in those of the container whose pidfd `host` is; or a runtime,
+ * which makes namespaces and enters the cgroups that have limits for what it starts. */
 static void start(struct container *c, uint32_t handle, uint32_t namespaces, int host,
 		  const int fds[2])
 {
 	int into = -1;
 	struct clone_args clone = {
-		.flags = (namespaces & NAMESPACES) | CLONE_PIDFD,
+		.flags = (c->runtime ? 0 : namespaces & NAMESPACES) | CLONE_PIDFD,
 		.pidfd = (uintptr_t)&c->pidfd,
 		.exit_signal = SIGCHLD,
 	};
-	if (unified >= 0) {
+	if (unified >= 0 && (!c->runtime || memory >= 0)) {
 		into = openat(hierarchies[unified].folder, c->name, O_PATH | O_CLOEXEC);
 		clone.flags |= CLONE_INTO_CGROUP;
 		clone.cgroup = into;
@@ -370,7 +420,24 @@ static void start(struct container *c, uint32_t handle, uint32_t namespaces, int
 		c->pidfd = -1;
 		return fail(c, handle, STEP_CLONE, NULL);
 	}
+	c->runs_runtime = c->runtime != NULL;
+	n_runtimes += c->runs_runtime;
 	watch(c->pidfd, EPOLLIN, ABOUT_END, handle);
+}
+
+/* Keep what is told of the runtime. */
+static int keep_runtime(struct container *c, const struct request *request, const char *text,
+			const char *end)
+{
+	if (!(request->number & BY_RUNTIME))
+		return 1;
+	size_t n = end - text;
+	c->runtime = calloc(n + 2, 1); /* an empty word ends it */
+	if (!c->runtime)
+		abort();
+	memcpy(c->runtime, text, n);
+	c->is_removed = n == 0;
+	return n > 0;
 }
 
 static void launch(struct container *c, uint32_t handle, const struct request *request,
@@ -391,6 +458,10 @@ static void launch(struct container *c, uint32_t handle, const struct request *r
 			return fail(c, handle, STEP_CGROUP_WRITE, file);
 		writes = text + strnlen(text, end - text) + 1;
 	}
+	if (!keep_runtime(c, request, writes, end)) {
+		errno = EPROTO;
+		return fail(c, handle, STEP_PLAN, NULL);
+	}
 	if (n_hierarchies && watch_memory(c, handle) < 0)
 		return fail(c, handle, STEP_CGROUP_WATCH, NULL);
 	start(c, handle, request->number, -1, fds);
@@ -400,15 +471,15 @@ static void launch(struct container *c, uint32_t handle, const struct request *r
 static void enter(uint32_t handle, uint32_t host_handle, const int fds[2])
 {
 	struct container *host = find(host_handle);
-	if (!host || host->pidfd < 0)
+	if (!host || host->pidfd < 0 || host->runs_runtime)
 		return reply(FAILED, handle, STEP_ENTER, ESRCH, NULL);
-	int namespaces = host->has_namespaces ? host->pidfd : -1;
+	int namespaces = host->has_namespaces || host->runtime ? host->pidfd : -1;
 	start(add(handle, host->name), handle, 0, namespaces, fds);
 }
 
 static void send_signal(const struct container *c, int number)
 {
-	if (number == SIGKILL && c->has_namespaces) {
+	if (number == SIGKILL && (c->has_namespaces || c->runs_runtime)) {
 		syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
 		return;
 	}
@@ -430,6 +501,22 @@ static void destroy(struct container *c, uint32_t handle)
 		leave(c, handle, NULL);
 }
 
+/* Return the pid of what a runtime has started, as the host has it; 0 if it is not known. */
+static int read_pid(const struct container *c)
+{
+	char text[32] = "";
+	int file = open(c->runtime, O_RDONLY | O_CLOEXEC);
+	ssize_t n = file < 0 ? -1 : read(file, text, sizeof text - 1);
+	close_fd(&file);
+	return n > 0 ? atoi(text) : 0;
+}
+
+static void reply_started(struct container *c, uint32_t handle)
+{
+	c->stage = RUNNING;
+	reply(STARTED, handle, 0, read_pid(c), NULL);
+}
+
 static void take_reports(void)
 {
 	struct report reports[64];
@@ -440,7 +527,11 @@ static void take_reports(void)
 			struct container *c = find(report->handle);
 			if (!c || c->stage != STARTING)
 				continue;
-			if (report->step == STEP_NONE) {
+			if (report->step == STEP_NONE && c->runtime) {
+				c->has_reported = 1;
+				if (!c->runs_runtime)
+					reply_started(c, report->handle);
+			} else if (report->step == STEP_NONE) {
 				c->stage = RUNNING;
 				reply(STARTED, report->handle, 0, report->error, NULL);
 			} else {
@@ -468,10 +559,48 @@ static void reap(void)
 	struct signalfd_siginfo signal;
 	while (read(children, &signal, sizeof signal) > 0)
 		;
+	if (n_runtimes > 0)
+		return; /* how one ends counts, and the pid that it wrote is not to be another's */
 	siginfo_t info;
 	do
 		info.si_pid = 0;
 	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) == 0 && info.si_pid > 0);
+}
+
+/* The runtime has started the container, or could not. */
+static void runtime_ended(struct container *c, uint32_t handle, const siginfo_t *info)
+{
+	int is_started = info->si_pid > 0 && info->si_code == CLD_EXITED && info->si_status == 0;
+	int pid = is_started ? read_pid(c) : 0;
+	c->runs_runtime = 0;
+	c->pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1;
+	if (c->pidfd < 0) {
+		if (!c->step) {
+			c->step = STEP_RUNTIME;
+			c->error = is_started ? ESRCH : -info->si_status;
+		}
+		return leave(c, handle, NULL);
+	}
+	watch(c->pidfd, EPOLLIN, ABOUT_END, handle);
+	if (c->is_unwanted)
+		send_signal(c, SIGKILL);
+	else if (c->has_reported)
+		reply_started(c, handle);
+}
+
+/* The runtime has removed what it kept. */
+static void removal_ended(struct container *c, uint32_t handle)
+{
+	c->is_removed = 1;
+	leave(c, handle, NULL);
+}
+
+/* Have others removed that wait for a runtime to end. */
+static void go_on_removing(void)
+{
+	for (uint32_t handle = 0; handle < n_containers && n_runtimes < MAX_RUNTIMES; handle++)
+		if (containers[handle].stage == LEAVING && containers[handle].runtime)
+			leave(&containers[handle], handle, NULL);
 }
 
 /* The init has ended, and with it all in its namespace. */
@@ -487,6 +616,14 @@ static void ended(uint32_t handle)
 	else if (info.si_pid == 0)
 		return;
 	close_watched(&c->pidfd);
+	int is_removal = c->stage == LEAVING;
+	if (is_removal || c->runs_runtime) {
+		n_runtimes--;
+		close_fd(&c->zombie);
+		is_removal ? removal_ended(c, handle) : runtime_ended(c, handle, &info);
+		go_on_removing();
+		return reap();
+	}
 	if (c->stage == STARTING) {
 		if (!c->step) {
 			c->step = STEP_INIT;
@@ -539,7 +676,7 @@ static void tick(void)
 		struct container *c = &containers[handle];
 		if (c->stage == LEAVING && ticks >= c->next_try) {
 			c->next_try = ticks + (1u << (c->tries < MAX_PAUSE ? c->tries : MAX_PAUSE));
-			c->tries++;
+			c->tries += !c->runtime || c->is_removed;
 			leave(c, handle, NULL);
 		} else if (c->stage != FREE && c->stage != LEAVING && c->oom_looks) {
 			look_for_kill(c, handle);
@@ -549,10 +686,13 @@ static void tick(void)
 
 /* What the agent says. */
 
-static void adopt(struct container *c, uint32_t handle, int pidfd, uint32_t namespaces)
+static void adopt(struct container *c, const struct request *request, int pidfd, const char *text,
+		  const char *end)
 {
+	uint32_t handle = request->handle;
 	c->made = (1u << n_hierarchies) - 1;
-	c->has_namespaces = (namespaces & CLONE_NEWPID) != 0;
+	c->has_namespaces = (request->number & CLONE_NEWPID) != 0;
+	keep_runtime(c, request, text, end);
 	if (pidfd < 0) {
 		c->stage = OVER;
 		if (n_hierarchies)
@@ -581,7 +721,7 @@ static void take(const struct request *request, char *text, const char *end, con
 		if (request->kind == LAUNCH)
 			launch(c, request->handle, request, text + n + 1, end, fds);
 		else
-			adopt(c, request->handle, fds[0], request->number);
+			adopt(c, request, fds[0], text + n + 1, end);
 		break;
 	}
 	case ENTER:
@@ -798,10 +938,11 @@ static void forget(void)
 		close_fd(&c->zombie);
 		close_fd(&c->oom_fd);
 		free(c->name);
+		free(c->runtime);
 	}
 	free(containers);
 	containers = NULL;
-	n_containers = n_leaving = n_looking = 0;
+	n_containers = n_leaving = n_looking = n_runtimes = 0;
 	while (n_hierarchies > 0)
 		close_fd(&hierarchies[--n_hierarchies].folder);
 	close_fd(&init_program);

@@ -10,14 +10,18 @@
  * `memory` for that of v1 which has it, `unified` for that of v2, else anything. */
 enum { LAUNCH = 1, ADOPT = 2, SIGNAL = 3, DESTROY = 4, ENTER = 5, GREET = 6 };
 
+enum { BY_RUNTIME = 1 };
+
 struct request {
 	uint32_t kind;
 	uint32_t handle; /* the agent's number for the container, its own again when that is gone */
-	uint32_t number; /* LAUNCH, ADOPT: the namespaces, as clone(2) has them; SIGNAL: the signal;
-			  * ENTER: the handle of the container that is entered */
+	uint32_t number; /* LAUNCH, ADOPT: the namespaces, as clone(2) has them, and BY_RUNTIME;
+			  * SIGNAL: the signal; ENTER: the handle of the container that is entered */
 	uint32_t n_writes;
 	/* LAUNCH, ADOPT: the name of its cgroups, NUL-terminated; then for each write the index of
-	 * the hierarchy as one letter from 'a', the file, NUL, what is written, NUL.
+	 * the hierarchy as one letter from 'a', the file, NUL, what is written, NUL. With BY_RUNTIME
+	 * then the file where an OCI runtime writes the pid of what it has started, NUL, and the
+	 * words of the command by which it removes what it keeps, each with a NUL.
 	 * LAUNCH and ENTER come with two descriptors: the plan, the record. ADOPT with the pidfd
 	 * of the init, or none: then only cgroups are left of it. */
 };
@@ -63,6 +67,7 @@ enum {
 	STEP_DIRECTORY,
 	STEP_EXEC,
 	STEP_ENTER,
+	STEP_RUNTIME, /* the OCI runtime; its exit status as a negative number instead of errno */
 };
 
 /* Descriptors that an init is born with. */
@@ -75,6 +80,8 @@ enum {
 	PLAN_IDENTITY = 2,   /* become uid, gid and groups */
 	PLAN_GUEST = 4,      /* the program joins a container; its init ends with the launcher */
 	PLAN_REAPER = 8,     /* nobody else ends what the program leaves running */
+	PLAN_RUNTIME = 16,   /* the program is an OCI runtime, which is to start another init */
+	PLAN_INSIDE = 32,    /* that one: all but the program has been done; in no plan */
 };
 
 struct plan {
