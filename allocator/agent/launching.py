@@ -71,6 +71,8 @@ class LaunchingRuntime(Runtime):
         self._sandboxes = Sandboxes(checkpoint.work_dir, environment)
         #: What is started or recovered, and not told to have ended.
         self._known: dict[str, Container] = {}
+        #: Those of a former agent whose program never ran.
+        self._unborn: set[str] = set()
         self._hard_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._soft_files = raise_file_limit()
         self._containers = Containers(
@@ -139,16 +141,19 @@ class LaunchingRuntime(Runtime):
         has_run = self._containers.recover(container.id, self._amounts(container))
         if has_run:
             self.tell(Started(container.id))
+        else:
+            self._unborn.add(container.id)
         return has_run
 
     async def recovered(self) -> None:
-        """End and remove the cgroups that nobody knows."""
-        others = self._containers.remove_others()
+        """End and remove what nobody knows, and what never ran."""
+        others = self._containers.remove_others() | self._unborn
+        self._unborn.clear()
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         while others := {name for name in others if name in self._containers}:
             if asyncio.get_running_loop().time() > until:
                 fields = {"names": sorted(others)}
-                _LOG.error("unknown cgroups that cannot be removed", extra={"fields": fields})
+                _LOG.error("containers that cannot be removed", extra={"fields": fields})
                 break
             await asyncio.sleep(0.01)
 
