@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from allocator.clock import ManualClock
-from allocator.engine import Allocator
-from allocator.errors import SnapshotError, cut
+from allocator.cli.subject import restore
+from allocator.errors import cut
 from allocator.explain import Explanation
 from allocator.explain.reasons import brief
 from allocator.explain.watch import Case
-from allocator.files import Input, Unreadable
+from allocator.files import Input
 
 DESCRIPTION = """\
 Tell what the next cycle offers a framework, agent by agent: why not more, why nothing, and which
@@ -64,29 +62,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_explanation(explanation, all_cases=args.all)
     return 0
-
-
-def restore(file: Input) -> Allocator:
-    """Return the engine of a snapshot, whose clock stands still.
-
-    Raises
-    ------
-    SnapshotError
-        It is not JSON, or not a snapshot; names the file.
-    """
-    name = file.name
-    try:
-        snapshot = json.loads(file.read().decode("utf-8"))
-    except Unreadable as error:
-        raise SnapshotError(f"{name}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise SnapshotError(f"{name}: not JSON: {error}") from error
-    if not isinstance(snapshot, Mapping):
-        raise SnapshotError(f"{name}: a snapshot is a JSON object, not {type(snapshot).__name__}")
-    try:
-        return Allocator.restore(snapshot, clock=ManualClock())
-    except SnapshotError as error:
-        raise SnapshotError(f"{name}: {error}") from error
 
 
 def print_explanation(explanation: Explanation, *, all_cases: bool) -> None:

@@ -14,7 +14,7 @@ from allocator.version import installed_version
 #: Each is a module of this package with `register(subparsers)`, which sets `func`, and
 #: `run(args) -> int`, the exit status.
 SUBCOMMANDS = (
-    *("simulate", "scenario", "compare", "explain", "replay"),
+    *("simulate", "scenario", "compare", "whatif", "explain", "replay"),
     *("master", "agent", "framework", "credentials", "demo"),
     *("status", "agents", "tasks", "roles", "quota", "weights"),
 )
@@ -38,6 +38,7 @@ examples:
   allocator simulate trace.swf.gz --machines trace.machines --json report.json
   allocator scenario init cluster.toml
   allocator compare --agents 100,1000 --frameworks 10,100
+  allocator whatif snapshot.json.gz --set-weight eng=2
   allocator explain snapshot.json.gz spark --role eng/batch
   allocator replay run.jsonl
   allocator master --port 5050

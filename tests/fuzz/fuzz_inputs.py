@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 
 from allocator import Allocator, AllocatorError, ManualClock, Quantities, Resource, Resources
 from allocator.audit import AuditLog, replay
-from allocator.cli.explain import restore
+from allocator.cli.subject import restore
 from allocator.engine.constraints import constraints_to_json, read_constraints
 from allocator.files import Input
 from allocator.resources.conversions import operation_from_json

@@ -83,14 +83,15 @@ class Scenario:
         """
         name = os.fspath(path)
         if name != STDIN and name in SHIPPED and not is_file(name):
-            return cls._parsed(shipped_text(name), f"{name}.toml", "")
+            return cls.from_text(shipped_text(name), file=f"{name}.toml")
         try:
             with Input(name) as file:
                 content = file.read(MAX_BYTES)
             text = content.decode("utf-8")
         except (OSError, InvalidValue, UnicodeDecodeError) as error:
             raise _unreadable(name, error) from None
-        return cls._parsed(text, "stdin" if name == STDIN else name, os.path.dirname(name))
+        called = "stdin" if name == STDIN else name
+        return cls.from_text(text, file=called, base=os.path.dirname(name))
 
     @classmethod
     def from_dict(
@@ -115,7 +116,10 @@ class Scenario:
         return cls(data, file=file, base=os.fspath(base), lines={})
 
     @classmethod
-    def _parsed(cls, text: str, file: str, base: str) -> Scenario:
+    def from_text(
+        cls, text: str, *, file: str = "scenario", base: str | os.PathLike[str] = ""
+    ) -> Scenario:
+        """Check a scenario that is TOML; parameters and errors are those of `from_dict`."""
         try:
             data = tomllib.loads(text)
             lines = lines_of(text)
@@ -124,7 +128,7 @@ class Scenario:
         except (ValueError, RecursionError) as error:
             # A number of thousands of digits, or brackets without end.
             raise ScenarioError([Problem(file, None, "", cut(error), _TOML)]) from None
-        return cls(data, file=file, base=base, lines=lines)
+        return cls(data, file=file, base=os.fspath(base), lines=lines)
 
     def with_(self, changes: Mapping[str, Any] | None = None, /, **more: Any) -> Scenario:
         """Return a checked scenario with some keys set to other values.
