@@ -1,9 +1,10 @@
 """What a simulation found, as typed values and as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from allocator.sim.record import Record
 from allocator.sim.recorded import Use
 
 
@@ -76,12 +77,16 @@ class RecordedResult:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Measured times: the only part of a result that differs between equal runs."""
+    """Measured times: the only part of a result that differs between equal runs.
+
+    `engine_s` is the time within calls of the allocator, the making of it included.
+    """
 
     wall_s: float
     cycles_s: float
     cycle_p50_us: float | None
     cycle_p99_us: float | None
+    engine_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,8 @@ class Result:
         Every role, by path.
     cycles : CycleCounts
     timing : Timing
+    record : Record
+        Jobs, series and quotas, in flat arrays.
     """
 
     trace: Mapping[str, Any]
@@ -125,10 +132,16 @@ class Result:
     roles: tuple[RoleResult, ...]
     cycles: CycleCounts
     timing: Timing
+    record: Record | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values. O(size).
 
         Two runs of the same trace with the same options differ under the key `timing` alone.
         """
-        return asdict(self)
+        # `asdict` would copy the arrays of the record.
+        return {
+            key: value
+            for key, value in asdict(replace(self, record=None)).items()
+            if key != "record"
+        }

@@ -85,10 +85,11 @@ class Audited(Allocator):
         self.open: dict[str, Offer] = {}
         self.wanting: set[str] = set()
 
-    def add_agent(self, id: str, resources: Any, **options: Any) -> None:
-        super().add_agent(id, resources, **options)
-        self.totals[id] = Resources(resources)
-        self.used[id] = Resources()
+    def add_agents(self, ids: Any, resources: Any, **options: Any) -> None:
+        super().add_agents(ids, resources, **options)
+        for id, each in zip(ids, resources, strict=True):
+            self.totals[id] = Resources(each)
+            self.used[id] = Resources()
 
     def suppress(self, id: str, roles: Any = None) -> None:
         super().suppress(id, roles)
@@ -110,22 +111,26 @@ class Audited(Allocator):
 
     def accept(self, offer: Any, resources: Any = None, *, refuse_seconds: Any = None) -> None:
         super().accept(offer, resources, refuse_seconds=refuse_seconds)
+        offers = [offer] if isinstance(offer, Offer) else list(offer)
+        kept = resources if isinstance(resources, list) else [resources] * len(offers)
+        for each, part in zip(offers, kept, strict=True):
+            self._accepted(each, Resources(part))
+
+    def _accepted(self, offer: Offer, kept: Resources) -> None:
         del self.open[offer.id]
-        kept = Resources(resources)
-        assert kept
         assert offer.resources >= kept
-        self.used[offer.agent] += kept
-        assert self.totals[offer.agent] >= self.used[offer.agent]
-        self.log.append(("accept", self.clock(), *offer[1:4], str(kept)))
+        if kept:
+            self.used[offer.agent] += kept
+            assert self.totals[offer.agent] >= self.used[offer.agent]
+            self.log.append(("accept", self.clock(), *offer[1:4], str(kept)))
 
-    def decline(self, offer: Any, *, refuse_seconds: Any = 5.0) -> None:
-        super().decline(offer, refuse_seconds=refuse_seconds)
-        del self.open[offer.id]
-
-    def release(self, framework: str, agent: str, role: str, resources: Any) -> None:
-        super().release(framework, agent, role, resources)
-        self.used[agent] -= resources
-        self.log.append(("release", self.clock(), framework, agent, str(resources)))
+    def release(self, framework: Any, *where: Any, resources: Any = None) -> None:
+        if isinstance(framework, str):
+            framework = [Offer("", framework, where[1], where[0], Resources(where[2]))]
+        super().release(framework, resources=resources)
+        for _, name, _, agent, given in framework:
+            self.used[agent] -= given
+            self.log.append(("release", self.clock(), name, agent, str(given)))
 
 
 def audited(trace: Trace, **options: Any) -> tuple[Result, Audited]:
