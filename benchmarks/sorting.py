@@ -10,11 +10,24 @@ from collections.abc import Callable, Iterator
 from itertools import cycle, product
 
 from allocator.resources import Resources
-from allocator.sorter import DRFSorter, NaiveDRFSorter, SortedDRFSorter, Sorter
+from allocator.sorter import (
+    DRFSorter,
+    HDRFSorter,
+    NaiveDRFSorter,
+    NaiveHDRFSorter,
+    SortedDRFSorter,
+    Sorter,
+)
 
 from .grid import sizes
 
-SORTERS = {"naive": NaiveDRFSorter, "sorted": SortedDRFSorter, "compiled": DRFSorter}
+SORTERS = {
+    "naive": NaiveDRFSorter,
+    "sorted": SortedDRFSorter,
+    "compiled": DRFSorter,
+    "naive-hdrf": NaiveHDRFSorter,
+    "hdrf": HDRFSorter,
+}
 
 TOTAL = Resources("cpus:24;mem:4096;disk:4096")
 
@@ -132,6 +145,36 @@ class HierarchyFullSort:
 
     def time_operation(self, operation: str, *_: object) -> None:
         OPERATIONS[operation](self.life)
+
+
+class OneLeaf:
+    """One leaf's change among so many siblings, and the next question."""
+
+    params = (
+        ["compiled", "hdrf"],
+        sizes(smoke=[10], default=[10, 100, 1000], full=[10, 100, 1000]),
+    )
+    param_names = ("implementation", "siblings")
+    repeat = (3, 10, 5.0)
+
+    def setup(self, implementation: str, n_siblings: int) -> None:
+        paths = [f"{top}/{below}" for top in range(10) for below in range(n_siblings)]
+        self.life = Life(implementation, 1, paths)
+        self.life.add_clients()
+        self.life.add_agents()
+        for path in paths:
+            self.life.sorter.allocated(path, "agent0", "cpus:0.001;mem:0.01")
+
+    def time_changed_x1000(self, *_: object) -> None:
+        sorter, client = self.life.sorter, self.life.clients[0]
+        for _ in range(1000):
+            sorter.allocated(client, "agent0", SMALL)
+            next(sorter.order())
+            sorter.unallocated(client, "agent0", SMALL)
+
+
+#: What one leaf is given and gives back.
+SMALL = Resources("cpus:0.001;mem:0.02")
 
 
 def tree_paths(levels: int, branching: int) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from allocator import Allocator, Resources
 from allocator.sorter import DRFSorter
+from allocator.sorter._tree import TreeOrdering
 from tests.compiled import bundles, filters, sorters
 
 EMPTY = Resources()
@@ -34,7 +35,7 @@ def check_stores(engine: Allocator) -> None:
     active = sorted(leaf.index for leaf in leaves if leaf.active)
     assert filters.asked(state.filters) == active
     for sorter in (state.tree.sorter, *(node.sorter for node in state.tree.nodes.values())):
-        if isinstance(sorter, DRFSorter):
+        if isinstance(sorter, TreeOrdering):
             sorters.check(sorter)
     if state.tree.needy is not None:
         sorters.check(state.tree.needy)

@@ -103,14 +103,16 @@ class Allocator:
 
     Parameters
     ----------
-    sorter : {"drf", "naive", "sorted", "random"}
+    sorter : {"drf", "naive", "sorted", "random", "hdrf", "naive-hdrf"}
         How roles and frameworks are ordered: by dominant resource fairness with the order kept up
         to date in compiled code, recomputed each time, or kept on sortedcontainers (all three
-        decide the same); or by weighted chance.
+        decide the same); by weighted chance; or by hierarchical dominant resource fairness, kept up
+        to date in compiled code or recomputed each time.
     role_sorter, framework_sorter : str, optional
         The same for one of the two levels alone.
     sorter_options : mapping of str to value, optional
-        What the sorters take beside; none of those above takes any.
+        What the sorters take beside: of "hdrf" and "naive-hdrf" `saturation`, the part of a
+        resource's total, from 0 (which is the default) to 1, up to which it counts as used up.
     fairness_exclude : iterable of str
         Resource names left out of the dominant share.
     min_allocatable : list of quantities, optional

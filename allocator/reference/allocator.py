@@ -69,7 +69,7 @@ from allocator.reference.views import (
 from allocator.resources import Quantities, QuantitiesLike, Resources, ResourcesLike
 from allocator.roles import is_at_or_below, validate_role
 
-SORTERS = ("drf", "naive", "sorted", "random")
+SORTERS = ("drf", "naive", "sorted", "random", "hdrf", "naive-hdrf")
 
 
 class Allocator:
@@ -118,9 +118,14 @@ class Allocator:
         for name in sorters:
             if name not in SORTERS:
                 raise InvalidValue(f"sorter {shown(name)} is not one of {', '.join(SORTERS)}")
-        inputs.check_sorter_options(sorter_options, sorters)
+        options = inputs.sorter_options(sorter_options, sorters)
         self._rules = Rules(
-            ordering=Ordering(inputs.words("fairness_exclude", fairness_exclude), *sorters),
+            ordering=Ordering(
+                inputs.words("fairness_exclude", fairness_exclude),
+                sorters[0],
+                sorters[1],
+                **options,
+            ),
             seed=str(seed),
             minimum=() if min_allocatable is None else inputs.alternatives(min_allocatable),
             filter_gpus=bool(filter_gpus),

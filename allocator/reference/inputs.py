@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -111,17 +113,29 @@ def words(what: str, given: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def check_sorter_options(given: object, sorters: list[str]) -> None:
-    """Refuse options of sorters: none of those that there are takes any."""
+def sorter_options(given: object, sorters: list[str]) -> dict[str, float]:
+    """Return options of sorters: only hierarchical fairness takes one."""
     if given is None:
-        return
+        return {}
     if not isinstance(given, Mapping):
         raise InvalidValue(f"sorter_options map names to values, not {shown(given)}")
+    taken = ["saturation"] if {"hdrf", "naive-hdrf"} & set(sorters) else []
     for option in given:
-        raise InvalidValue(
-            f"sorter_options: {shown(option)} is not among the options of"
-            f" {' and '.join(dict.fromkeys(sorters))}: none"
-        )
+        if option not in taken:
+            raise InvalidValue(
+                f"sorter_options: {shown(option)} is not among the options of"
+                f" {' and '.join(dict.fromkeys(sorters))}: {', '.join(taken) or 'none'}"
+            )
+    return {option: _part(option, value) for option, value in given.items()}
+
+
+def _part(what: str, given: object) -> float:
+    """Return a part of a whole."""
+    if isinstance(given, Real) and not isinstance(given, bool):
+        with suppress(OverflowError):
+            if 0.0 <= float(given) <= 1.0:
+                return float(given)
+    raise InvalidValue(f"{what} is a number from 0 to 1, not {shown(given)}")
 
 
 def role_paths(given: object) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 
 from allocator.reference.state import Amounts, ByAgent, State, total, tree_nodes
 from allocator.resources import Resources
@@ -18,11 +19,22 @@ class Ordering:
     exclude : collection of str
         Resource names left out of the dominant share, at both levels.
     role_sorter, framework_sorter : str
-        "random" for a weighted chance; all others stand for dominant resource fairness.
+        "random" for a weighted chance, "hdrf" and "naive-hdrf" for hierarchical dominant resource
+        fairness; all others stand for dominant resource fairness, as those two do among frameworks.
+    saturation : float
+        Of hierarchical dominant resource fairness: a name is saturated when no larger part is left.
     """
 
-    def __init__(self, exclude: Collection[str], role_sorter: str, framework_sorter: str) -> None:
+    def __init__(
+        self,
+        exclude: Collection[str],
+        role_sorter: str,
+        framework_sorter: str,
+        saturation: float = 0.0,
+    ) -> None:
         self._exclude = frozenset(exclude)
+        self._hierarchical = role_sorter in ("hdrf", "naive-hdrf")
+        self._saturation = saturation
         self._random_roles = role_sorter == "random"
         self._random_frameworks = framework_sorter == "random"
 
@@ -78,22 +90,27 @@ class Ordering:
         Agents count in the totals while they are there, active or not.
         """
         have = amounts_in(held)
-        totals = amounts_in({agent.id: agent.total for agent in state.agents.values()})
         return max(
             (
                 float(have.get(name, 0)) / float(amount)
-                for name, amount in totals.items()
-                if name not in self._exclude
+                for name, amount in self._totals(state).items()
             ),
             default=0.0,
         )
 
+    def _totals(self, state: State) -> Amounts:
+        """Return what counts in shares of what the agents have."""
+        totals = amounts_in({agent.id: agent.total for agent in state.agents.values()})
+        return {name: amount for name, amount in totals.items() if name not in self._exclude}
+
     def _preorder(self, state: State) -> Iterator[str]:
         """Yield all clients: siblings by share, number of allocations and path; depth first."""
         nodes = tree_nodes({role for role, _ in state.members()})
+        tree = Hierarchy(state, nodes, self._totals(state), self._saturation)
 
         def place(node: str) -> tuple[float, int, str]:
-            return self.role_share(state, node), state.role_times[node], node
+            share = tree.key(node) if self._hierarchical else self.role_share(state, node)
+            return share, state.role_times[node], node
 
         def visit(parent: str | None) -> Iterator[str]:
             for node in sorted((n for n in nodes if parent_of(n) == parent), key=place):
@@ -103,6 +120,71 @@ class Ordering:
                     yield node.removesuffix("/.")
 
         return visit(None)
+
+
+class Hierarchy:
+    """What roles go by under hierarchical dominant resource fairness, at one moment.
+
+    Bhattacharya et al., Hierarchical Scheduling for Diverse Datacenter Workloads (SoCC 2013), as
+    amounts: a node counts those children that can still be given something as if each had no more
+    than the neediest of them, and no resource of which nothing is left.
+    """
+
+    def __init__(
+        self, state: State, nodes: Collection[str], totals: Amounts, saturation: float
+    ) -> None:
+        self._state = state
+        self._nodes = nodes
+        self._totals = totals
+        self._active = {role for role, _ in state.active_members()}
+        #: What a node counts as holding, in thousandths.
+        self._amounts = cache(self._amounts_of)
+        self._children = cache(self._children_of)
+        held = amounts_in(gathered((place.agent, part) for place, part in state.holdings()))
+        self._full = {
+            name
+            for name, amount in totals.items()
+            if amount > 0 and amount - held.get(name, 0) <= saturation * amount
+        }
+
+    def key(self, node: str) -> float:
+        """Return the share of a node divided by its weight."""
+        counted = self._totals.keys() - (self._full if self._children(node) else set())
+        amounts = self._amounts(node)
+        shares = [
+            amounts.get(name, 0.0) / float(self._totals[name])
+            for name in counted
+            if self._totals[name] > 0
+        ]
+        return max(shares, default=0.0) / self._state.weights.get(node, 1.0)
+
+    def _children_of(self, node: str) -> list[str]:
+        return sorted(below for below in self._nodes if parent_of(below) == node)
+
+    def _is_blocked(self, node: str) -> bool:
+        children = self._children(node)
+        if children:
+            return all(self._is_blocked(child) for child in children)
+        held = self._amounts(node)
+        return node.removesuffix("/.") not in self._active or any(
+            held.get(name, 0.0) > 0 for name in self._full
+        )
+
+    def _amounts_of(self, node: str) -> Mapping[str, float]:
+        children = self._children(node)
+        if not children:
+            role = node.removesuffix("/.")
+            held = gathered((p.agent, part) for p, part in self._state.holdings() if p.role == role)
+            return {name: float(milli) for name, milli in amounts_in(held).items()}
+        free = {child for child in children if not self._is_blocked(child)}
+        least = min((key for key in map(self.key, free) if key > 0), default=0.0)
+        amounts: dict[str, float] = {}
+        for child in children:
+            key = self.key(child)
+            part = least / key if child in free and key > 0 else 1.0
+            for name, amount in self._amounts(child).items():
+                amounts[name] = amounts.get(name, 0.0) + part * amount
+        return amounts
 
 
 def gathered(parts: Iterable[tuple[str, Resources]]) -> ByAgent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import Protocol, Self, runtime_checkable
@@ -33,7 +34,7 @@ class Standing:
     """
 
     path: str
-    #: Its weighted dominant share.
+    #: Its weighted dominant share, or what the sorter goes by instead of it.
     share: float
     #: How many times something was allocated at or below it.
     times: int
@@ -214,6 +215,15 @@ def checked_weight(weight: object) -> float:
     raise InvalidValue(
         f"a weight is a number from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, not {shown(weight)}"
     )
+
+
+def checked_saturation(saturation: object) -> float:
+    """Return a part from 0 to 1 as a float; raises `InvalidValue` if it is none. O(1)."""
+    if isinstance(saturation, Real) and not isinstance(saturation, bool):
+        with suppress(OverflowError):
+            if 0.0 <= float(saturation) <= 1.0:
+                return float(saturation)
+    raise InvalidValue(f"saturation is a number from 0 to 1, not {shown(saturation)}")
 
 
 def checked_numbers(numbers: Mapping[str, int], known: Container[str]) -> dict[str, int]:

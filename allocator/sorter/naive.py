@@ -134,14 +134,9 @@ class NaiveDRFSorter(PlainOrdering):
 
     def sort(self) -> list[str]:
         """Return the active clients, neediest first. O(h d + n log n)."""
-        clients_below: dict[str, list[str]] = {}
-        for client in self._held:
-            for node in self._nodes(client):
-                clients_below.setdefault(node, []).append(client)
-        key_of = {
-            node: (self._share(node, clients), self._numbers[node], node)
-            for node, clients in clients_below.items()
-        }
+        clients_below = self._clients_below()
+        keys = self._keys(clients_below)
+        key_of = {node: (keys[node], self._numbers[node], node) for node in clients_below}
 
         def place(client: str) -> list[tuple[float, int, str]]:
             # Keys from the top level down: comparing these lists is comparing in pre-order.
@@ -161,7 +156,9 @@ class NaiveDRFSorter(PlainOrdering):
 
     def standing(self, path: str) -> Standing:
         """Return what a node goes by; raises `UnknownClient`. O(h d)."""
-        return Standing(path, self.share(path), self._numbers[path])
+        if not isinstance(path, str) or path not in self._numbers:
+            raise unknown_client(path)
+        return Standing(path, self._keys(self._clients_below())[path], self._numbers[path])
 
     def allocation(self, client: str) -> dict[str, Resources]:
         """Return what a client itself holds, by agent; raises `UnknownClient`. O(agents)."""
@@ -184,9 +181,7 @@ class NaiveDRFSorter(PlainOrdering):
 
     def copy(self, totals: Totals | None = None) -> Self:
         """Return a copy that answers the same, on these totals or a copy of its own. O(h)."""
-        twin = type(self)(
-            self.exclude, flat=self.flat, totals=self.totals.copy() if totals is None else totals
-        )
+        twin = self._blank(self.totals.copy() if totals is None else totals)
         twin._held = {client: held.copy() for client, held in self._held.items()}
         twin._active = self._active.copy()
         twin._weights = self._weights.copy()
@@ -215,6 +210,22 @@ class NaiveDRFSorter(PlainOrdering):
         """Return a client's leaf and the nodes above it, innermost first."""
         leaf = self._leaf(client)
         return [leaf, *([client] if leaf != client else []), *self._ancestors(client)]
+
+    def _blank(self, totals: Totals) -> Self:
+        """Return a sorter of the same kind and options on these totals, without clients."""
+        return type(self)(self.exclude, flat=self.flat, totals=totals)
+
+    def _clients_below(self) -> dict[str, list[str]]:
+        """Return the clients at or below each node."""
+        clients_below: dict[str, list[str]] = {}
+        for client in self._held:
+            for node in self._nodes(client):
+                clients_below.setdefault(node, []).append(client)
+        return clients_below
+
+    def _keys(self, clients_below: Mapping[str, list[str]]) -> dict[str, float]:
+        """Return what each node goes by first among its siblings."""
+        return {node: self._share(node, clients) for node, clients in clients_below.items()}
 
     def _holdings(self, client: str) -> dict[str, Resources]:
         if client not in self:

@@ -8,9 +8,11 @@ from typing import Any, TypeAlias
 
 from allocator.errors import InvalidValue, shown
 from allocator.sorter._drf import DRFSorter
+from allocator.sorter._hdrf import HDRFSorter
 from allocator.sorter._ordering import Ordering
-from allocator.sorter.base import excluded_names
+from allocator.sorter.base import checked_saturation, excluded_names
 from allocator.sorter.naive import NaiveDRFSorter
+from allocator.sorter.naive_hdrf import NaiveHDRFSorter
 from allocator.sorter.random import RandomSorter
 from allocator.sorter.sorted import SortedDRFSorter
 from allocator.sorter.totals import Totals
@@ -37,6 +39,8 @@ SORTERS: dict[str, SorterKind] = {
     "naive": SorterKind(NaiveDRFSorter, "naive"),
     "sorted": SorterKind(SortedDRFSorter, "sortedcontainers"),
     "random": SorterKind(RandomSorter, "random"),
+    "hdrf": SorterKind(HDRFSorter, "compiled H-DRF", {"saturation": checked_saturation}),
+    "naive-hdrf": SorterKind(NaiveHDRFSorter, "naive H-DRF", {"saturation": checked_saturation}),
 }
 
 

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-from allocator.sorter._drf cimport ROOT, DRFSorter
+from allocator.sorter._hdrf cimport HDRFSorter
 from allocator.sorter._ordering cimport Ordering
 from allocator.sorter._siblings cimport (
     LEFT,
@@ -13,6 +13,7 @@ from allocator.sorter._siblings cimport (
     height_of,
     precedes,
 )
+from allocator.sorter._tree cimport ROOT, TreeOrdering
 
 from allocator.errors import ResourceError
 from allocator.resources import Resources
@@ -187,14 +188,16 @@ cdef class LeastHeld(Ordering):
 
 
 def check(Ordering sorter not None):
-    """Raise `AssertionError` unless what a sorter keeps is as recomputed: D1 to D6 and L1 to L3."""
-    if isinstance(sorter, DRFSorter):
-        check_drf(sorter)
+    """Raise `AssertionError` unless what a sorter keeps is as recomputed: D, G and L."""
+    if isinstance(sorter, TreeOrdering):
+        check_tree(sorter)
+        if isinstance(sorter, HDRFSorter):
+            check_hdrf(sorter)
     else:
         sorter._check()
 
 
-cdef int check_drf(DRFSorter sorter) except -1:
+cdef int check_tree(TreeOrdering sorter) except -1:
     sorter.sync()
     check_nodes(sorter)
     check_sums(sorter)
@@ -205,7 +208,7 @@ cdef int check_drf(DRFSorter sorter) except -1:
     return 0
 
 
-cdef int check_nodes(DRFSorter sorter) except -1:
+cdef int check_nodes(TreeOrdering sorter) except -1:
     """Check the tree of paths: labels, counts, leaves, free nodes, who has a place (D2)."""
     cdef int32_t node, parent
     cdef dict n_children = {}
@@ -244,7 +247,7 @@ cdef int check_nodes(DRFSorter sorter) except -1:
     return 0
 
 
-cdef int check_sums(DRFSorter sorter) except -1:
+cdef int check_sums(TreeOrdering sorter) except -1:
     """Check D1; what no agent has, by `add_row`, must agree between leaves and ancestors."""
     cdef int32_t node, leaf
     cdef list leaves = [leaf for leaf in sorter.index.values() if sorter.nodes[leaf].is_leaf]
@@ -265,7 +268,7 @@ cdef int check_sums(DRFSorter sorter) except -1:
     return 0
 
 
-cdef int check_held(DRFSorter sorter, int32_t leaf) except -1:
+cdef int check_held(TreeOrdering sorter, int32_t leaf) except -1:
     """Check that what a leaf holds by agent is not empty, and shared entries are counted."""
     cdef dict by_agent = sorter.held.get(leaf, {})
     assert by_agent or leaf not in sorter.held
@@ -275,7 +278,7 @@ cdef int check_held(DRFSorter sorter, int32_t leaf) except -1:
     return 0
 
 
-cdef dict shared_below(DRFSorter sorter, list leaves):
+cdef dict shared_below(TreeOrdering sorter, list leaves):
     """Return by agent the shared entries of leaves, taken together."""
     cdef dict shared = {}
     for leaf in leaves:
@@ -285,7 +288,7 @@ cdef dict shared_below(DRFSorter sorter, list leaves):
     return shared
 
 
-cdef list unshared_row(DRFSorter sorter, int32_t node):
+cdef list unshared_row(TreeOrdering sorter, int32_t node):
     """Return by column what a node's row has beyond its shared entries."""
     cdef Py_ssize_t column
     cdef list row = [sorter.rows[node * sorter.stride + column] for column in range(sorter.stride)]
@@ -295,7 +298,7 @@ cdef list unshared_row(DRFSorter sorter, int32_t node):
     return row
 
 
-cdef int check_order(DRFSorter sorter, int32_t node) except -1:
+cdef int check_order(TreeOrdering sorter, int32_t node) except -1:
     """Check D3, and L1 to L3 of the children of a node."""
     cdef Siblings *siblings = &sorter.nodes[node].children
     cdef Place *places = sorter.places
@@ -305,7 +308,7 @@ cdef int check_order(DRFSorter sorter, int32_t node) except -1:
     check_subtree(sorter, siblings.top, NONE, in_tree)
     for child in in_tree:
         assert sorter.nodes[child].parent == node
-        assert places[child].share == sorter.share_of(child)
+        assert places[child].share == sorter.key_of(child)
         assert places[child].before == before
         assert before == NONE or places[before].after == child
         assert before == NONE or precedes(&places[before], &places[child])
@@ -319,7 +322,7 @@ cdef int check_order(DRFSorter sorter, int32_t node) except -1:
     return 0
 
 
-cdef int check_subtree(DRFSorter sorter, int32_t top, int32_t up, list in_tree) except -1:
+cdef int check_subtree(TreeOrdering sorter, int32_t top, int32_t up, list in_tree) except -1:
     """Check links and heights at and below `top`; append its records in order."""
     cdef Place *places = sorter.places
     cdef int32_t left, right
@@ -332,4 +335,46 @@ cdef int check_subtree(DRFSorter sorter, int32_t top, int32_t up, list in_tree) 
     left = height_of(places, places[top].child[LEFT])
     right = height_of(places, places[top].child[RIGHT])
     assert abs(left - right) <= 1 and places[top].height == 1 + max(left, right)
+    return 0
+
+
+cdef int check_hdrf(HDRFSorter sorter) except -1:
+    """Check G1, and G2 to G5 as far as `NaiveHDRFSorter` does not show that they hold."""
+    cdef int32_t node, child, ahead
+    cdef Py_ssize_t column
+    cdef dict children = {ROOT: []}
+    for column in range(sorter.stride):
+        total, held = sorter.amounts[column], sorter.rows[column]
+        full = total > 0 and total - held <= sorter.saturation * total
+        assert sorter.full[column] == full or not total
+    for node in sorter.index.values():
+        children.setdefault(sorter.nodes[node].parent, []).append(node)
+    for node in (ROOT, *sorter.index.values()):
+        in_list, ahead, child = [], NONE, sorter.kin[node].eldest
+        while child != NONE:
+            in_list.append(child)
+            assert sorter.kin[child].ahead == ahead
+            ahead, child = child, sorter.kin[child].behind
+        assert sorted(in_list) == sorted(children.get(node, []))
+        check_kin(sorter, node, in_list)
+    return 0
+
+
+cdef int check_kin(HDRFSorter sorter, int32_t node, list children) except -1:
+    """Check the order of the children, and what is kept of them, by recomputing it."""
+    cdef Py_ssize_t column
+    cdef int32_t child
+    cdef list vector = [sorter.vectors[node * sorter.vector_stride + column]
+                        for column in range(sorter.stride)]
+    cdef bint blocked = sorter.kin[node].blocked
+    if node == ROOT:
+        return 0
+    names = [sorter.places[child].name[:sorter.places[child].name_bytes] for child in children]
+    assert names == sorted(names)
+    assert sorter.places[node].share == sorter.key_of(node)
+    assert sorter.kin[node].blocked == blocked
+    if children:
+        assert blocked == all([sorter.kin[child].blocked for child in children])
+        assert vector == [sorter.vectors[node * sorter.vector_stride + column]
+                          for column in range(sorter.stride)]
     return 0

@@ -11,6 +11,7 @@ A history that fails is printed as Python, as short as it can be made.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ VIEW_EVERY = 5
 PER_TEST = 50
 
 #: Options beyond the workload's own, and the sorters of the engines that run side by side.
-VARIANTS: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = (
+VARIANTS: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
     ({}, ("drf",)),
     ({}, ("drf",)),
     ({}, ("drf", "naive", "sorted")),
@@ -36,6 +37,9 @@ VARIANTS: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = (
     ({}, ("drf",)),
     ({"framework_sorter": "random"}, ("drf", "naive", "sorted")),
     ({"role_sorter": "random"}, ("drf", "naive", "sorted")),
+    ({}, ("hdrf",)),
+    ({}, ("hdrf", "naive-hdrf")),
+    ({"sorter_options": {"saturation": 0.25}}, ("hdrf", "naive-hdrf")),
 )
 
 #: What histories are about: everything together, one thing alone, or nothing beyond the basics.

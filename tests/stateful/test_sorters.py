@@ -15,7 +15,9 @@ from allocator.errors import AllocatorError
 from allocator.resources import Resources
 from allocator.sorter import (
     DRFSorter,
+    HDRFSorter,
     NaiveDRFSorter,
+    NaiveHDRFSorter,
     Ordering,
     RandomSorter,
     SortedDRFSorter,
@@ -83,9 +85,9 @@ bad_weights = st.sampled_from([0, -1, 9e-10, 2e9, float("nan"), 10**400, "2", No
 
 
 class ByRows:
-    """The compiled sorter as compiled callers use it, who keep the account of what is held."""
+    """A compiled sorter as compiled callers use it, who keep the account of what is held."""
 
-    def __init__(self, sorter: DRFSorter) -> None:
+    def __init__(self, sorter: DRFSorter | HDRFSorter) -> None:
         self.sorter = sorter
         #: client → agent → what it holds there.
         self.account: dict[str, dict[str, Resources]] = {}
@@ -126,7 +128,20 @@ class ByRows:
         return twin
 
 
-AnySorter: TypeAlias = NaiveDRFSorter | SortedDRFSorter | DRFSorter | ByRows | RandomSorter
+Ordered: TypeAlias = DRFSorter | HDRFSorter | ByRows | SortedDRFSorter
+AnySorter: TypeAlias = NaiveDRFSorter | Ordered | RandomSorter
+
+
+def made(
+    kind: str, saturation: float, exclude: tuple[str, ...], **options: Any
+) -> tuple[NaiveDRFSorter, list[Ordered]]:
+    """Return a naive sorter and those that must give its order."""
+    if kind == "hdrf":
+        options["saturation"] = saturation
+        compiled = HDRFSorter(exclude, **options), HDRFSorter(exclude, **options)
+        return NaiveHDRFSorter(exclude, **options), [compiled[0], ByRows(compiled[1])]
+    ordering = DRFSorter(exclude, **options), ByRows(DRFSorter(exclude, **options))
+    return NaiveDRFSorter(exclude, **options), [*ordering, SortedDRFSorter(exclude, **options)]
 
 
 def inner(sorter: AnySorter) -> Ordering:
@@ -143,13 +158,13 @@ def outcome(sorter: AnySorter | Totals, method: str, *arguments: Any) -> object:
 
 
 class Lockstep(RuleBasedStateMachine):
-    """Every call goes to all sorters; `NaiveDRFSorter` says what is right."""
+    """Every call goes to all sorters of a kind; the naive one says what is right."""
 
     def __init__(self) -> None:
         super().__init__()
         self.naive = NaiveDRFSorter()
         #: Those that must give the naive one's order.
-        self.ordering: list[DRFSorter | ByRows | SortedDRFSorter] = []
+        self.ordering: list[Ordered] = []
         self.random = RandomSorter()
         #: What each walk under way has still to give, and the walks of each implementation.
         self.walks: list[tuple[list[str], list[Iterator[str]]]] = []
@@ -160,17 +175,16 @@ class Lockstep(RuleBasedStateMachine):
         flat=st.booleans(),
         exclude=st.sampled_from([(), ("mem",), ("gpus", "cpus")]),
         common=st.booleans(),
+        kind=st.sampled_from(["drf", "hdrf"]),
+        saturation=st.sampled_from([0, 0.0, 0.3, 0.5, 1]),
     )
-    def begin(self, flat: bool, exclude: tuple[str, ...], common: bool) -> None:
+    def begin(
+        self, flat: bool, exclude: tuple[str, ...], common: bool, kind: str, saturation: float
+    ) -> None:
         """Make the sorters, with totals of their own or the same for all."""
         shared = Totals() if common else None
         self.common = shared
-        self.naive = NaiveDRFSorter(exclude, flat=flat, totals=shared)
-        self.ordering = [
-            DRFSorter(exclude, flat=flat, totals=shared),
-            ByRows(DRFSorter(exclude, flat=flat, totals=shared)),
-            SortedDRFSorter(exclude, flat=flat, totals=shared),
-        ]
+        self.naive, self.ordering = made(kind, saturation, exclude, flat=flat, totals=shared)
         self.random = RandomSorter(exclude, flat=flat, totals=shared, seed=1)
 
     @property

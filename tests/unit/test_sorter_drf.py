@@ -32,7 +32,9 @@ def test_the_compiled_module_is_in_use() -> None:
     assert _drf.__file__.endswith(tuple(EXTENSION_SUFFIXES))
 
 
-@pytest.mark.parametrize("module", ["allocator.sorter._drf", "allocator.sorter._ordering"])
+@pytest.mark.parametrize(
+    "module", [f"allocator.sorter._{name}" for name in ("drf", "hdrf", "tree", "ordering")]
+)
 def test_without_a_compiled_module_there_is_no_slow_path(module: str) -> None:
     script = f"import sys; sys.modules['{module}'] = None; import allocator.sorter"
     run = subprocess.run(

@@ -250,7 +250,14 @@ def test_options_outlive_snapshots_and_forks() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sorter": "hdrf"}, "sorter 'hdrf' is not one of drf, naive, sorted, random, in-turn"),
+        (
+            {"sorter": "fifo"},
+            "sorter 'fifo' is not one of drf, naive, sorted, random, hdrf, naive-hdrf, in-turn",
+        ),
+        (
+            {"sorter": "hdrf", "sorter_options": {"saturation": 1.5}},
+            "saturation is a number from 0 to 1, not 1.5",
+        ),
         ({"sorter_options": {"forward": True}}, "'forward' is not among the options of in-turn"),
         ({"sorter_options": {"backward": 3}}, "backward is true or false, not 3"),
         (
@@ -287,7 +294,7 @@ def test_others_list_the_same_sorters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(SORTERS, "in-turn")
     assert tuple(SORTERS) == REFERENCE_SORTERS
     assert ORDERINGS.keys() <= SORTERS.keys()
-    listed = re.findall(r"^\| `\"(\w+)\"` \|", (DOCS / "sorters.md").read_text(), re.MULTILINE)
+    listed = re.findall(r"^\| `\"([\w-]+)\"` \|", (DOCS / "sorters.md").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(SORTERS)
 
 

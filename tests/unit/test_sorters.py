@@ -22,14 +22,23 @@ from allocator.errors import (
 from allocator.resources import Quantities, Resources
 from allocator.sorter import (
     DRFSorter,
+    HDRFSorter,
     NaiveDRFSorter,
+    NaiveHDRFSorter,
     RandomSorter,
     SortedDRFSorter,
     Sorter,
     Totals,
 )
 
-SORTERS = (NaiveDRFSorter, SortedDRFSorter, DRFSorter, RandomSorter)
+SORTERS = (
+    NaiveDRFSorter,
+    SortedDRFSorter,
+    DRFSorter,
+    NaiveHDRFSorter,
+    HDRFSorter,
+    RandomSorter,
+)
 MAX_MILLI = 2**63 - 1
 
 
