@@ -79,7 +79,8 @@ static uint32_t n_containers;
 static struct {
 	int folder;
 } hierarchies[MAX_HIERARCHIES];
-static unsigned n_hierarchies, n_leaving, n_looking, n_runtimes;
+static unsigned n_hierarchies, n_leaving, n_looking;
+static unsigned n_starting, n_removing; /* runtimes that do so */
 static int memory = -1, unified = -1; /* their index, or -1 */
 static int agent = -1, listener = -1, children, init_program = -1;
 static int poller = -1, report_in = -1, report_out = -1; /* anew for each agent */
@@ -299,6 +300,25 @@ static int is_zombie(struct container *c)
 	return 0;
 }
 
+/* Kill what is in its cgroups; returns whether there was nothing. */
+static int kill_rest(const struct container *c)
+{
+	int is_empty = 1;
+	for (unsigned i = 0; i < n_hierarchies; i++) {
+		int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
+		int folder = openat(hierarchies[i].folder, c->name, flags);
+		int pids = folder < 0 ? -1 : openat(folder, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+		char any;
+		if (pids >= 0 && read(pids, &any, 1) > 0) {
+			is_empty = 0;
+			kill_in(i, folder);
+		}
+		close_fd(&pids);
+		close_fd(&folder);
+	}
+	return is_empty;
+}
+
 /* In a child: become the runtime's command. The first of the words is the file of the pid. */
 static void become_removal(char *words)
 {
@@ -314,12 +334,13 @@ static void become_removal(char *words)
 	_exit(127);
 }
 
-/* Have the runtime remove what it keeps; returns whether that is done. It is no loss if it cannot. */
+/* Have the runtime remove what it keeps; returns whether that is done. It is no loss if it cannot.
+ * What runs is killed before: runc would wait until its first process is reaped. */
 static int remove_by_runtime(struct container *c, uint32_t handle)
 {
 	if (!c->runtime || c->is_removed)
 		return 1;
-	if (c->pidfd >= 0 || n_runtimes >= MAX_RUNTIMES)
+	if (c->pidfd >= 0 || n_removing >= MAX_RUNTIMES || !kill_rest(c))
 		return 0;
 	struct clone_args clone = {
 		.flags = CLONE_PIDFD,
@@ -334,7 +355,7 @@ static int remove_by_runtime(struct container *c, uint32_t handle)
 		c->pidfd = -1;
 		return 1;
 	}
-	n_runtimes++;
+	n_removing++;
 	watch(c->pidfd, EPOLLIN, ABOUT_END, handle);
 	return 0;
 }
@@ -421,7 +442,7 @@ static void start(struct container *c, uint32_t handle, uint32_t namespaces, int
 		return fail(c, handle, STEP_CLONE, NULL);
 	}
 	c->runs_runtime = c->runtime != NULL;
-	n_runtimes += c->runs_runtime;
+	n_starting += c->runs_runtime;
 	watch(c->pidfd, EPOLLIN, ABOUT_END, handle);
 }
 
@@ -559,7 +580,7 @@ static void reap(void)
 	struct signalfd_siginfo signal;
 	while (read(children, &signal, sizeof signal) > 0)
 		;
-	if (n_runtimes > 0)
+	if (n_starting > 0)
 		return; /* how one ends counts, and the pid that it wrote is not to be another's */
 	siginfo_t info;
 	do
@@ -573,6 +594,7 @@ static void runtime_ended(struct container *c, uint32_t handle, const siginfo_t 
 	int is_started = info->si_pid > 0 && info->si_code == CLD_EXITED && info->si_status == 0;
 	int pid = is_started ? read_pid(c) : 0;
 	c->runs_runtime = 0;
+	n_starting--;
 	c->pidfd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1;
 	if (c->pidfd < 0) {
 		if (!c->step) {
@@ -588,19 +610,21 @@ static void runtime_ended(struct container *c, uint32_t handle, const siginfo_t 
 		reply_started(c, handle);
 }
 
+/* Have others removed that wait for a runtime to end. */
+static void go_on_removing(void)
+{
+	for (uint32_t handle = 0; handle < n_containers && n_removing < MAX_RUNTIMES; handle++)
+		if (containers[handle].stage == LEAVING && containers[handle].runtime)
+			leave(&containers[handle], handle, NULL);
+}
+
 /* The runtime has removed what it kept. */
 static void removal_ended(struct container *c, uint32_t handle)
 {
 	c->is_removed = 1;
+	n_removing--;
 	leave(c, handle, NULL);
-}
-
-/* Have others removed that wait for a runtime to end. */
-static void go_on_removing(void)
-{
-	for (uint32_t handle = 0; handle < n_containers && n_runtimes < MAX_RUNTIMES; handle++)
-		if (containers[handle].stage == LEAVING && containers[handle].runtime)
-			leave(&containers[handle], handle, NULL);
+	go_on_removing();
 }
 
 /* The init has ended, and with it all in its namespace. */
@@ -616,12 +640,12 @@ static void ended(uint32_t handle)
 	else if (info.si_pid == 0)
 		return;
 	close_watched(&c->pidfd);
-	int is_removal = c->stage == LEAVING;
-	if (is_removal || c->runs_runtime) {
-		n_runtimes--;
+	if (c->stage == LEAVING || c->runs_runtime) {
 		close_fd(&c->zombie);
-		is_removal ? removal_ended(c, handle) : runtime_ended(c, handle, &info);
-		go_on_removing();
+		if (c->runs_runtime)
+			runtime_ended(c, handle, &info);
+		else
+			removal_ended(c, handle);
 		return reap();
 	}
 	if (c->stage == STARTING) {
@@ -942,7 +966,7 @@ static void forget(void)
 	}
 	free(containers);
 	containers = NULL;
-	n_containers = n_leaving = n_looking = n_runtimes = 0;
+	n_containers = n_leaving = n_looking = n_starting = n_removing = 0;
 	while (n_hierarchies > 0)
 		close_fd(&hierarchies[--n_hierarchies].folder);
 	close_fd(&init_program);
