@@ -1,45 +1,58 @@
-"""Containers: launched, destroyed and read, beside an OCI runtime and bare reads, in one run.
+"""Containers of a real agent: launched, destroyed and read, beside crun and runc in one run.
 
-    python -m benchmarks.containers [N] [--turns T] [--peer crun|runc|none] [--mounts M]
+    python -m benchmarks.containers [N] [--runtimes linux,process,oci] [--peers crun,runc]
 
-Needs root and cgroups. Runs in a mount namespace of its own, from which the mount of cgroup v2 is
-taken for the peer where there are v1 hierarchies too: crun refuses such a machine otherwise.
+Needs root and cgroups, and a C compiler. Runs in a mount namespace of its own, from which the mount
+of cgroup v2 is taken for crun where there are v1 hierarchies too: it refuses such a machine
+otherwise.
 
-launch: from the first request to the last program executed: cgroups (4 of v1 and one of v2 on a
-machine with both) with limits of cpus, quota, memory and pids; pid, mount, uts and ipc namespaces;
-an own /proc; sandbox, record and output files. No executor, no image. The peer: `run -d` of a
-bundle with the same limits, namespaces and program, one after the other, or two at a time if that
-is faster.
-destroy: from the first request to the last container gone, its processes reaped, its cgroups
-removed. The peer: `delete -f`.
-read: the statistics of all containers, as JSON, against `pread` of four files of each.
+launch: from the first byte of the first LAUNCH_CONTAINER to the last 200, over some connections to
+`allocator agent --standalone`: the program is executed then. It includes the call and its notes on
+the disk, sandbox, output files and record; under linux and oci a cgroup in each hierarchy (4 of v1
+and one of v2 on a machine with both) with limits of cpus, quota, memory and pids; pid, mount, uts
+and ipc namespaces; an own /proc; under oci a rootfs. No executor.
+master: the same from the first ACCEPT to the last TASK_RUNNING at a framework.
+destroy: from the first KILL_CONTAINER to the last answer of WAIT_CONTAINER: all processes are
+reaped and all cgroups removed then.
+peers: `run -d` and `delete -f` of bundles with the same limits, namespaces and program, two at a
+time, which is faster than one by one.
+read: GET of `/containers` over a connection that stays open, the whole body read, against `pread`
+of the four files of each container that it has to read.
+memory: proportional set size (PSS) of agent and launcher.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
+from allocator.agent.containers import cgroups, oci
+from allocator.agent.containers.cgroups import Amounts, Cgroups
 
-from allocator.agent.containers import cgroups
-from allocator.agent.containers.cgroups import Amounts, Cgroups, Root
-from allocator.agent.containers.containers import Containers, End
-from allocator.agent.containers.launcher import Launcher
-from allocator.agent.containers.protocol import Plan
+from .clients import Framework, now
+from .load import Cluster, Launcher
 
-_AMOUNTS: Final = Amounts(cpus=0.5, mem_mb=64, pids_limit=1024)
+Json = dict[str, Any]
+
+#: Where cgroups are below each hierarchy: of the agent, of the peers.
+ROOT: Final = "allocator-bench"
+PEER_ROOT: Final = "allocator-bench-peer"
+
+_N_CONNECTIONS: Final = 16
 #: What `/containers` has to read of each at least.
 _FILES: Final = {
     "v1": (
@@ -51,92 +64,166 @@ _FILES: Final = {
     "v2": (("cpu", "cpu.stat"), ("memory", "memory.current"), ("memory", "memory.stat")),
 }
 _SLEEP: Final = "int pause(void); int main(void) { for (;;) pause(); }"
+_RESOURCES: Final = "cpus:0.5;mem:64"
 
 
-class Agent:
-    """An agent's containers, and nothing else of it."""
+class Machine:
+    """The machine, and a folder in which there is what containers run."""
 
-    def __init__(self, folder: Path, root: Root) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.root = root
-        self.n_started = self.n_ended = 0
-        self.changed = asyncio.Event()
-        (folder / "meta").mkdir(parents=True)
-        self.launcher = Launcher(folder / "meta", root)
-        self.containers = Containers(
-            folder / "meta" / "containers", root, lambda: self.launcher, listener=self
+        self.cgroups: Cgroups = cgroups.find(Path("/sys/fs/cgroup"))
+        #: A program that sleeps, alone in a folder.
+        self.rootfs = folder / "rootfs"
+        self.rootfs.mkdir()
+        (folder / "sleep.c").write_text(_SLEEP)
+        compiler = ["cc", "-O2", "-static", "-o", str(self.rootfs / "program")]
+        subprocess.run([*compiler, folder / "sleep.c"], check=True)
+
+    def folders(self, root: str) -> list[Path]:
+        """Return the cgroups of containers that are there."""
+        return [each for mount in _mounts() for each in mount.glob(f"{root}/*/")]
+
+    def leave(self) -> None:
+        """Remove what agents and peers leave of cgroups."""
+        for mount in _mounts():
+            for name in (ROOT, PEER_ROOT):
+                with contextlib.suppress(FileNotFoundError):
+                    (mount / name).rmdir()
+
+
+def _mounts() -> list[Path]:
+    text = Path("/proc/self/mountinfo").read_text()
+    return [each.path for each in cgroups.read_mounts(text)]
+
+
+class Agent(contextlib.AbstractContextManager["Agent"]):
+    """A standalone agent of some runtime."""
+
+    def __init__(self, machine: Machine, runtime: str) -> None:
+        self.machine = machine
+        self.work = machine.folder / f"work-{runtime}"
+        kind = ["--runtime", runtime, "--cgroups-root", ROOT, "--port", "0"]
+        images = ["--oci-root", str(machine.folder)]
+        self._log = (machine.folder / "log").open("a")
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "allocator", "agent", "--standalone"),
+                *("--work-dir", str(self.work), *kind, *images),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
         )
-        self.containers.attach()
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError((machine.folder / "log").read_text())
+        self.host, _, port = line.rpartition("/")[2].strip().partition(":")
+        self.port = int(port)
+        self._launch: Json = {
+            "command": {"shell": False, "value": str(machine.rootfs / "program")},
+            "resources": _RESOURCES,
+        }
+        if runtime == "oci":
+            self._launch["command"]["value"] = "/program"
+            self._launch["container"] = {"type": "MESOS", "oci": {"rootfs": str(machine.rootfs)}}
 
-    def started(self, container_id: str, pid: int) -> None:
-        """Count it."""
-        self.n_started += 1
-        self.changed.set()
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGUSR1)
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._log.close()
+        shutil.rmtree(self.work)
 
-    def failed(self, container_id: str, message: str) -> None:
-        """Give up."""
-        raise RuntimeError(message)
+    @property
+    def pss_kib(self) -> float:
+        """The memory of the agent and its launcher."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return sum(map(pss_kib, (self._process.pid, *map(int, children.read_text().split()))))
 
-    def ended(self, container_id: str, end: End) -> None:
-        """Count it."""
-        self.n_ended += 1
-        self.changed.set()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds."""
-        while not holds():
-            self.changed.clear()
-            await self.changed.wait()
-
-    async def launch(self, n: int, program: str) -> float:
-        """Launch n containers; return the seconds."""
+    async def _call_all(self, type: str, contents: Iterable[Json]) -> float:
+        """Make calls over some connections; return the seconds."""
+        bodies = [
+            json.dumps({"type": type, type.lower(): content}).encode() for content in contents
+        ]
+        links = [await asyncio.open_connection(self.host, self.port) for _ in range(_N_CONNECTIONS)]
         begin = time.perf_counter()
-        until = self.n_started + n
-        for number in range(n):
-            sandbox = self.folder / "sandboxes" / str(number)
-            sandbox.mkdir(parents=True)
-            text = str(sandbox)
-            plan = Plan(program, [program], {}, text, f"{text}/stdout", f"{text}/stderr")
-            self.containers.launch(str(number), plan, _AMOUNTS)
-            if number % 16 == 0:
-                await asyncio.sleep(0)
-        await self.until(lambda: self.n_started == until)
-        return time.perf_counter() - begin
-
-    async def destroy(self) -> float:
-        """Destroy all containers; return the seconds."""
-        begin = time.perf_counter()
-        until = self.n_ended + len(self.containers)
-        for id in list(self.containers):
-            self.containers.destroy(id)
-        await self.until(lambda: self.n_ended == until)
+        left = iter(bodies)
+        await asyncio.gather(*(_call(*link, left) for link in links))
         seconds = time.perf_counter() - begin
-        shutil.rmtree(self.folder / "sandboxes")
+        for _, writer in links:
+            writer.close()
         return seconds
+
+    def _ids(self, n: int) -> list[Json]:
+        return [{"container_id": {"value": str(number)}} for number in range(n)]
+
+    def launch(self, n: int) -> float:
+        """Launch n containers; return the seconds."""
+        contents = [{**each, **self._launch} for each in self._ids(n)]
+        return asyncio.run(self._call_all("LAUNCH_CONTAINER", contents))
+
+    def destroy(self, n: int) -> float:
+        """Destroy them; return the seconds."""
+        begin = time.perf_counter()
+        asyncio.run(self._call_all("KILL_CONTAINER", self._ids(n)))
+        asyncio.run(self._call_all("WAIT_CONTAINER", self._ids(n)))
+        seconds = time.perf_counter() - begin
+        assert not self.machine.folders(ROOT)
+        asyncio.run(self._call_all("REMOVE_CONTAINER", self._ids(n)))
+        return seconds
+
+    def reader(self) -> Callable[[], bytes]:
+        """Return what asks for `/containers` on a connection that stays open."""
+        link = socket.create_connection((self.host, self.port))
+
+        def read() -> bytes:
+            link.sendall(b"GET /containers HTTP/1.1\r\nHost: x\r\n\r\n")
+            parts = [link.recv(2**20)]
+            head, _, rest = parts[0].partition(b"\r\n\r\n")
+            left = int(head.lower().split(b"content-length: ")[1].split()[0]) - len(rest)
+            parts = [rest]
+            while left:
+                parts.append(link.recv(2**20))
+                left -= len(parts[-1])
+            return b"".join(parts)
+
+        return read
+
+
+async def _call(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bodies: Iterator[bytes]
+) -> None:
+    """Make calls on one connection, one after the other."""
+    for body in bodies:
+        head = b"POST /api/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        text = await reader.readexactly(length)
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(answer.decode() + text.decode())
 
 
 class Peer:
     """An OCI runtime, with a bundle for each container."""
 
-    def __init__(self, name: str, folder: Path, program: str, found: Cgroups) -> None:
-        self.name = name
-        self.folder = folder
-        self.is_hybrid = found.kind == "hybrid"
-        self.program = program
-
-    def prepare(self, n: int) -> None:
-        """Write the bundles."""
+    def __init__(self, machine: Machine, name: str, n: int) -> None:
+        self._machine = machine
+        self._name = name
+        self._folder = machine.folder / name
         for number in range(n):
-            bundle = self.folder / "bundles" / str(number)
+            bundle = self._folder / str(number)
             for each in ("dev", "proc", "sys"):
                 (bundle / "rootfs" / each).mkdir(parents=True)
-            os.link(self.program, bundle / "rootfs" / "program")
+            os.link(machine.rootfs / "program", bundle / "rootfs" / "program")
             (bundle / "config.json").write_text(json.dumps(self._config(number)))
 
-    def _config(self, number: int) -> dict[str, Any]:
-        cpu = {"shares": 512, "quota": 50_000, "period": 100_000}
-        memory = {"limit": 64 * 2**20, "reservation": 64 * 2**20}
+    def _config(self, number: int) -> Json:
         options = ["nosuid", "noexec", "nodev"]
+        amounts = Amounts(cpus=0.5, mem_mb=64, pids_limit=1024)
         return {
             "ociVersion": "1.0.2",
             "process": {
@@ -151,63 +238,49 @@ class Peer:
                 {"destination": "/proc", "type": "proc", "source": "proc", "options": options}
             ],
             "linux": {
-                "cgroupsPath": f"/allocator-bench-peer/{number}",
+                "cgroupsPath": f"/{PEER_ROOT}/{number}",
                 "namespaces": [{"type": each} for each in ("pid", "mount", "uts", "ipc")],
-                "resources": {"cpu": cpu, "memory": memory, "pids": {"limit": 1024}},
+                "resources": oci.limits_of(amounts),
             },
         }
 
-    def _each(self, n: int, command: str, at_a_time: int) -> float:
-        """Run a command for each of n numbers; return the seconds."""
-        unmount = "umount /sys/fs/cgroup/unified 2>/dev/null; " if self.is_hybrid else ""
-        numbers = f"seq 0 {n - 1} | xargs -P{at_a_time} -I@"
-        script = f"{unmount}date +%s.%N; {numbers} {command} && date +%s.%N"
+    def _each(self, n: int, command: str) -> float:
+        """Run a command for each of n numbers, two at a time; return the seconds."""
+        unified = self._machine.cgroups.unified
+        is_hybrid = unified is not None and bool(self._machine.cgroups.v1)
+        unmount = f"umount {unified.path}; " if is_hybrid and unified is not None else ""
+        script = f"{unmount}date +%s.%N; seq 0 {n - 1} | xargs -P2 -I@ {command} && date +%s.%N"
         # What it starts holds its output open, which therefore is a file.
-        with (self.folder / "out").open("w+") as out, (self.folder / "err").open("w+") as err:
+        with (self._folder / "out").open("w+") as out, (self._folder / "err").open("w+") as err:
             result = subprocess.run(
                 ["unshare", "-m", "--propagation", "private", "sh", "-c", script],
-                cwd=self.folder / "bundles",
+                cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 check=False,
             )
-            times = (self.folder / "out").read_text().split()
-            if result.returncode or len(times) != 2:
-                raise RuntimeError(f"{self.name}: {(self.folder / 'err').read_text()[:500]}")
+        times = (self._folder / "out").read_text().split()
+        if result.returncode or len(times) != 2:
+            raise RuntimeError(f"{self._name}: {(self._folder / 'err').read_text()[:500]}")
         return float(times[1]) - float(times[0])
 
-    def leave(self) -> None:
-        """Remove what it leaves of cgroups."""
-        for folder in Path("/sys/fs/cgroup").glob("**/allocator-bench-peer"):
-            folder.rmdir()
-
-    def launch(self, n: int, at_a_time: int) -> float:
+    def launch(self, n: int) -> float:
         """Run n containers; return the seconds."""
-        return self._each(n, f"{self.name} run -d --bundle @ allocator-bench-@", at_a_time)
+        return self._each(n, f"{self._name} run -d --bundle @ allocator-bench-@")
 
-    def destroy(self, n: int, at_a_time: int) -> float:
+    def destroy(self, n: int) -> float:
         """Delete n containers; return the seconds."""
-        return self._each(n, f"{self.name} delete -f allocator-bench-@", at_a_time)
+        return self._each(n, f"{self._name} delete -f allocator-bench-@")
 
 
-def pss(pid: int | str) -> int:
-    """Return the memory of a process in KiB, with its part of what it shares."""
+def pss_kib(pid: int) -> float:
+    """Return the memory of a process, with its part of what it shares."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
-def bare_descriptors(root: Root, ids: Sequence[str]) -> list[int]:
-    """Open the files that have to be read."""
-    kind = "v2" if root.cgroups.kind == "v2" else "v1"
-    return [
-        os.open(root.paths[root.cgroups.of(controller)] / id / file, os.O_RDONLY)
-        for id in ids
-        for controller, file in _FILES[kind]
-    ]
-
-
-def median_seconds(work: Callable[[], object], turns: int = 51) -> float:
+def median_seconds(work: Callable[[], object], turns: int = 50) -> float:
     """Return how long a call takes, in the median."""
     found = []
     for _ in range(turns):
@@ -217,109 +290,172 @@ def median_seconds(work: Callable[[], object], turns: int = 51) -> float:
     return statistics.median(found)
 
 
-def read_bare(descriptors: Sequence[int]) -> None:
-    """Read files from their beginning."""
-    for descriptor in descriptors:
-        os.pread(descriptor, 16384, 0)
-
-
-async def measure_reading(agent: Agent, n: int, n_mounts: int, program: str) -> list[str]:
-    """Read n containers, without and with other mounts on the machine."""
-    await agent.launch(n, program)
-    encode = msgspec.json.Encoder().encode
-    descriptors = bare_descriptors(agent.root, list(agent.containers))
+@contextlib.contextmanager
+def bare(machine: Machine, n: int) -> Iterator[Callable[[], object]]:
+    """Give what reads the files that `/containers` has to read, and nothing else."""
+    of, kind = machine.cgroups.of, "v2" if machine.cgroups.kind == "v2" else "v1"
+    opened = [
+        os.open(
+            machine.cgroups.hierarchies[of(controller)].path / ROOT / str(id) / file, os.O_RDONLY
+        )
+        for id in range(n)
+        for controller, file in _FILES[kind]
+    ]
 
     def read() -> None:
-        encode(list(agent.containers.statistics().values()))
+        for descriptor in opened:
+            os.pread(descriptor, 16384, 0)
 
-    found = []
-    read()
-    for mounts in (0, n_mounts):
-        mount_many(agent.folder / "mounts", mounts)
-        whole = median_seconds(read)
-        bare = median_seconds(lambda: read_bare(descriptors))
-        found.append(
-            f"read {n} with {mounts} more mounts: {whole * 1e3:.2f} ms, "
-            f"{whole / bare:.2f} of bare pread ({bare * 1e3:.2f} ms)"
-        )
-    for descriptor in descriptors:
-        os.close(descriptor)
-    await agent.destroy()
+    try:
+        yield read
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def more_mounts(folder: Path, n: int) -> Iterator[None]:
+    """Have n more mounts in this process's namespace, and so in that of the agent."""
+    folder.mkdir(exist_ok=True)
+    if n == 0:
+        yield
+        return
+    binds = "".join(f"mkdir {i}; mount --bind /etc {i}\n" for i in range(n))
+    script = f"mount -t tmpfs none {folder} && cd {folder} || exit 1\n{binds}"
+    subprocess.run(["sh"], input=script, text=True, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+class Read:
+    """How long `/containers` takes, and the bare reading of its files, in seconds."""
+
+    def __init__(self, whole: float, bare: float) -> None:
+        self.whole = whole
+        self.bare = bare
+
+
+def reads(agent: Agent, n: int, mounts: Sequence[int]) -> dict[int, Read]:
+    """Return what reading n containers takes, by the number of further mounts."""
+    found = {}
+    agent.launch(n)
+    whole = agent.reader()
+    with bare(agent.machine, n) as files:
+        assert len(json.loads(whole())) == n
+        for each in mounts:
+            with more_mounts(agent.machine.folder / "mounts", each):
+                found[each] = Read(median_seconds(whole), median_seconds(files))
+    agent.destroy(n)
     return found
 
 
-def mount_many(folder: Path, n: int) -> None:
-    """Make mounts in this process's namespace."""
-    script = "".join(f"mkdir -p {folder}/{i}; mount --bind /etc {folder}/{i}\n" for i in range(n))
-    subprocess.run(["sh"], input=script, text=True, check=True)
+class Memory:
+    """What n containers take, in KiB."""
+
+    def __init__(self, idle: float, busy: float, n: int, init: float) -> None:
+        self.idle = idle
+        self.each = (busy - idle) / n
+        self.init = init
 
 
-async def measure(arguments: argparse.Namespace, folder: Path) -> None:
-    """Measure all, and print it."""
-    found = cgroups.find(Path("/sys/fs/cgroup"))
-    root = Root(found, "allocator-bench")
-    (folder / "sleep.c").write_text(_SLEEP)
-    program = str(folder / "program")
-    subprocess.run(["cc", "-O2", "-static", "-o", program, folder / "sleep.c"], check=True)
-    agent = Agent(folder / "agent", root)
-    n, peer = arguments.n, None
-    if arguments.peer != "none":
-        peer = Peer(arguments.peer, folder / "peer", program, found)
-        peer.prepare(n)
-    print(
-        f"{found.kind}, {os.cpu_count()} processors, {n} containers, medians of {arguments.turns}"
-    )
-    times: dict[str, list[float]] = {}
-
-    def note(name: str, seconds: float) -> None:
-        times.setdefault(name, []).append(seconds)
-
-    for turn in range(arguments.turns):
-        before = pss("self") + pss(agent.launcher.pid)
-        note("launch", await agent.launch(n, program))
-        if turn == 0:
-            each = (pss("self") + pss(agent.launcher.pid) - before) / n
-            init = statistics.median(pss(agent.containers.pid(id) or 0) for id in agent.containers)
-            print(f"memory: {each:.2f} KiB a container in agent and launcher; an init {init} KiB")
-        note("destroy", await agent.destroy())
-        for at_a_time in (1, 2) if peer is not None else ():
-            assert peer is not None
-            note(f"peer launch {at_a_time}", peer.launch(n, at_a_time))
-            note(f"peer destroy {at_a_time}", peer.destroy(n, at_a_time))
-    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-    for name, seconds in medians.items():
-        print(f"{name}: {seconds:.3f} s, {seconds / n * 1e3:.2f} ms each")
-    for name in ("launch", "destroy") if peer is not None else ():
-        best = min(medians[f"peer {name} {at_a_time}"] for at_a_time in (1, 2))
-        print(f"{name}: {medians[name] / best:.3f} of {arguments.peer}")
-    if peer is not None:
-        peer.leave()
-    for line in await measure_reading(agent, arguments.read, arguments.mounts, program):
-        print(line)
-    agent.containers.close()
-    root.close()
-    for path in root.paths:
-        path.rmdir()
+def memory(agent: Agent, n: int) -> Memory:
+    """Return what n containers take."""
+    idle = agent.pss_kib
+    agent.launch(n)
+    rows = json.loads(agent.reader()())
+    busy = agent.pss_kib
+    inits = [pss_kib(row["status"]["executor_pid"]) for row in rows]
+    agent.destroy(n)
+    return Memory(idle, busy, n, statistics.median(inits))
 
 
-def main() -> None:
-    """Measure in a mount namespace that nobody else sees."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("n", type=int, nargs="?", default=1000)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--peer", choices=("crun", "runc", "none"), default="crun")
-    parser.add_argument("--read", type=int, default=150)
-    parser.add_argument("--mounts", type=int, default=300)
-    arguments = parser.parse_args()
+def through_master(machine: Machine, n: int) -> float:
+    """Launch n tasks through a master and an agent; return the seconds until they run."""
+    cluster = Cluster(0)
+    work = ("--work-dir", str(machine.folder / "work-master"), "--cgroups-root", ROOT)
+    size = ("--resources", f"cpus:{n};mem:{n * 64};disk:0", "--port", "0")
+    cluster.start("agent", "--master", cluster.url, "--runtime", "linux", *work, *size)
+    try:
+        return asyncio.run(_launch_tasks(cluster, str(machine.rootfs / "program"), n))
+    finally:
+        cluster.stop(signal.SIGUSR1)
+
+
+async def _launch_tasks(cluster: Cluster, program: str, n: int) -> float:
+    launcher = Launcher(n, program, 0.5, 64, most=n)
+    begin = 0.0
+
+    def take(framework: Framework, event: Json) -> None:
+        nonlocal begin
+        if event["type"] == "OFFERS" and not begin:
+            begin = now()
+        launcher.take(framework, event)
+
+    framework = Framework(cluster.host, cluster.port, take)
+    framework.reading = asyncio.ensure_future(framework.run())
+    await launcher.done.wait()
+    seconds = now() - begin
+    framework.send("TEARDOWN")
+    await framework.leave()
+    return seconds
+
+
+def apart(module: str) -> None:
+    """Go on in a mount namespace of its own, as what nobody else sees is mounted."""
     if os.environ.get("ALLOCATOR_BENCH_UNSHARED") != "1":
         os.environ["ALLOCATOR_BENCH_UNSHARED"] = "1"
         command = ["unshare", "-m", "--propagation", "private", sys.executable, "-m"]
-        os.execvp("unshare", [*command, "benchmarks.containers", *sys.argv[1:]])
+        os.execvp("unshare", [*command, module, *sys.argv[1:]])
+
+
+def main() -> None:
+    """Measure, and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("n", type=int, nargs="?", default=1000)
+    parser.add_argument("--runtimes", default="linux,process,oci")
+    parser.add_argument("--peers", default="crun,runc")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--read", type=int, default=150)
+    arguments = parser.parse_args()
+    apart("benchmarks.containers")
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            asyncio.run(measure(arguments, Path(folder)))
-        finally:
-            subprocess.run(["sh", "-c", f"umount {folder}/agent/mounts/* 2>/dev/null"], check=False)
+        measure(arguments, Machine(Path(folder)))
+
+
+def measure(arguments: argparse.Namespace, machine: Machine) -> None:
+    """Measure all, and print it; the peers take turns with us."""
+    n = arguments.n
+    print(f"{machine.cgroups.kind}, {os.cpu_count()} processors, {n} containers")
+    peers = {name: Peer(machine, name, n) for name in filter(None, arguments.peers.split(","))}
+    times: dict[tuple[str, str], list[float]] = {}
+    for _ in range(arguments.turns):
+        for runtime in arguments.runtimes.split(","):
+            with Agent(machine, runtime) as agent:
+                times.setdefault((runtime, "launch"), []).append(agent.launch(n))
+                times.setdefault((runtime, "destroy"), []).append(agent.destroy(n))
+        times.setdefault(("linux", "launch through a master"), []).append(
+            through_master(machine, n)
+        )
+        for name, peer in peers.items():
+            times.setdefault((name, "launch"), []).append(peer.launch(n))
+            times.setdefault((name, "destroy"), []).append(peer.destroy(n))
+    for (name, what), seconds in times.items():
+        median = statistics.median(seconds)
+        print(f"{name}, {what}: {median:.2f} s, {median / n * 1e3:.2f} ms each")
+    for runtime in arguments.runtimes.split(","):
+        with Agent(machine, runtime) as agent:
+            found = memory(agent, n)
+        idle = f"idle {found.idle / 1024:.1f} MiB"
+        print(f"{runtime}: {idle}, {found.each:.2f} KiB a container, {found.init:.0f} its init")
+    with Agent(machine, "linux") as agent:
+        for mounts, read in reads(agent, arguments.read, (0, 150, 1000)).items():
+            print(
+                f"read {arguments.read} with {mounts} more mounts: {read.whole * 1e3:.2f} ms,"
+                f" {read.whole / read.bare:.2f} of bare pread ({read.bare * 1e3:.2f} ms)"
+            )
+    machine.leave()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Cluster:
         self._stderr = self.log.open("a")
         self._processes: list[subprocess.Popen[str]] = []
         given = ("--port", "0", "--work-dir", str(folder / "master"), *arguments)
-        self.url = self._start("master", *given)
+        self.url = self.start("master", *given)
         address = urlsplit(self.url)
         self.host, self.port = str(address.hostname), int(address.port or 0)
         if n_agents:
@@ -46,9 +46,10 @@ class Cluster:
         """Start a process of so many null agents."""
         folder = self.log.parent / f"agents{len(self._processes)}"
         count = ("--runtime", "null", "--count", str(n_agents), "--resources", resources)
-        self._start("agent", "--master", self.url, "--port", "0", "--work-dir", str(folder), *count)
+        self.start("agent", "--master", self.url, "--port", "0", "--work-dir", str(folder), *count)
 
-    def _start(self, *arguments: str) -> str:
+    def start(self, *arguments: str) -> str:
+        """Start a command of `allocator`; return where it listens."""
         process = subprocess.Popen(
             [sys.executable, "-m", "allocator", *arguments],
             stdout=subprocess.PIPE,
@@ -81,10 +82,12 @@ class Cluster:
         """What the master, and each process of agents, took of the processors so far."""
         return [_cpu_seconds(process.pid) for process in self._processes]
 
-    def stop(self) -> None:
-        """End all processes."""
-        for process in self._processes:
-            process.terminate()
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End all processes: the master, the others before it by a signal."""
+        for process in reversed(self._processes):
+            process.send_signal(signal.SIGTERM if process is self._processes[0] else number)
+            if number != signal.SIGTERM:
+                process.wait()  # it has to tell the master
         for process in self._processes:
             process.wait()
             assert process.stdout is not None

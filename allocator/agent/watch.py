@@ -31,6 +31,17 @@ class WatchOptions(NamedTuple):
     log_keep: int = 9
 
 
+class _Disk:
+    """What a container asked for and what it has, in bytes; None where nothing is known."""
+
+    __slots__ = ("container", "limit", "used")
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.limit = disk_limit(container)
+        self.used: int | None = None
+
+
 class Watch:
     """Looks at the sandboxes of containers from time to time.
 
@@ -48,8 +59,7 @@ class Watch:
         self._runtime = runtime
         self._containers = containers
         self._options = options
-        #: What was counted last, in bytes.
-        self._used: dict[str, int] = {}
+        self._disks: dict[str, _Disk] = {}
 
     async def run(self) -> None:
         """Look for ever."""
@@ -66,19 +76,26 @@ class Watch:
                     fields = {"container_id": container.id, "reason": str(error)}
                     _LOG.warning("sandbox cannot be watched", extra={"fields": fields})
                 self._judge(container)
-            for id in self._used.keys() - self._containers.keys():
-                del self._used[id]
+            for id in self._disks.keys() - self._containers.keys():
+                del self._disks[id]
+
+    def _disk(self, container: Container) -> _Disk:
+        disk = self._disks.get(container.id)
+        if disk is None or disk.container is not container:  # an id may be used again
+            disk = self._disks[container.id] = _Disk(container)
+        return disk
 
     def _look_at(self, container: Container, sandbox: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             for name in _OUTPUTS:
                 rotate(sandbox, name, self._options.log_size, self._options.log_keep)
-            if disk_limit(container) is not None:
-                self._used[container.id] = used_bytes(sandbox)
+            disk = self._disk(container)
+            if disk.limit is not None:
+                disk.used = used_bytes(sandbox)
 
     def _judge(self, container: Container) -> None:
         """End a container that has more on the disk than it asked for."""
-        limit, used = disk_limit(container), self._used.get(container.id, 0)
+        limit, used = self._disk(container).limit, self._disk(container).used or 0
         if limit is None or used <= limit or not self._options.enforces_disk:
             return
         mb = limit / _MB
@@ -88,12 +105,13 @@ class Watch:
 
     def statistics(self, container: Container) -> dict[str, Any]:
         """Return what is shown of a container's disk; nothing if it asked for none."""
-        limit, sandbox = disk_limit(container), self._runtime.directory(container)
-        if limit is None or sandbox is None:
+        disk = self._disk(container)
+        sandbox = None if disk.limit is None else self._runtime.directory(container)
+        if sandbox is None:
             return {}
-        if container.id not in self._used:
-            self._used[container.id] = used_bytes(sandbox)
-        return {"disk_limit_bytes": limit, "disk_used_bytes": self._used[container.id]}
+        if disk.used is None:
+            disk.used = used_bytes(sandbox)
+        return {"disk_limit_bytes": disk.limit, "disk_used_bytes": disk.used}
 
 
 def disk_limit(container: Container) -> int | None:
