@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from allocator.agent.containers import protocol
 from allocator.errors import AllocatorError, shown
 from allocator.wire.messages import TaskInfo
+
+#: What the kernel takes.
+_MAX_HOSTNAME: Final = 64
 
 
 class TaskInvalid(AllocatorError):
@@ -33,6 +37,7 @@ def check_task(info: TaskInfo, executor: Mapping[str, Any] | None) -> None:
         raise TaskInvalid(f"the executor of a group is of type DEFAULT, not {executor['type']!r}")
     if info.command is None:
         raise TaskInvalid(f"task {id!r} has neither a command nor an executor")
+    check_container(f"task {id!r}", info.container)
     check_command(f"task {id!r}", info.command, is_optional=has_bundle(info.container))
 
 
@@ -54,12 +59,42 @@ def check_command(whose: str, command: Mapping[str, Any], *, is_optional: bool =
         raise TaskInvalid(f"the command of {whose} has no value that is text")
     if not isinstance(command.get("shell", True), bool):
         raise TaskInvalid(f"command.shell of {whose} is true or false")
+    if command.get("user") is not None and not _is_text(command["user"]):
+        raise TaskInvalid(f"command.user of {whose} is {shown(command['user'])}, which is no name")
     arguments = command.get("arguments") or []
     if not isinstance(arguments, list) or not all(_is_text(each) for each in arguments):
         raise TaskInvalid(f"command.arguments of {whose} are texts")
-    environment = command.get("environment") or {}
-    variables = environment.get("variables") if isinstance(environment, dict) else None
-    check_variables(whose, variables or [])
+    environment = command.get("environment")
+    if environment is None:
+        return
+    if not isinstance(environment, dict):
+        raise TaskInvalid(f"command.environment of {whose} has variables")
+    check_variables(whose, environment.get("variables") or [])
+
+
+def check_container(whose: str, info: Mapping[str, Any] | None) -> None:
+    """Refuse a ContainerInfo that makes no sense; raises `TaskInvalid`."""
+    given = info or {}
+    hostname = given.get("hostname")
+    if hostname is not None and (not _is_text(hostname) or len(hostname.encode()) > _MAX_HOSTNAME):
+        raise TaskInvalid(f"container.hostname of {whose} is {shown(hostname)}, which is no name")
+    limits = given.get("rlimit_info")
+    rlimits = limits.get("rlimits") if isinstance(limits, dict) else limits
+    if rlimits is None:
+        return
+    if not isinstance(limits, dict) or not isinstance(rlimits, list):
+        raise TaskInvalid(f"container.rlimit_info of {whose} has rlimits, which are a list")
+    for each in rlimits:
+        if not isinstance(each, dict) or not _is_limit(each):
+            raise TaskInvalid(f"container.rlimit_info of {whose}: {shown(each)} is no limit")
+
+
+def _is_limit(limit: dict[str, Any]) -> bool:
+    """Tell whether something is a limit: of a known type, with both ends or none."""
+    ends = [limit.get(name) for name in ("soft", "hard")]
+    are_numbers = all(type(end) is int and 0 <= end < 2**64 for end in ends)
+    is_known = protocol.rlimit(str(limit.get("type"))) is not None
+    return is_known and (are_numbers or ends == [None, None])
 
 
 def check_variables(whose: str, variables: Any) -> None:

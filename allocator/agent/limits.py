@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from allocator.agent.containers import protocol
 from allocator.agent.containers.cgroups import Amounts
-from allocator.agent.sandboxes import LaunchFailed
-from allocator.errors import shown
 from allocator.resources import Resources
 from allocator.wire.messages import TaskInfo
 
@@ -61,12 +59,7 @@ def given_limits(task: TaskInfo) -> dict[str, float]:
 
 
 def resource_limits(info: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
-    """Return the limits in a ContainerInfo by their numbers, as (soft, hard).
-
-    Raises
-    ------
-    LaunchFailed
-        One is not known, or has but one of the two.
+    """Return the limits in a ContainerInfo that was checked by their numbers, as (soft, hard).
 
     Examples
     --------
@@ -77,7 +70,6 @@ def resource_limits(info: Mapping[str, Any]) -> dict[int, tuple[int, int]]:
     for each in (info.get("rlimit_info") or {}).get("rlimits") or ():
         number = protocol.rlimit(str(each.get("type")))
         soft, hard = each.get("soft"), each.get("hard")
-        if number is None or (soft is None) != (hard is None):
-            raise LaunchFailed(f"container.rlimit_info: {shown(each)} is no limit")
-        found[number] = (-1, -1) if soft is None or hard is None else (int(soft), int(hard))
+        assert number is not None
+        found[number] = (-1, -1) if soft is None else (soft, hard)
     return found

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from allocator.agent.checks import TaskInvalid, check_command, has_bundle
+from allocator.agent.checks import TaskInvalid, check_command, check_container, has_bundle
 from allocator.agent.files import Files
 from allocator.agent.listing import rows
 from allocator.agent.server import Answer, Request, Route, Routes
@@ -308,6 +308,7 @@ def read_task(id: str, call: _Launch) -> m.TaskInfo:
     """Return what a container runs, as a task; raises `CallRefused` (400)."""
     whose = f"container {cut(repr(id))}"
     try:
+        check_container(whose, call.container)
         check_command(whose, call.command, is_optional=has_bundle(call.container))
         promised = read_resources(call.resources)
         check_limits(promised, call.limits or {})

@@ -162,8 +162,11 @@ def refuse_what_is_not_done(container: Container, allowed: str = "") -> None:
     for name in ("docker", "oci"):
         if info.get(name) is not None and name != allowed:
             raise LaunchFailed(f"container.{name} needs a runtime that this agent has not")
-    if (info.get("mesos") or {}).get("image"):
+    mesos = info.get("mesos")
+    if isinstance(mesos, dict) and mesos.get("image"):
         raise LaunchFailed("container.mesos.image needs a runtime that this agent has not")
+    if info.get("volumes"):
+        raise LaunchFailed("container.volumes are not mounted by this agent")
 
 
 def command_variables(command: Mapping[str, Any]) -> dict[str, str]:

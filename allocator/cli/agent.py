@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from allocator.agent.start import Settings
 
 DESCRIPTION = """\
+usage: allocator agent (--master URL | --standalone) [OPTION ...]
+
 Offer this machine's resources through a master, run the tasks that frameworks launch, and report on
 them. Writes `listening on http://IP:PORT` to stdout when it is ready, and its log, one JSON object
 a line, to stderr. SIGTERM and SIGINT stop it and leave its tasks: the next agent on its work
@@ -46,6 +48,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "agent",
         help="offer a machine's resources, and run tasks",
+        usage=argparse.SUPPRESS,  # it stands in the description: an error is one line
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

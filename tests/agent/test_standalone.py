@@ -150,6 +150,26 @@ def test_many_wait_for_one(agent: Agent) -> None:
         ({"command": {"shell": False, "value": "/no/program"}}, "No such file"),
         ({"command": {"shell": False, "value": "/etc/passwd"}}, "Permission denied"),
         ({"command": {"value": "true", "user": "no-such-user"}}, "no-such-user"),
+        ({"command": {"value": "true", "user": 7}}, "user"),
+        ({"command": {"value": "true", "environment": [1]}}, "environment"),
+        ({"command": {"value": "true"}, "container": {"hostname": 7}}, "hostname"),
+        ({"command": {"value": "true"}, "container": {"hostname": "x" * 65}}, "hostname"),
+        ({"command": {"value": "true"}, "container": {"type": "DOCKER"}}, "MESOS"),
+        ({"command": {"value": "true"}, "container": {"volumes": [{}]}}, "volumes"),
+        ({"command": {"value": "true"}, "container": {"mesos": {"image": {"x": 1}}}}, "image"),
+        ({"command": {"value": "true"}, "container": {"rlimit_info": 7}}, "rlimit"),
+        *(
+            ({"command": {"value": "true"}, "container": {"rlimit_info": {"rlimits": bad}}}, words)
+            for bad, words in (
+                (7, "rlimits"),
+                ([7], "7 is no limit"),
+                ([{"type": "RLMT_X"}], "RLMT_X"),
+                ([{"type": "RLMT_NOFILE", "soft": 5}], "is no limit"),
+                ([{"type": "RLMT_NOFILE", "soft": "5", "hard": "6"}], "is no limit"),
+                ([{"type": "RLMT_NOFILE", "soft": -1, "hard": 2**64}], "is no limit"),
+                ([{"type": "RLMT_NOFILE", "soft": 6, "hard": 5}], "resource limits"),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_launched(agent: Agent, more: Json, words: str) -> None:
@@ -161,6 +181,19 @@ def test_what_cannot_be_launched(agent: Agent, more: Json, words: str) -> None:
     assert not (agent.work / "containers/bad").exists()
     assert not (agent.work / "meta/containers/bad").exists()
     assert agent.launch("bad", "true").status_code == 200
+
+
+def test_limits_of_processes(agent: Agent) -> None:
+    rlimits = [
+        {"type": "RLMT_NOFILE", "soft": 100, "hard": 200},
+        {"type": "RLMT_CORE"},
+        {"type": "RLMT_FSIZE", "soft": 2**20, "hard": 2**64 - 1},
+    ]
+    info = {"type": "MESOS", "rlimit_info": {"rlimits": rlimits}}
+    agent.launch("a", "ulimit -n; ulimit -Hn; ulimit -c; ulimit -Hf", container=info)
+    assert agent.wait("a")["exit_status"] == 0
+    shown = (agent.work / "containers/a/stdout").read_text().split()
+    assert shown == ["100", "200", "unlimited", "unlimited"]
 
 
 def test_ids(agent: Agent) -> None:
@@ -411,6 +444,8 @@ def test_credentials_rights_and_tls(tmp_path: Path) -> None:
     [
         ((), "--master"),
         (("--standalone", "--master", "http://127.0.0.1:1"), "not allowed with"),
+        (("--standalone", "--port", "70000"), "70000"),
+        (("--standalone", "--runtime", "docker"), "docker"),
         (("--standalone", "--ip", "0.0.0.0"), "--credentials"),
         (("--standalone", "--tls-cert", "/nowhere"), "together"),
         (("--standalone", "--acls", "/nowhere"), "/nowhere"),
@@ -418,4 +453,5 @@ def test_credentials_rights_and_tls(tmp_path: Path) -> None:
 )
 def test_what_it_does_not_start_with(tmp_path: Path, given: tuple[str, ...], words: str) -> None:
     work = ("--port", "0", "--work-dir", str(tmp_path), "--runtime", "process")
-    assert words in serving.refused("agent", *work, *given).stderr
+    (line,) = serving.refused("agent", *work, *given).stderr.splitlines()
+    assert words in line
