@@ -126,6 +126,11 @@ class Input:
             raise Unreadable(f"more than {max_bytes} bytes")
         return self._unmarked(content) if self._at_start else content
 
+    def chunk(self, n_bytes: int) -> bytes:
+        """Return the next bytes, at most so many; nothing at the end. Raises as `readline` does."""
+        content = self._get(lambda: self._stream.read(n_bytes))
+        return self._unmarked(content) if self._at_start else content
+
     def part_read(self) -> float | None:
         """Return how much of the file was read, from 0 to 1; None for a pipe or stream. O(1)."""
         if self._owned is None:

@@ -19,7 +19,7 @@ from allocator.sim.cluster import (
 )
 from allocator.sim.errors import TraceError
 from allocator.sim.readers import read_machines
-from allocator.sim.scenario.dump import read_dump
+from allocator.sim.scenario.dump import Dump, read_dump
 from allocator.sim.scenario.kinds import Found
 from allocator.sim.scenario.problems import Place, nearest
 from allocator.sim.scenario.work import within
@@ -70,6 +70,8 @@ def read_cluster(table: Mapping[str, Any], place: Place, base: str) -> Cluster |
         return None
     if "machines" in table:
         groups, source, key = merged(table["machines"]), "the scenario", "machines"
+    elif isinstance(table.get("file"), Dump):
+        return _of_dump(table["file"], table, place)
     elif "file" in table:
         path, key, source = within(base, table["file"]), "file", table["file"]
         if path.endswith(_DUMPS):
@@ -97,7 +99,7 @@ def _scaled(
     return Cluster.of_groups(groups, source + suffix) if groups else None
 
 
-def _of_dump(path: str, table: Mapping[str, Any], place: Place) -> Cluster | None:
+def _of_dump(path: str | Dump, table: Mapping[str, Any], place: Place) -> Cluster | None:
     """Return the machines of a dump, which keep their ids."""
     if "scale" in table:
         place["scale"].reject("given", "none: the machines of a cluster.json are as they are")
@@ -105,12 +107,13 @@ def _of_dump(path: str, table: Mapping[str, Any], place: Place) -> Cluster | Non
     if dump is None:
         return None
     groups = merged(MachineGroup(1, machine.resources, machine.kind) for machine in dump.machines)
+    source = "what was imported" if isinstance(path, Dump) else table["file"]
     try:
-        check_size(groups, path)
+        check_size(groups, source)
     except InvalidValue as error:
         place["file"].reject(error, "a cluster that an engine can hold")
         return None
-    return Cluster(groups, dump.machines, table["file"], dump.inactive)
+    return Cluster(groups, dump.machines, source, dump.inactive)
 
 
 def read_events(

@@ -28,7 +28,7 @@ from allocator.sim.scenario.kinds import (
     integer,
     text,
 )
-from allocator.sim.scenario.problems import Place
+from allocator.sim.scenario.problems import Place, ScenarioError, in_order
 from allocator.sim.setting import Placed
 from allocator.sim.trace import Job, Shape, Tasks, Tenant
 
@@ -38,6 +38,7 @@ _MACHINE = Table(
         "resources": Key(SOME, "what it has", required=True),
         "kind": Key(text("a kind"), "what jobs may ask for (none)"),
         "active": Key(FLAG, "whether anything new starts there (true)"),
+        "state": Key(text("a state"), "why nothing new starts there"),
     }
 )
 
@@ -81,12 +82,24 @@ class Dump:
     waiting: tuple[Job, ...]
 
 
-def read_dump(path: str, place: Place) -> Dump | None:
-    """Read a `cluster.json`, plain or gzip, once.
+def dump_from(content: Any, name: str) -> Dump:
+    """Return what a `cluster.json` of this content says; raises `ScenarioError`. O(size)."""
+    inside = Place(name, {}, [], content)
+    found = DUMP.read(content, inside)
+    dump = None if inside.problems or found is None else _dump(found, inside)
+    if dump is None:
+        raise ScenarioError(in_order(inside.problems))
+    return dump
+
+
+def read_dump(path: str | Dump, place: Place) -> Dump | None:
+    """Read a `cluster.json`, plain or gzip, once; one that was read already is as it is.
 
     What is wrong with the file as a whole is noted at `place`, what is wrong in it at its own keys.
     None if anything is. O(size).
     """
+    if isinstance(path, Dump):
+        return path
     try:
         with Input(path) as file:
             content = json.loads(file.read())

@@ -13,6 +13,7 @@ from allocator.resources import Quantities
 from allocator.sim.cluster import MAX_MACHINES, MachineGroup, parse_group
 from allocator.sim.readers import TRACE_FORMATS
 from allocator.sim.scenario import distributions, durations
+from allocator.sim.scenario.dump import Dump
 from allocator.sim.scenario.kinds import (
     AMOUNTS,
     FLAG,
@@ -89,6 +90,15 @@ def _trace(value: object) -> str | Trace:
     return value
 
 
+def _file(value: object) -> str | Dump:
+    """Return the name of a file, or what one says."""
+    if isinstance(value, Dump):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise InvalidValue(shown(value))
+    return value
+
+
 def _of_machines(value: object) -> int | tuple[str, ...]:
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_MACHINES:
         return value
@@ -101,7 +111,7 @@ def _of_machines(value: object) -> int | tuple[str, ...]:
 
 
 _MACHINES = Value(_group, 'a group such as "4x cpus:64;mem:488000 @a100"', _STRING)
-_FILE = text("the name of a file")
+_DUMP_FILE = Value(_file, "the name of a file", _STRING)
 
 POLICY = Table(
     {
@@ -149,7 +159,7 @@ EVENT = Table(
 CLUSTER = Table(
     {
         "machines": Key(OneOrMany(_MACHINES), "groups of equal machines, COUNTx RESOURCES @KIND"),
-        "file": Key(_FILE, "a file of machines, or cluster.json as an import writes it"),
+        "file": Key(_DUMP_FILE, "a file of machines, or cluster.json as an import writes it"),
         "scale": Key(number(0, 1e6, above=True), "machines of each kind for one stated (1)"),
         "event": Key(Many(EVENT), "machines lost, drained and back"),
     }
@@ -233,7 +243,7 @@ WORKLOAD = Table(
         ),
         "lenient": Key(FLAG, "skip and count malformed lines of the trace (false)"),
         "builtin": Key(choice(WORKLOADS), "a built-in workload"),
-        "cluster": Key(_FILE, "the running and waiting work of a cluster.json"),
+        "cluster": Key(_DUMP_FILE, "the running and waiting work of a cluster.json"),
         "load": Key(number(0, 1e9, above=True), "submission times are divided by it (1)"),
         "tenant": Key(Many(TENANT), "synthetic work: one table for each tenant"),
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from allocator.errors import InvalidValue, cut
 from allocator.files import STDIN, Input
+from allocator.sim.scenario.dump import Dump
 from allocator.sim.scenario.overrides import changed, copied
 from allocator.sim.scenario.plan import Plan, read_plan
 from allocator.sim.scenario.positions import lines_of
@@ -211,6 +212,8 @@ def _told(value: Any) -> Any:
         return [_told(one) for one in value]
     if isinstance(value, Trace):
         return value.name
+    if isinstance(value, Dump):
+        return "what was imported"
     return value if isinstance(value, (str, int, float, bool)) else str(value)
 
 

@@ -16,7 +16,7 @@ from allocator.sim.cluster import MachineGroup, looks_like_spec
 from allocator.sim.errors import TraceError
 from allocator.sim.readers import read_trace
 from allocator.sim.scenario.distributions import TaskCounts
-from allocator.sim.scenario.dump import read_dump
+from allocator.sim.scenario.dump import Dump, read_dump
 from allocator.sim.scenario.grammar import MAX_JOBS
 from allocator.sim.scenario.kinds import Found
 from allocator.sim.scenario.problems import Place
@@ -195,7 +195,9 @@ def _drawn(table: Mapping[str, Any], place: Place, given: Given, load: float) ->
     placed: tuple[Placed, ...] = ()
     waiting: tuple[Job, ...] = ()
     if "cluster" in table:
-        dump = read_dump(within(given.base, table["cluster"]), place["cluster"])
+        named = table["cluster"]
+        path = named if isinstance(named, Dump) else within(given.base, named)
+        dump = read_dump(path, place["cluster"])
         if dump is None:
             return None
         tenants.update(dump.tenants)
