@@ -1,4 +1,4 @@
-"""`allocator compare`: one cluster through several orderings, as a table."""
+"""`allocator compare`: policies on one scenario, or orderings on one cluster, as tables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import math
 from pathlib import Path
 from typing import Any
 
-from allocator.errors import shown
-from allocator.sim import compare
+from allocator.cli.overrides import add_set
+from allocator.errors import InvalidValue, shown
+from allocator.sim import Scenario, compare
+from allocator.sim.policies import Policy, policy_of, under_policies
+from allocator.sorter import SORTERS
 
 DESCRIPTION = """\
-Run one cold cycle of the SingleRole workload (all frameworks in one role, nothing offered
+With a scenario: run it under several policies, the same jobs and events each time, and lay side by
+side what comes of it, in all and for each role.
+
+Without: run one cold cycle of the SingleRole workload (all frameworks in one role, nothing offered
 before) through the naive, the sortedcontainers and the compiled ordering of frameworks, over a
 grid of cluster sizes. Every cycle runs on an engine of its own, timed until each offer has been
 looked at; the orderings take turns. The offers of all must be identical.
@@ -20,15 +26,20 @@ looked at; the orderings take turns. The offers of all must be identical.
 
 EPILOG = """\
 examples:
+  allocator compare hdrf --policy drf --policy hdrf
+  allocator compare cluster.toml --policy drf --policy 'policy.sorter=drf roles.eng.weight=2'
   allocator compare
   allocator compare --agents 10000 --frameworks 1000 --naive-limit 1e7 --repeat 5
 
-exit status: 0 all offers identical, 1 some differ, 2 a wrong argument
+exit status: 0 done, and all offers identical; 1 some differ; 2 a wrong argument or scenario
 """
 
 
 #: The orderings that the compiled one is compared with.
 OTHERS = [name for name in compare.ORDERINGS if name != compare.COMPILED]
+
+#: The policies that a scenario is run under if no others are named.
+POLICIES = ("drf", "hdrf", "random")
 
 #: Python reads no number of thousands of digits.
 _MAX_DIGITS = 18
@@ -47,11 +58,26 @@ def register(subparsers: Any) -> None:
     """Add this subcommand's options."""
     parser = subparsers.add_parser(
         "compare",
-        help="time the same cluster through several orderings, and check that all offers agree",
+        help="run a scenario under several policies, or time one cluster through several orderings",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "scenario",
+        nargs="?",
+        metavar="SCENARIO",
+        help="a file, plain or gzip, or the name of a shipped scenario",
+    )
+    parser.add_argument(
+        "--policy",
+        type=policy,
+        action="append",
+        metavar="SORTER|KEY=VALUE…",
+        help="of a scenario: the name of a sorter, or keys set to values, blanks between them; may "
+        "be repeated (default: drf, hdrf and random)",
+    )
+    add_set(parser)
     parser.add_argument(
         "--agents",
         type=numbers,
@@ -91,6 +117,14 @@ def register(subparsers: Any) -> None:
     parser.set_defaults(func=run)
 
 
+def policy(text: str) -> Policy:
+    """Return the policy that a text says."""
+    try:
+        return policy_of(text)
+    except InvalidValue as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def numbers(text: str) -> list[int]:
     """Return the positive numbers of a list such as `100,1000`."""
     return [positive(part) for part in text.split(",")]
@@ -104,6 +138,50 @@ def positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Compare policies on a scenario, or else orderings on one cluster."""
+    if args.scenario is not None:
+        return compare_policies(args)
+    if args.policy or args.set:
+        raise InvalidValue("--policy and --set go with a scenario")
+    return compare_orderings(args)
+
+
+def compare_policies(args: argparse.Namespace) -> int:
+    """Run a scenario under each policy and print what came of it."""
+    # Here, not above: `allocator --help` works without rich.
+    from allocator.cli.compare_report import print_policies
+    from allocator.cli.console import progress_bar
+
+    scenario = Scenario.load(args.scenario, dict(args.set))
+    policies = args.policy or [policy_of(name) for name in POLICIES if name in SORTERS]
+    with progress_bar("simulating", len(policies), shown=not args.no_progress) as advance:
+        done = dict.fromkeys([policy.name for policy in policies], 0.0)
+
+        def progress(policy: Policy, part: float) -> None:
+            advance(part - done[policy.name])
+            done[policy.name] = part
+
+        found = under_policies(scenario, policies, progress=progress)
+    if args.json is not None:
+        _write(
+            {
+                "scenario": scenario.file,
+                "policies": {
+                    policy.name: {"changes": dict(policy.changes), "result": result.to_json()}
+                    for policy, result in found
+                },
+            },
+            args.json,
+        )
+    print_policies(scenario, found)
+    return 0
+
+
+def _write(data: Any, path: Path) -> None:
+    path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def compare_orderings(args: argparse.Namespace) -> int:
     """Run the comparison, print its table, and return 1 if any offers differ."""
     # Here, not above: `allocator --help` works without rich.
     from allocator.cli.console import print_line, print_table, progress_bar
@@ -115,8 +193,7 @@ def run(args: argparse.Namespace) -> int:
             compare.run(comparison, orderings, repeat=args.repeat, seed=args.seed, on_cycle=advance)
     results = [comparison for comparison, _ in clusters]
     if args.json is not None:
-        text = json.dumps(to_json(results, args), indent=2, allow_nan=False)
-        args.json.write_text(text + "\n", encoding="utf-8")
+        _write(to_json(results, args), args.json)
     print_table(
         f"One cold cycle, median of {args.repeat}", HEADER, [row(r) for r in results], left=0
     )

@@ -12,7 +12,8 @@ from allocator.cli.main import main
 from allocator.engine import Offer
 from allocator.errors import InvalidValue
 from allocator.resources import Resources
-from allocator.sim import compare, single_role
+from allocator.sim import Scenario, ScenarioError, compare, single_role
+from allocator.sim.policies import policy_of, under_policies
 
 
 def offer(framework: str, cpus: int = 1) -> Offer:
@@ -141,3 +142,88 @@ def test_same_seed_same_report(tmp_path: Path) -> None:
         del report["timing"]
         reports.append(report)
     assert reports[0] == reports[1]
+
+
+# Policies on a scenario.
+
+
+SCENARIO = """\
+seed = 3
+horizon = "1h"
+cluster.machines = "2x cpus:4"
+[[workload.tenant]]
+name = "a"
+jobs = 40
+arrivals = "at-once"
+demand = "cpus:1"
+duration = "exponential 10m"
+[[workload.tenant]]
+name = "b"
+jobs = 40
+arrivals = "at-once"
+demand = "cpus:1"
+duration = "exponential 10m"
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    path = tmp_path / "two.toml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def test_policies_on_one_scenario(scenario: Path) -> None:
+    policies = [policy_of(text) for text in ("drf", "naive", "roles.a.weight=3 horizon=2h")]
+    seen: list[tuple[str, float]] = []
+    loaded = Scenario.load(scenario)
+    found = under_policies(loaded, policies, progress=lambda p, part: seen.append((p.name, part)))
+    assert [policy for policy, _ in found] == policies
+    drf, naive, heavy = (result for _, result in found)
+    assert drf.counts == naive.counts
+    assert (drf.end_s, heavy.end_s) == (3600.0, 7200.0)
+    shares = [{role.role: role.share_in_need for role in r.roles} for r in (drf, heavy)]
+    # Both of them always want more: 1 : 1, and 3 : 1 by their weights.
+    assert shares[0]["a"] == pytest.approx(0.5, abs=0.02)
+    assert shares[1]["a"] == pytest.approx(0.75, abs=0.03)
+    assert {name for name, _ in seen} <= {policy.name for policy in policies}
+
+
+def test_all_that_is_wrong_with_policies_is_told_before_anything_runs(scenario: Path) -> None:
+    loaded = Scenario.load(scenario)
+    with pytest.raises(ScenarioError) as caught:
+        under_policies(loaded, [policy_of(text) for text in ("drff", "drf", "sed=1")])
+    assert [problem.key for problem in caught.value.problems] == ["policy.sorter", "sed"]
+    with pytest.raises(InvalidValue, match="policy 'drf': given twice"):
+        under_policies(loaded, [policy_of("drf"), policy_of("drf")])
+
+
+@pytest.mark.parametrize("text", ["a=1 b", "a='1", "=1"])
+def test_what_is_no_policy(text: str) -> None:
+    with pytest.raises(InvalidValue):
+        policy_of(text)
+
+
+def test_tables_of_policies(
+    scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    args = ["compare", str(scenario), "--policy", "drf", "--policy", "roles.a.weight=3"]
+    assert main([*args, "--set", "horizon=30m", "--json", str(out)]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("two: 80 jobs of 2 tenants on 2 machines\n")
+    titles = ("Policies", "Roles under drf", "Roles under roles.a.weight=3")
+    assert all(f"\n{title}\n" in output for title in titles)
+    rows = [line.split() for line in output.splitlines()]
+    assert [row[1] for row in rows if row[:1] == ["a"]] == ["1", "3"]
+    data = json.loads(out.read_text("utf-8"))["policies"]
+    assert data["drf"]["result"]["end_s"] == 1800.0
+    assert data["roles.a.weight=3"]["changes"] == {"roles.a.weight": 3}
+    assert data["drf"]["changes"] == {"policy.sorter": "drf"}
+
+
+def test_policies_go_with_a_scenario(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--policy", "drf"]) == 2
+    assert capsys.readouterr().err == "allocator compare: --policy and --set go with a scenario\n"
+    assert main(["compare", str(scenario), "--set", "sed=1"]) == 2
+    assert capsys.readouterr().err.endswith("sed: unknown key; expected seed\n1 problems\n")

@@ -131,7 +131,9 @@ def test_what_a_file_says(full: Scenario) -> None:
             ((2, Quantities("cpus:4;mem:8192")),),
         ),
     }
-    assert setting.asked["workload"]["tenant"][0]["name"] == "nightly"
+    assert setting.asked["weights"] == {"eng/batch": 2.0}
+    assert (setting.asked["gang"], setting.asked["refuse_seconds"]) == (False, 0.0)
+    assert setting.asked["scenario"]["workload"]["tenant"][0]["name"] == "nightly"
     json.dumps(setting.asked, allow_nan=False)
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from allocator.cli.console import print_table, progress_bar
 from allocator.cli.main import main
-from allocator.cli.simulate import duration, weights
+from allocator.cli.overrides import amounts, duration, weights
+from allocator.sim import Scenario
+from allocator.sim.scenario import SHIPPED
 
 HEADER = "; MaxNodes: 2\n; MaxProcs: 8\n; Queue: 1 night\n"
 JOBS = "".join(
@@ -181,13 +183,14 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("1.5h", 5400), ("30d", 2592000), ("2m", 120), (".5s", 0.5)]
+    ("text", "seconds"),
+    [("90", 90), ("1.5h", 5400), ("30d", 2592000), ("2m", 120), (".5s", 0.5), ("1w", 604800)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1", "1w", "nan", "1e3"])
+@pytest.mark.parametrize("text", ["", "h", "-1", "1y", "nan", "1e3", "1h 30m"])
 def test_bad_durations(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a time"):
         duration(text)
@@ -201,6 +204,181 @@ def test_weights() -> None:
 def test_bad_weights(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="ROLE=WEIGHT"):
         weights(text)
+
+
+# Scenarios.
+
+SCENARIO = """\
+title = "Small"
+seed = 3
+horizon = "1h"
+[cluster]
+machines = "2x cpus:4;mem:1000"
+[roles.b]
+weight = 2
+[[workload.tenant]]
+name = "a"
+rate = "60/h"
+demand = "cpus:1"
+duration = "exponential 5m"
+[[workload.tenant]]
+name = "b"
+rate = "60/h"
+demand = "cpus:1"
+duration = "exponential 5m"
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def found(tmp_path: Path, *args: object) -> dict[str, Any]:
+    assert run(*args, "--json", tmp_path / "out.json") == 0
+    data: dict[str, Any] = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    data.pop("timing")
+    return data
+
+
+def test_a_scenario(scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = found(tmp_path, scenario)
+    output = capsys.readouterr().out
+    assert output.startswith("Small (synthetic): ")
+    assert "cluster: 2 machines (the scenario)" in output
+    assert data["options"]["weights"] == {"b": 2.0}
+    assert data["options"]["scenario"]["seed"] == 3
+    assert data["end_s"] == 3600.0
+    packed = tmp_path / "packed.toml.gz"
+    packed.write_bytes(gzip.compress(SCENARIO.encode()))
+    assert found(tmp_path, packed) == data
+
+
+def test_options_override_keys(scenario: Path, tmp_path: Path) -> None:
+    plain = ["--weights", "a=3,b=0.5", "--sorter", "naive", "--horizon", "30m", "--seed", "x"]
+    plain += ["--quota", "a=cpus:2", "--quota", "b=cpus:1;mem:10", "--limit", "b=cpus:3;mem:10"]
+    plain += ["--fairness-exclude", "mem", "--min-allocatable", "cpus:0.1", "--interval", "2s"]
+    plain += ["--machines", "3x cpus:8", "--machines", "1x cpus:2;mem:1000", "--scale", "2"]
+    plain += ["--no-gang", "--refuse-seconds", "1m"]
+    sets = {
+        "roles.a.weight": "3",
+        "roles.b.weight": "0.5",
+        "policy.sorter": "naive",
+        "horizon": "1800.0",
+        "seed": "x",
+        "roles.a.guarantee": "cpus:2",
+        "roles.b.guarantee": "cpus:1;mem:10",
+        "roles.b.limit": "cpus:3;mem:10",
+        "policy.fairness_exclude": '["mem"]',
+        "policy.min_allocatable": '["cpus:0.1"]',
+        "policy.interval": "2.0",
+        "cluster.machines": '["3x cpus:8", "1x cpus:2;mem:1000"]',
+        "cluster.scale": "2.0",
+        'tenants."*".gang': "false",
+        "tenants.*.refuse": "60.0",
+    }
+    by_plain = found(tmp_path, scenario, *plain)
+    by_set = found(tmp_path, scenario, *(f"--set={key}={value}" for key, value in sets.items()))
+    assert by_plain == by_set
+    assert by_plain["options"]["scenario"]["roles"]["b"] == {
+        "weight": 0.5,
+        "guarantee": "cpus:1;mem:10",
+        "limit": "cpus:3;mem:10",
+    }
+    assert by_plain["cluster"]["machines"] == 8
+    # The last one counts, and `--set` after the plain ones.
+    again = [*plain, "--set", "seed=1", "--set", "seed=2"]
+    assert found(tmp_path, scenario, *again)["options"]["seed"] == 2
+
+
+def test_options_of_traces_override_too(trace: Path, tmp_path: Path) -> None:
+    plain = found(tmp_path, trace, "--weights", "night=2", "--no-gang")
+    keys = ("--set", "roles.night.weight=2.0", "--set", "tenants.*.gang=false")
+    assert found(tmp_path, trace, *keys) == plain
+    assert plain["options"]["scenario"]["workload"] == {"trace": "log.swf.gz"}
+
+
+def test_machines_are_named_relative_to_where_one_stands(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    Path("nodes").write_text("5x cpus:4\n")
+    assert found(tmp_path, "../small.toml", "--machines", "nodes")["cluster"]["machines"] == 5
+    assert run(scenario, "--machines", "nodes", "--machines", "1x cpus:2") == 2
+
+
+def test_what_a_name_names(
+    trace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quota").write_bytes(trace.read_bytes())
+    assert run("quota") == 0
+    assert capsys.readouterr().out.startswith("quota (swf): 99 jobs")
+    Path("quota").unlink()
+    assert run("./quota") == 2
+    assert capsys.readouterr().err.startswith("allocator simulate: ./quota: no such file")
+    assert run("quotas") == 2
+    assert "no scenario of this name is shipped: starvation, quota" in capsys.readouterr().err
+    # A shipped one, made short.
+    assert run("quota", "--horizon", "1m") == 0
+    assert capsys.readouterr().out.startswith(Scenario.load("quota").title)
+    Path("quota.toml").write_text(SCENARIO)
+    assert run("quota.toml") == 0
+    assert capsys.readouterr().out.startswith("Small")
+    assert "quota" in SHIPPED
+
+
+def test_all_problems_of_a_scenario_are_told(
+    scenario: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario.write_text(SCENARIO.replace("weight = 2", 'weight = "2"').replace("rate", "rat", 1))
+    assert run(scenario, "--set", "policy.sorterr=drf", "--quota", "a=cpus:9") == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.splitlines() == [
+        f"{scenario}:7: roles.b.weight: '2'; expected a number from 1e-09 to 1e+09",
+        f'{scenario}:8: workload.tenant[0].rate: nothing; expected a rate such as "20/h", or '
+        'arrivals = "at-once"',
+        f"{scenario}:10: workload.tenant[0].rat: unknown key; expected rate",
+        f"{scenario}: policy.sorterr: unknown key; expected sorter",
+        f"{scenario}: roles.a.guarantee: cpus:9; expected at most cpus:8, which the cluster has",
+        "5 problems",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["{scenario}", "--weights", "c=2"], "weight of role 'c': the trace has no such role"),
+        (["{scenario}", "--quota", "a=cpus:1", "--quota", "a=cpus:2"], "quota of role 'a': given"),
+        (["{scenario}", "--set", "sed=4"], "{scenario}: sed: unknown key; expected seed"),
+        (["{dir}/none.toml"], "{dir}/none.toml: no such file; expected a file, or one of"),
+    ],
+)
+def test_what_a_scenario_cannot_take(
+    args: list[str],
+    message: str,
+    scenario: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = {"dir": str(tmp_path), "scenario": str(scenario)}
+    assert run(*[arg.format(**names) for arg in args]) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.removeprefix("allocator simulate: ").startswith(message.format(**names))
+
+
+@pytest.mark.parametrize("text", ["", "eng", "=cpus:1", "eng="])
+def test_bad_amounts(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not of the form ROLE=cpus:4"):
+        amounts(text)
 
 
 # What all subcommands print with.

@@ -102,7 +102,7 @@ def changed(
     What a key cannot be set for is noted at `place`. Also returns where what was set stands.
     O(size).
     """
-    result: dict[str, Any] = copied(data)
+    result = _copied(data)
     paths = []
     for key, value in changes.items():
         try:
@@ -110,16 +110,16 @@ def changed(
         except InvalidValue as error:
             place[key].reject(error, "a dotted key")
             continue
-        paths.append(_set(result, path, copied(value), place))
+        paths.append(_set(result, path, _copied(value), place))
     return result, paths
 
 
-def copied(value: Any) -> Any:
+def _copied(value: Any) -> Any:
     """Return a copy of nested tables and lists; other values are never changed. O(size)."""
     if isinstance(value, Mapping):
-        return {key: copied(one) for key, one in value.items()}
+        return {key: _copied(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [copied(one) for one in value]
+        return [_copied(one) for one in value]
     return value
 
 

@@ -9,11 +9,19 @@ from typing import Any
 
 from allocator.sim.scenario.behaviours import check_demands, read_behaviours
 from allocator.sim.scenario.clusters import Cluster, read_cluster, read_events
+from allocator.sim.scenario.durations import seconds
 from allocator.sim.scenario.grammar import SCENARIO
 from allocator.sim.scenario.policies import read_policy, read_roles
 from allocator.sim.scenario.problems import Place, ScenarioError, in_order
 from allocator.sim.scenario.work import Given, Work, read_work
-from allocator.sim.setting import Behaviour, ClusterEvent, Policy, RolePolicy, Setting
+from allocator.sim.setting import (
+    REFUSE_SECONDS,
+    Behaviour,
+    ClusterEvent,
+    Policy,
+    RolePolicy,
+    Setting,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +37,8 @@ class Plan:
     behaviours: Mapping[str, Behaviour]
     horizon_s: float | None
 
-    def setting(self, asked: Mapping[str, Any]) -> Setting:
-        """Return what the simulator runs; `asked` is what its result tells. O(n log n) in jobs."""
+    def setting(self, data: Mapping[str, Any]) -> Setting:
+        """Return what the simulator runs; `data` is all it says. O(n log n) in jobs."""
         trace = self.work.make()
         return Setting(
             title=self.title,
@@ -43,8 +51,24 @@ class Plan:
             behaviours=self.behaviours,
             placed=self.work.placed,
             horizon_s=self.horizon_s,
-            asked=asked,
+            asked=self._asked(data),
         )
+
+    def _asked(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was asked for as JSON values: a few keys that people look for, then all."""
+        everybody = data.get("tenants", {}).get("*", {})
+        stated = data.get("roles", {})
+        return {
+            "seed": self.policy.seed,
+            "sorter": self.policy.role_sorter,
+            "interval_s": self.policy.interval_s,
+            "gang": everybody.get("gang", True),
+            "refuse_seconds": seconds(everybody.get("refuse", REFUSE_SECONDS)),
+            "weights": {r: p.weight for r, p in self.roles.items() if "weight" in stated[r]},
+            "horizon_s": self.horizon_s,
+            "every_cycle": False,
+            "scenario": data,
+        }
 
 
 def read_plan(place: Place, base: str, title: str) -> Plan:

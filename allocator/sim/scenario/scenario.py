@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from allocator.errors import InvalidValue, cut
 from allocator.files import STDIN, Input
 from allocator.sim.scenario.dump import Dump
-from allocator.sim.scenario.overrides import changed, copied
+from allocator.sim.scenario.overrides import changed
 from allocator.sim.scenario.plan import Plan, read_plan
 from allocator.sim.scenario.positions import lines_of
-from allocator.sim.scenario.problems import Path, Place, Problem, ScenarioError, in_order
+from allocator.sim.scenario.problems import Path, Place, Problem, ScenarioError
 from allocator.sim.setting import Setting
-from allocator.sim.trace import Trace
+from allocator.sim.trace import Tenant, Trace
 
 #: No scenario is longer, in bytes.
 MAX_BYTES = 64 * 2**20
@@ -61,21 +61,31 @@ class Scenario:
     """
 
     def __init__(
-        self, data: Mapping[str, Any], *, file: str, base: str, lines: Mapping[Path, int | None]
+        self,
+        data: Mapping[str, Any],
+        *,
+        file: str,
+        base: str,
+        lines: Mapping[Path, int | None],
+        changes: Mapping[str, Any] | None = None,
     ) -> None:
+        place = Place(file, {}, [], data)
         self.file = file
-        self.data: dict[str, Any] = copied(data)
+        self.data, paths = changed(data, changes or {}, place)
         self._base = base
-        self._lines = dict(lines)
+        self._lines = _without(lines, paths)
         self._plan: Plan | None = None
-        self.title = self._checked().title
+        self.title = self._checked(place.problems).title
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Scenario:
+    def load(
+        cls, path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None
+    ) -> Scenario:
         """Read and check a scenario: a file, plain or gzip, or the name of a shipped one.
 
         A file comes before a shipped scenario of the same name; `-` is standard input. Files that
-        the scenario names are read, relative to its folder.
+        the scenario names are read, relative to its folder. `changes` are made before it is
+        checked, as by `with_`.
 
         Raises
         ------
@@ -84,7 +94,7 @@ class Scenario:
         """
         name = os.fspath(path)
         if name != STDIN and name in SHIPPED and not is_file(name):
-            return cls.from_text(shipped_text(name), file=f"{name}.toml")
+            return cls.from_text(shipped_text(name), changes, file=f"{name}.toml")
         try:
             with Input(name) as file:
                 content = file.read(MAX_BYTES)
@@ -92,11 +102,16 @@ class Scenario:
         except (OSError, InvalidValue, UnicodeDecodeError) as error:
             raise _unreadable(name, error) from None
         called = "stdin" if name == STDIN else name
-        return cls.from_text(text, file=called, base=os.path.dirname(name))
+        return cls.from_text(text, changes, file=called, base=os.path.dirname(name))
 
     @classmethod
     def from_dict(
-        cls, data: Mapping[str, Any], *, file: str = "scenario", base: str | os.PathLike[str] = ""
+        cls,
+        data: Mapping[str, Any],
+        changes: Mapping[str, Any] | None = None,
+        *,
+        file: str = "scenario",
+        base: str | os.PathLike[str] = "",
     ) -> Scenario:
         """Check a scenario that is a mapping with the keys of a file.
 
@@ -104,6 +119,8 @@ class Scenario:
         ----------
         data : mapping
             What a file would say; `workload.trace` may be a `Trace`.
+        changes : mapping, optional
+            Made before it is checked, as by `with_`.
         file : str
             What messages call it.
         base : path
@@ -114,11 +131,16 @@ class Scenario:
         ScenarioError
             With all that is wrong with it. O(size of the files that it names).
         """
-        return cls(data, file=file, base=os.fspath(base), lines={})
+        return cls(data, file=file, base=os.fspath(base), lines={}, changes=changes)
 
     @classmethod
     def from_text(
-        cls, text: str, *, file: str = "scenario", base: str | os.PathLike[str] = ""
+        cls,
+        text: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        file: str = "scenario",
+        base: str | os.PathLike[str] = "",
     ) -> Scenario:
         """Check a scenario that is TOML; parameters and errors are those of `from_dict`."""
         try:
@@ -129,7 +151,7 @@ class Scenario:
         except (ValueError, RecursionError) as error:
             # A number of thousands of digits, or brackets without end.
             raise ScenarioError([Problem(file, None, "", cut(error), _TOML)]) from None
-        return cls(data, file=file, base=os.fspath(base), lines=lines)
+        return cls(data, file=file, base=os.fspath(base), lines=lines, changes=changes)
 
     def with_(self, changes: Mapping[str, Any] | None = None, /, **more: Any) -> Scenario:
         """Return a checked scenario with some keys set to other values.
@@ -146,29 +168,31 @@ class Scenario:
         ScenarioError
             With all that is wrong with it then. O(size).
         """
-        wanted = {**(changes or {}), **more}
-        place = Place(self.file, {}, [], self.data)
-        data, paths = changed(self.data, wanted, place)
-        if place.problems:
-            raise ScenarioError(in_order(place.problems))
-        # No line of the file says what was set from outside.
-        lines: dict[Path, int | None] = {
-            path: line
-            for path, line in self._lines.items()
-            if not any(path[: len(inner)] == inner for inner in paths)
-        }
-        for path in paths:
-            for depth in range(1, len(path) + 1):
-                lines.setdefault(path[:depth], None)
-        return Scenario(data, file=self.file, base=self._base, lines=lines)
+        return Scenario(
+            self.data,
+            file=self.file,
+            base=self._base,
+            lines=self._lines,
+            changes={**(changes or {}), **more},
+        )
 
     def setting(self) -> Setting:
         """Return what the simulator runs: drawn, resolved, without files. O(n log n) in jobs."""
         return self._checked().setting(_told(self.data))
 
-    def _checked(self) -> Plan:
+    @property
+    def tenants(self) -> Mapping[str, Tenant]:
+        """Tenant name -> tenant. O(1)."""
+        return self._checked().work.tenants
+
+    @property
+    def seed(self) -> int | str:
+        """What decides all that is drawn. O(1)."""
+        return self._checked().policy.seed
+
+    def _checked(self, problems: Sequence[Problem] = ()) -> Plan:
         if self._plan is None:
-            place = Place(self.file, self._lines, [], self.data)
+            place = Place(self.file, self._lines, list(problems), self.data)
             name = os.path.basename(self.file).removesuffix(".gz").removesuffix(".toml")
             self._plan = read_plan(place, self._base, name or self.file)
         return self._plan
@@ -179,6 +203,19 @@ class Scenario:
 
     def __repr__(self) -> str:
         return f"<Scenario {self.title!r} of {self.file}>"
+
+
+def _without(lines: Mapping[Path, int | None], paths: Sequence[Path]) -> dict[Path, int | None]:
+    """Return the lines of what was not set from outside, of which no line says anything."""
+    kept = {
+        path: line
+        for path, line in lines.items()
+        if not any(path[: len(inner)] == inner for inner in paths)
+    }
+    for path in paths:
+        for depth in range(1, len(path) + 1):
+            kept.setdefault(path[:depth], None)
+    return kept
 
 
 def is_file(path: str) -> bool:
