@@ -14,7 +14,7 @@ from allocator.version import installed_version
 #: Each is a module of this package with `register(subparsers)`, which sets `func`, and
 #: `run(args) -> int`, the exit status.
 SUBCOMMANDS = (
-    *("simulate", "scenario", "compare", "whatif", "explain", "replay"),
+    *("simulate", "scenario", "compare", "whatif", "sweep", "explain", "replay"),
     *("master", "agent", "framework", "credentials", "demo"),
     *("status", "agents", "tasks", "roles", "quota", "weights"),
 )
@@ -22,6 +22,8 @@ SUBCOMMANDS = (
 #: What to type for what only the command line needs: import name -> pip's name.
 EXTRAS = {
     "rich": "rich",
+    "distributed": "drf-allocator[dask]",
+    "pandas": "drf-allocator[lab]",
     "httptools": "drf-allocator[master]",
     "httpx": "drf-allocator[master]",
     "kazoo": "drf-allocator[master]",
@@ -39,6 +41,7 @@ examples:
   allocator scenario init cluster.toml
   allocator compare --agents 100,1000 --frameworks 10,100
   allocator whatif snapshot.json.gz --set-weight eng=2
+  allocator sweep cluster.toml --grid policy.sorter=drf,random --repeat 10 -o out
   allocator explain snapshot.json.gz spark --role eng/batch
   allocator replay run.jsonl
   allocator master --port 5050

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from allocator.sim.scenario.overrides import changed
 from allocator.sim.scenario.plan import Plan, read_plan
 from allocator.sim.scenario.positions import lines_of
 from allocator.sim.scenario.problems import Path, Place, Problem, ScenarioError
+from allocator.sim.scenario.work import within
 from allocator.sim.setting import Setting
 from allocator.sim.trace import Tenant, Trace
 
@@ -180,6 +182,19 @@ class Scenario:
         """Return what the simulator runs: drawn, resolved, without files. O(n log n) in jobs."""
         return self._checked().setting(_told(self.data))
 
+    def depends_on(self) -> dict[str, Any]:
+        """Return all that a result depends on, as JSON values: what it says, and hashes of files.
+
+        O(size of the files that it names).
+        """
+        named = [
+            self.data.get("cluster", {}).get("file"),
+            *(self.data["workload"].get(key) for key in ("trace", "cluster")),
+            *_listed(self.data["workload"].get("machines")),
+        ]
+        digests = [_digest(name, self._base) for name in named]
+        return {"title": self.title, "says": _told(self.data), "files": digests}
+
     @property
     def tenants(self) -> Mapping[str, Tenant]:
         """Tenant name -> tenant. O(1)."""
@@ -239,6 +254,21 @@ def shipped_text(name: str) -> str:
 def template_text() -> str:
     """Return the TOML that a new scenario begins with."""
     return files(__package__).joinpath("template.toml").read_text("utf-8")
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _digest(source: Any, base: str) -> str | None:
+    """Return the hash of a file's content, or of a trace; None for what is neither."""
+    if isinstance(source, Trace):
+        return hashlib.sha256(repr(source).encode()).hexdigest()
+    path = within(base, source) if isinstance(source, str) else ""
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _told(value: Any) -> Any:
