@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -115,10 +116,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _dask(address: str) -> Any:
-    from distributed import Client
-
+    distributed: Any = importlib.import_module("distributed")
     try:
-        return Client(address, set_as_default=False)
+        return distributed.Client(address, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InvalidValue(f"dask {address}: {error}") from None
 
