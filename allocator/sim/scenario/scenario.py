@@ -261,8 +261,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _digest(source: Any, base: str) -> str | None:
-    """Return the hash of a file's content, or of a trace; None for what is neither."""
-    if isinstance(source, Trace):
+    """Return the hash of a file's content, or of what was read of one; None for what is neither."""
+    if isinstance(source, (Trace, Dump)):
         return hashlib.sha256(repr(source).encode()).hexdigest()
     path = within(base, source) if isinstance(source, str) else ""
     if not os.path.isfile(path):
