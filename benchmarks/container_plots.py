@@ -69,6 +69,7 @@ def draw_lives(curves: Curves, picture: Path, what: str) -> None:
     with framed(picture, f"{what} so many containers", "containers", "time until all are") as axes:
         for name, curve in curves.items():
             axes.plot(*zip(*curve.items(), strict=True), label=LABELS[name], **STYLES[name])
+        axes.set_ylim(0.01, 150)  # of both pictures
         axes.set_xscale("log")
         axes.set_xticks(COUNTS)
         axes.minorticks_off()

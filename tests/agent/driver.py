@@ -5,7 +5,6 @@ python -m tests.agent.driver FOLDER ROOT SEED
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 from pathlib import Path
@@ -17,23 +16,6 @@ def start(folder: str, name: str) -> Machine:
     found = usable_cgroups()
     assert not isinstance(found, str)
     return Machine(Path(folder), found, name)
-
-
-def be_traced(folder: str, name: str) -> None:
-    host = start(folder, name)
-    host.launch("before", "sleep", "1000")
-    host.containers.statistics()
-    print("ready", os.getpid(), host.launchers[0].pid, flush=True)
-    input()
-    for number in range(4):
-        host.launch(f"c{number}", "sleep", "1000")
-        assert len(host.containers.statistics()) == number + 2
-    host.containers.destroy("c0")
-    host.end("c0")
-    assert len(host.containers.statistics()) == 4
-    print("done", flush=True)
-    input()
-    host.close()
 
 
 def be_killed(folder: str, name: str, seed: str) -> None:
@@ -61,4 +43,4 @@ def be_killed(folder: str, name: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    {"kill": be_killed, "trace": be_traced}[sys.argv[1]](*sys.argv[2:])
+    be_killed(*sys.argv[1:])

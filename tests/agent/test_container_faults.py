@@ -80,7 +80,7 @@ def is_all(host: Machine) -> bool:
 
 def run_driver(folder: Path, name: str, seed: int) -> tuple[set[str], set[str], set[str]]:
     """Run an agent for a moment and kill it; return what it said was started, ended, destroyed."""
-    command = [sys.executable, "-m", "tests.agent.driver", "kill", str(folder), name, str(seed)]
+    command = [sys.executable, "-m", "tests.agent.driver", str(folder), name, str(seed)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "ready\n"

@@ -64,17 +64,6 @@ class Agent(Process):
         assert self.stop(signal.SIGUSR1) == 0
 
 
-@pytest.fixture(params=["process", "linux"])
-def kind(request: pytest.FixtureRequest, found: Cgroups | str) -> Iterator[tuple[str, ...]]:
-    """The runtime, as options."""
-    if request.param == "process":
-        yield ("--runtime", "process")
-        return
-    skip_without(found)
-    yield ("--cgroups_root", root_name()) if os.geteuid() == 0 else ()
-    remove_roots()
-
-
 @pytest.fixture
 def agent(tmp_path: Path, kind: tuple[str, ...]) -> Iterator[Agent]:
     with Agent(tmp_path, *kind) as process:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from pathlib import Path
 
 import httpx
 
-from allocator.agent.containers.cgroups import Cgroups
-from tests.agent.machine import processes_below, remove_roots, root_name, skip_without
 from tests.agent.test_standalone import Agent
 from tests.service.serving import PATIENCE_SECONDS, Json
 
@@ -57,15 +56,23 @@ class Client(threading.Thread):
                 self.wrong.append(r.text)
 
 
+def processes_of(folder: Path) -> list[str]:
+    """Return the processes whose sandbox is below a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"MESOS_SANDBOX={folder}/".encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+    return found
+
+
 def test_what_was_acknowledged_holds_when_the_agent_is_killed(
-    tmp_path: Path, found: Cgroups | str
+    tmp_path: Path, kind: tuple[str, ...]
 ) -> None:
-    skip_without(found)
-    name = root_name()
     launched: set[str] = set()
     killed: set[str] = set()
     for life in range(4):
-        with Agent(tmp_path, "--cgroups-root", name) as agent:
+        with Agent(tmp_path, *kind) as agent:
             running = {row["container_id"] for row in agent.containers()}
             for id in launched:
                 if id in killed or id not in running:
@@ -83,5 +90,4 @@ def test_what_was_acknowledged_holds_when_the_agent_is_killed(
             assert [client.wrong for client in clients] == [[]] * 3
             launched.update(*(client.launched for client in clients))
             killed.update(*(client.killed for client in clients))
-    assert not processes_below(name)
-    remove_roots()
+    assert not processes_of(tmp_path)

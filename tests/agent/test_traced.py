@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from allocator.agent.containers.cgroups import Cgroups
-from tests.agent.machine import PATIENCE_SECONDS, root_name, skip_without
+from tests.agent.machine import PATIENCE_SECONDS, remove_roots, root_name, skip_without
+from tests.service.serving import Json
 
-ROOT = Path(__file__).parents[2]
 N_MOUNTS = 300
 
 #: In a mount namespace of its own, with many more mounts.
@@ -33,6 +35,22 @@ def wait_for(log: Path, *pids: str) -> None:
         time.sleep(0.01)
 
 
+def call(client: httpx.Client, type: str, id: str, **more: object) -> None:
+    content: Json = {"container_id": {"value": id}, **more}
+    r = client.post("/api/v1", json={"type": type, type.lower(): content})
+    assert r.status_code == 200, r.text
+
+
+def launch(client: httpx.Client, id: str) -> None:
+    limited = {"resources": "cpus:0.1;mem:32"}
+    call(client, "LAUNCH_CONTAINER", id, command={"value": "sleep 1000"}, **limited)
+
+
+def read(client: httpx.Client, n: int) -> None:
+    rows = client.get("/containers").json()
+    assert len([row for row in rows if row["statistics"]["processes"] > 1]) == n
+
+
 def test_neither_a_launch_nor_a_reading_looks_at_mounts(
     found: Cgroups | str, tmp_path: Path
 ) -> None:
@@ -41,32 +59,42 @@ def test_neither_a_launch_nor_a_reading_looks_at_mounts(
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     (tmp_path / "mounts").mkdir()
-    driver = [sys.executable, "-m", "tests.agent.driver", "trace", str(tmp_path), root_name()]
+    kind = ("--runtime", "linux", "--cgroups-root", root_name(), "--work-dir", str(tmp_path / "w"))
+    agent = [sys.executable, "-m", "allocator", "agent", "--standalone", "--port", "0", *kind]
     apart = ["unshare", "-m", "--propagation", "private", "sh", "-c", WITH_MOUNTS, "sh"]
     calls, log = tmp_path / "calls", tmp_path / "log"
     with (
         log.open("w") as err,
         subprocess.Popen(
-            [*apart, str(tmp_path / "mounts"), *driver],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
+            [*apart, str(tmp_path / "mounts"), *agent],
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         ) as traced,
     ):
-        assert traced.stdin is not None
         assert traced.stdout is not None
-        _, *pids = traced.stdout.readline().split()
-        assert Path(f"/proc/{pids[0]}/mountinfo").read_text().count("\n") > N_MOUNTS
+        url = traced.stdout.readline().split()[-1]
+        assert Path(f"/proc/{traced.pid}/mountinfo").read_text().count("\n") > N_MOUNTS
+        children = Path(f"/proc/{traced.pid}/task/{traced.pid}/children").read_text()
+        pids = [str(traced.pid), *children.split()]
+        assert len(pids) == 2  # and the launcher
         follow = [word for pid in pids for word in ("-p", pid)]
         command = ["strace", "-f", "-e", f"trace={CALLS}", "-o", str(calls), *follow]
-        with subprocess.Popen(command, stderr=err) as strace:
-            wait_for(log, *pids)
-            print("go", file=traced.stdin, flush=True)
-            assert traced.stdout.readline() == "done\n"
-            strace.terminate()
-        print("end", file=traced.stdin, flush=True)
+        with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
+            launch(client, "before")
+            read(client, 1)
+            with subprocess.Popen(command, stderr=err) as strace:
+                wait_for(log, *pids)
+                for number in range(4):
+                    launch(client, f"c{number}")
+                    read(client, number + 2)
+                call(client, "KILL_CONTAINER", "c0")
+                call(client, "WAIT_CONTAINER", "c0")
+                read(client, 4)
+                strace.terminate()
+        traced.send_signal(signal.SIGUSR1)
         assert traced.wait(PATIENCE_SECONDS) == 0
+    remove_roots()
     made = calls.read_text()
     assert "cgroup.procs" in made  # it did follow
     assert not re.findall(r".*(?:mountinfo|/mounts|mountstats).*", made)
