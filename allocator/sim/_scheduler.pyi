@@ -60,7 +60,11 @@ class Scheduler:
     ) -> list[Start]: ...
     def refuse(self, hand: Hand) -> None: ...
     def pause_before_revive(
-        self, now_s: float, reservation: Reservation | None = None, held: Hand | None = None
+        self,
+        now_s: float,
+        reservation: Reservation | None = None,
+        held: Hand | None = None,
+        urgent: bool = False,
     ) -> int | None: ...
     def still_fits(
         self,

@@ -34,6 +34,9 @@ from heapq import heapify, heappop, heapreplace
 #: The longest pause before another revive is drawn from 2 to this power cycles.
 _MAX_BACKOFF_POWER = 8
 
+#: So often one that has a reservation revives in vain without a pause: others keep clear of it.
+_N_URGENT = 16
+
 
 @cython.final
 @cython.auto_pickle(False)
@@ -263,6 +266,9 @@ cdef class Scheduler:
     def fill(self, Hand hand, double now_s, Reservation reservation=None):
         """Start what fits into the offers in hand, oldest first.
 
+        When all of the one that has the reservation starts, no others are tried: what they are
+        left depends on who has the next.
+
         O(needs × offers + started × (offers + log needs)).
         """
         cdef list starts = []
@@ -272,11 +278,13 @@ cdef class Scheduler:
         heapify(heads)
         while heads:
             one = tried[heads[0][1]]
-            self.start_one(one, hand, now_s, reservation, starts)
+            if self.start_one(one, hand, now_s, reservation, starts):
+                break
             if one.next():
                 heapreplace(heads, (one.order, heads[0][1]))
-                continue
-            heappop(heads)
+            else:
+                heappop(heads)
+        for one in tried:
             one.queue.trim()
             if one.queue.head == one.queue.end:
                 del self.queues[one.queue.need]
@@ -284,10 +292,13 @@ cdef class Scheduler:
             self.vain_revives = 0
         return starts
 
-    cdef int start_one(
+    cdef bint start_one(
         self, Tried one, Hand hand, double now_s, Reservation reservation, list starts
     ) except -1:
-        """Start what fits of the entry of a queue whose turn it is."""
+        """Start what fits of the entry of a queue whose turn it is.
+
+        Tells whether that is all, of the one with the reservation.
+        """
         cdef Entry *entry = &one.queue.entries[one.place]
         cdef Need need = one.queue.need
         cdef bint bars = is_barred(entry[0], now_s, reservation)
@@ -300,19 +311,24 @@ cdef class Scheduler:
                 one.begin = grants.row[grants.n - 1]  # W4
         if entry.times == 0:
             one.queue.n_gone += 1
-        elif bars:
+            return reservation is not None and entry.order == reservation.order
+        if bars:
             self.barred = True
             one.longest_s = reservation.start_s - now_s
         else:
             one.longest_s = -1  # what did not fit now does not fit younger jobs either
-        return 0
+        return False
 
     def refuse(self, Hand hand):
         """Remember what is left of offers that were answered with a filter. O(rows × axes)."""
         self.refused.note_all(hand)
 
-    def pause_before_revive(self, double now_s, Reservation reservation=None, Hand held=None):
+    def pause_before_revive(
+        self, double now_s, Reservation reservation=None, Hand held=None, bint urgent=False
+    ):
         """After offers were answered: tell whether a gang would fit if all could be seen at once.
+
+        `urgent`: one of its jobs has a reservation.
 
         Returns
         -------
@@ -323,6 +339,8 @@ cdef class Scheduler:
         if self.pausing or not self.still_fits(now_s, reservation, held):
             return None
         power = min(self.vain_revives, _MAX_BACKOFF_POWER)
+        if urgent and self.vain_revives < _N_URGENT:
+            power = 0
         self.vain_revives += 1
         if power == 0:
             return 0

@@ -53,6 +53,8 @@ class Backfill:
         self._keys: dict[int, tuple[float, int]] = {}
         self._n_started = 0
         self._is_current = False
+        #: place in the order of age of the last that was due
+        self._due: int | None = None
         self.reservation: Reservation | None = None
         #: the framework whose job has the reservation
         self.holder: Framework | None = None
@@ -113,6 +115,14 @@ class Backfill:
                 break
         return True
 
+    def is_due(self, now_s: float) -> bool:
+        """Tell, once of each reservation, whether its job may start now. O(1)."""
+        reservation = self.reservation
+        if reservation is None or reservation.start_s > now_s or reservation.order == self._due:
+            return False
+        self._due = reservation.order
+        return True
+
     def _reserve(
         self, now_s: float, order: int, need: Need, times: int, framework: Framework
     ) -> Reservation | None:
@@ -154,6 +164,13 @@ class Backfill:
         """Return what a job leaves of what is free, None if it does not fit."""
         hand = Hand(free.shape[1])
         machines = np.flatnonzero(self._open)
+        # First where there is no room yet, which leaves more to those that may start now.
+        axes = [axis for axis, _ in need.tasks[0][1]]
+        amounts = [amount for _, amount in need.tasks[0][1]]
+        room_now = np.maximum(self._free[machines][:, axes] // amounts, 0).min(
+            axis=1, initial=2**62
+        )
+        machines = machines[np.argsort(room_now, kind="stable")]
         room = min(framework.scheduler.room, _ANY_NUMBER)
         hand.add_rows(machines, np.arange(len(free)), free, np.arange(free.shape[1]), room)
         grants = place(need, times, hand, dict(framework.scheduler.running))

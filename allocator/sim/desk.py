@@ -124,8 +124,11 @@ class Desk:
         if isinstance(refuse_s, np.ndarray) and len(kept) and (refuse_s == refuse_s[0]).all():
             refuse_s = float(refuse_s[0]) or None
         if len(kept) <= _FEW_ANSWERS:
-            for offer, resources in zip(offers, kept, strict=True):
-                engine.accept(offer, resources, refuse_s)
+            for i, (offer, resources) in enumerate(zip(offers, kept, strict=True)):
+                each_s = (
+                    float(refuse_s[i]) or None if isinstance(refuse_s, np.ndarray) else refuse_s
+                )
+                engine.accept(offer, resources, each_s)
         elif n_accepted:
             engine.accept(offers, kept, refuse_s)
         else:
@@ -139,26 +142,33 @@ class Desk:
         `resources_at` returns the resources of the offer in a row.
         """
         run, hand = self._run, self._hand
-        starts = framework.scheduler.fill(hand, run.now_s(), run.reservation)
+        left: dict[int, Resources] = {}
         reserved: dict[int, Resources] = {}
-        if run.stage.reserved:
-            reserved = self._choose(starts, resources_at)
-        for start in starts:
-            run.begin(framework, start)
-        if not starts:
-            return []
+        goes_on = True
+        while goes_on:
+            starts = framework.scheduler.fill(hand, run.now_s(), run.reservation)
+            if run.stage.reserved:
+                self._choose(starts, resources_at, left, reserved)
+            for start in starts:
+                run.begin(framework, start)
+            goes_on = bool(starts) and run.reserves_anew(framework)
         return [
             (row, reserved[row] if row in reserved else self._resources(taken))
             for row, taken in hand.touched()
         ]
 
     def _choose(
-        self, starts: list[Start], resources_at: Callable[[int], Resources]
-    ) -> dict[int, Resources]:
-        """Say of each start which resources it takes where some are reserved; return it by row."""
+        self,
+        starts: list[Start],
+        resources_at: Callable[[int], Resources],
+        left: dict[int, Resources],
+        kept: dict[int, Resources],
+    ) -> None:
+        """Say of each start which resources it takes where some are reserved.
+
+        `left` and `kept` of each row of the hand with such a machine follow.
+        """
         run = self._run
-        left: dict[int, Resources] = {}
-        kept: dict[int, Resources] = {}
         for start in starts:
             if not any(agent in run.stage.reserved for agent, *_ in start.grants):
                 continue
@@ -171,7 +181,6 @@ class Desk:
                     left[row] = there - taken
                     kept[row] = kept.get(row, EMPTY) + taken
                 start.kept.append(taken)
-        return kept
 
     def _resources(self, taken: tuple[int, ...]) -> Resources:
         """Return plain resources of thousandths by axis; made only once."""
@@ -195,7 +204,7 @@ class Desk:
             run.engine.suppress(framework.tenant.name)
             return
         pause = scheduler.pause_before_revive(
-            run.now_s(), run.reservation, self.held_hand(framework)
+            run.now_s(), run.reservation, self.held_hand(framework), run.holds_back(framework)
         )
         if pause == 0:
             run.revive(framework)

@@ -44,8 +44,8 @@ class Outages:
         self._kinds = [machine.kind for machine in machines]
         self._places = {machine.id: index for index, machine in enumerate(machines)}
         self.up = np.ones(len(machines), bool)
-        #: machine -> the event that drains it, and has not taken it yet
-        self._draining: dict[int, int] = {}
+        #: machine -> the events that drain it, and have not taken it yet
+        self._draining: dict[int, set[int]] = {}
         #: machine that is down -> when it is back
         self._back_s: dict[int, float] = {}
 
@@ -65,9 +65,9 @@ class Outages:
     def notice(self, change: Change) -> tuple[tuple[int, ...], Change]:
         """Announce a drain; return its machines, and what is to follow. O(machines)."""
         event = self._events[change.event]
-        drawn = self._drawn(change.event, self.is_open)
+        drawn = tuple(m for m in self._drawn(change.event, self.is_open) if self.up[m])
         for machine in drawn:
-            self._draining[machine] = change.event
+            self._draining.setdefault(machine, set()).add(change.event)
         return drawn, Change(event.at_s, "lose", change.event, drawn)
 
     def lose(self, change: Change) -> tuple[tuple[int, ...], Change | None]:
@@ -77,7 +77,7 @@ class Outages:
         """
         event = self._events[change.event]
         if event.action == "drain":
-            hit = tuple(m for m in change.machines if self._draining.get(m) == change.event)
+            hit = tuple(m for m in change.machines if change.event in self._draining.get(m, ()))
         else:
             hit = self._drawn(change.event, lambda machine: bool(self.up[machine]))
         back_s = math.inf if event.for_s is None else event.at_s + event.for_s
@@ -95,7 +95,8 @@ class Outages:
         """Return the machines that are back: up again, or not drained any more. O(machines)."""
         event = self._events[change.event]
         if event.action == "return":
-            back = self._drawn(change.event, lambda machine: not self.is_open(machine))
+            drawn = self._drawn(change.event, lambda machine: not self.is_open(machine))
+            back = tuple(machine for machine in drawn if not self.is_open(machine))
         else:  # the end of an outage
             back = tuple(m for m in change.machines if self._back_s.get(m) == change.at_s)
         for machine in back:

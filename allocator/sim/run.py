@@ -158,6 +158,22 @@ class Run:
         """What the oldest waiting job has reserved, if anything."""
         return None if self._backfill is None else self._backfill.reservation
 
+    def holds_back(self, framework: Framework) -> bool:
+        """Tell whether others keep clear of what a job of a framework has reserved."""
+        return self._backfill is not None and self._backfill.holder is framework
+
+    def reserves_anew(self, framework: Framework) -> bool:
+        """After a framework has started tasks: tell whether they had a reservation.
+
+        Another job has it then, if any.
+        """
+        if self._backfill is None or not self.holds_back(framework):
+            return False
+        before = self._backfill.reservation
+        self._backfill.look(self.now_s())
+        after = self._backfill.reservation
+        return before is not None and (after is None or after.order != before.order)
+
     # Running.
 
     def run(self, progress: Progress | None) -> None:
@@ -379,8 +395,7 @@ class Run:
 
     def _cycle(self) -> None:
         """Run one cycle and let every framework answer its offers."""
-        if self._backfill is not None and self._backfill.look(self.now_s()):
-            self._ask_again()
+        self._ask_again()
         offers, took_ns = self.engine.allocate()
         self.cycle_ns.append(took_ns)
         if offers.rescinded:
@@ -389,11 +404,16 @@ class Run:
             self._fruitless_cycles += 1
             self.desk.answer(offers)
         self.desk.answer_restless()
+        self._ask_again()
 
     def _ask_again(self) -> None:
-        """Revive frameworks that a reservation has barred, and the one that has it, if it helps."""
-        assert self._backfill is not None
+        """Where a reservation has changed, revive frameworks that may start something now."""
+        if self._backfill is None or not self._backfill.look(self.now_s()):
+            return
         holder = self._backfill.holder
+        if self._backfill.is_due(self.now_s()):
+            assert holder is not None
+            self.revive(holder)
         for framework in self.frameworks.values():
             scheduler = framework.scheduler
             if scheduler.suppressed or not (scheduler.barred or framework is holder):
