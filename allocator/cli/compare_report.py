@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from allocator.cli.console import print_line, print_table
-from allocator.cli.simulate_report import TOP_ROLES, percent, span
+from allocator.cli.simulate_report import TOP_ROLES
 from allocator.sim import Result, RoleResult, Scenario
 from allocator.sim.policies import Policy
+from allocator.sim.report.words import percent, span
 
 _NONE = "-"
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from allocator.cli.console import print_line, print_table
 from allocator.sim import Counts, Result, RoleResult, Waits
+from allocator.sim.report.words import milliseconds, percent, span
 
 #: So many roles are shown, the rest summed up in one line.
 TOP_ROLES = 20
@@ -139,33 +140,3 @@ def _counts(counts: Counts) -> list[str]:
 
 def _waits(waits: Waits) -> list[str]:
     return [_NONE if wait is None else span(wait) for wait in (waits.p50_s, waits.p95_s)]
-
-
-def percent(part: float | None) -> str:
-    """Return a fraction as a percentage with two decimals."""
-    return _NONE if part is None else f"{part * 100:.2f}%"
-
-
-def span(seconds: float) -> str:
-    """Return a time in the two largest units that it has.
-
-    Examples
-    --------
-    >>> span(0), span(59.94), span(3_661), span(7_686_036)
-    ('0s', '59.9s', '1h 01m', '88d 23h')
-    """
-    tenths = round(seconds, 1)
-    if tenths < 60:
-        return f"{tenths:g}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m {rest:02d}s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours}h {minutes:02d}m"
-    return f"{hours // 24}d {hours % 24:02d}h"
-
-
-def milliseconds(micros: float | None) -> str:
-    """Return microseconds as milliseconds."""
-    return _NONE if micros is None else f"{micros / 1000:.3f} ms"

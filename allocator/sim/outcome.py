@@ -69,7 +69,7 @@ def _record(run: Run, end_s: float) -> Record:
         total={name: total / 1000 for name, total in zip(stage.names, totals, strict=True)},
         series=Curves(**run.ledger.curves(end_s, False)),
         measured=Curves(**run.ledger.curves(end_s, True)),
-        jobs=Jobs(n_placed=len(run.setting.placed), **run.jobs.finish(end_s)),
+        jobs=_jobs(run, end_s),
         quota={
             role: _quota(run, role, end_s)
             for role, policy in sorted(run.setting.roles.items())
@@ -81,6 +81,12 @@ def _record(run: Run, end_s: float) -> Record:
         cycle_ns=np.array(run.cycle_ns, np.int64),
         engine_s=run.engine.seconds,
     )
+
+
+def _jobs(run: Run, end_s: float) -> Jobs:
+    n_placed = len(run.setting.placed)
+    ids = [f"placed-{i}" for i in range(n_placed)] + [job.id for job in run.trace.jobs]
+    return Jobs(n_placed=n_placed, ids=tuple(ids[: run.jobs.n]), **run.jobs.finish(end_s))
 
 
 def _quota(run: Run, role: str, end_s: float) -> RoleQuota:

@@ -42,8 +42,8 @@ class Curves:
         Offers made.
     use : (R + 1, N, n)
         What running tasks use.
-    need : (R + 1, N, n)
-        What running and waiting tasks need.
+    need : (R + 1, N, n) or None
+        What running and waiting tasks need; None in a result that was loaded.
     capacity : (N, n)
         What is up.
     """
@@ -55,7 +55,7 @@ class Curves:
     running: Floats
     offers: Integers
     use: Floats
-    need: Floats
+    need: Floats | None
     capacity: Floats
 
 
@@ -67,6 +67,8 @@ class Jobs:
     ----------
     n_placed : int
         Row `n_placed + i` is `trace.jobs[i]`.
+    ids : tuple of str
+        What the trace calls each job; `placed-0` … for placed work.
     tenant : int32 array
         Position in `Record.tenants`.
     state : uint8 array
@@ -81,6 +83,7 @@ class Jobs:
     """
 
     n_placed: int
+    ids: tuple[str, ...]
     tenant: NDArray[np.int32]
     state: NDArray[np.uint8]
     submit_s: Floats
@@ -145,8 +148,9 @@ class Record:
         Name -> the amount that all machines have, up or not.
     series : Curves
         At most `points` intervals.
-    measured : Curves
+    measured : Curves or None
         The run's own 250 to 500 intervals, whatever `points` is; fewer only in a run of no time.
+        None in a result that was loaded.
     jobs : Jobs
     quota : mapping
         Role -> `RoleQuota`, of roles that have one.
@@ -170,7 +174,7 @@ class Record:
     machines: tuple[str, ...]
     total: Mapping[str, float]
     series: Curves
-    measured: Curves
+    measured: Curves | None
     jobs: Jobs
     quota: Mapping[str, RoleQuota]
     heat: Heat

@@ -1,10 +1,14 @@
-"""What a simulation found, as typed values and as JSON."""
+"""What a simulation found, as typed values, as JSON and as frames."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
-from allocator.sim.record import Record
+from allocator.sim import frames
+from allocator.sim.frames import lost_by_role
+from allocator.sim.record import Record, RoleQuota
 from allocator.sim.recorded import Use
 
 
@@ -89,7 +93,7 @@ class Timing:
     engine_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
     """What one simulation found.
 
@@ -116,7 +120,7 @@ class Result:
     cycles : CycleCounts
     timing : Timing
     record : Record
-        Jobs, series and quotas, in flat arrays.
+        Jobs, series, quotas and the heat map, in flat arrays.
     """
 
     trace: Mapping[str, Any]
@@ -132,16 +136,64 @@ class Result:
     roles: tuple[RoleResult, ...]
     cycles: CycleCounts
     timing: Timing
-    record: Record | None = field(default=None, repr=False, compare=False)
+    record: Record = field(repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values. O(size).
+        """Return the result as JSON values. O(jobs).
 
-        Two runs of the same trace with the same options differ under the key `timing` alone.
+        Two runs of the same scenario differ under the key `timing` alone.
         """
-        # `asdict` would copy the arrays of the record.
-        return {
-            key: value
-            for key, value in asdict(replace(self, record=None)).items()
-            if key != "record"
+        told = {
+            part.name: _plain(getattr(self, part.name))
+            for part in fields(self)
+            if part.name not in ("roles", "record", "timing")
         }
+        lost = lost_by_role(self.record)
+        told["tasks_lost"] = self.record.tasks_lost
+        told["roles"] = [
+            {
+                **asdict(role),
+                "tasks_lost": lost[role.role],
+                "quota": quota_to_json(self.record.quota.get(role.role, NO_QUOTA)),
+            }
+            for role in self.roles
+        ]
+        told["timing"] = asdict(self.timing)
+        return told
+
+    def jobs_frame(self) -> Any:
+        """Return a pandas frame with a row a job; first the work that ran from the beginning.
+
+        Columns: `job, tenant, role, state, submit_s, start_s, end_s, wait_s, tasks, tasks_lost,
+        task_seconds, slowdown`. A job starts when the last of its tasks has. `state` is one of
+        `finished`, `running`, `waiting` and `never` (it fits no empty cluster). `slowdown`, of
+        finished jobs, is (wait + run) / run, where a run counts as of 10 s at least. What is not
+        known is NaN. O(jobs).
+
+        Raises
+        ------
+        ImportError
+            If pandas (extra `lab`) is missing.
+        """
+        return frames.jobs_frame(self)
+
+
+#: Of a role without quota.
+NO_QUOTA = RoleQuota({}, {})
+
+
+def quota_to_json(quota: RoleQuota) -> dict[str, Any]:
+    """Return a role's quota, and what came of it, as JSON values."""
+    return {
+        "guarantee": {n: {"amount": a, "met": met} for n, (a, met) in quota.guarantee.items()},
+        "limit": {n: {"amount": a, "peak": peak} for n, (a, peak) in quota.limit.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value, or what is in it, as JSON values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return value
