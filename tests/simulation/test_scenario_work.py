@@ -150,7 +150,11 @@ def test_a_trace_under_a_load() -> None:
     late = tuple(replace(job, submit_s=10.0, recorded_start_s=12.0) for job in trace.jobs[-5:])
     trace = replace(trace, jobs=(*trace.jobs[:5], *late), end_s=100.0)
     scenario = Scenario.from_dict({"workload": {"trace": trace}})
-    assert scenario.setting().trace == trace
+    setting = scenario.setting()
+    assert setting.trace == trace
+    # Without a horizon, a recording ends where it ended.
+    assert setting.horizon_s == 100
+    assert scenario.with_(horizon="1m").setting().horizon_s == 60
     loaded = scenario.with_({"workload.load": 4}).setting().trace
     assert {job.submit_s for job in loaded.jobs} == {0.0, 2.5}
     assert {job.recorded_start_s for job in loaded.jobs} == {None}

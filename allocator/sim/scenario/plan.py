@@ -50,7 +50,7 @@ class Plan:
             roles=self.roles,
             behaviours=self.behaviours,
             placed=self.work.placed,
-            horizon_s=self.horizon_s,
+            horizon_s=trace.end_s if self.horizon_s is None else self.horizon_s,
             asked=self._asked(data),
         )
 
