@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from allocator.contract import Offer
 from allocator.master.events import entries
-from allocator.master.records import Agent, Framework, Task
+from allocator.master.records import Agent, Executor, Framework, Task
 from allocator.resources import Resources, ranges
 from allocator.version import build_info
 
@@ -157,11 +157,27 @@ def _attributes(attributes: list[Json]) -> Json:
     return found
 
 
+def executor_json(executor: Executor) -> Json:
+    """Return an executor."""
+    return {
+        "executor_id": executor.id,
+        "name": executor.info.name or "",
+        "framework_id": executor.framework_id,
+        "command": executor.info.command,
+        "resources": amounts(executor.resources),
+        "role": executor.role,
+        "type": "CUSTOM",
+        "slave_id": executor.agent_id,
+        **_labels(executor.info.labels),
+    }
+
+
 def framework_json(master: Master, framework: Framework) -> Json:
     """Return a framework with its tasks and offers."""
     info = framework.info
     offers = [master.offers[id] for id in framework.offers]
     used = _sum(task.resources for task in framework.tasks.values() if task.holds)
+    used += _sum(executor.resources for executor in framework.executors.values())
     offered = _sum(offer.resources for offer in offers)
     constraints = framework.constraints
     found: Json = {
@@ -183,7 +199,7 @@ def framework_json(master: Master, framework: Framework) -> Json:
         "resources": amounts(used + offered),
         "roles": list(framework.roles),
         "offer_constraints": {"role_constraints": constraints} if constraints else {},
-        "executors": [],
+        "executors": [executor_json(executor) for executor in framework.executors.values()],
         "tasks": [task_json(task) for task in framework.tasks.values()],
         "unreachable_tasks": [task_json(task) for task in framework.unreachable.values()],
         "completed_tasks": [task_json(task) for task in framework.completed],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,7 @@ from allocator.contract import Offer
 from allocator.errors import AllocatorError
 from allocator.master import events
 from allocator.master.master import Master
-from allocator.master.records import Framework, Json, Task
+from allocator.master.records import Executor, Framework, Json, Task
 from allocator.master.tasks import status_of_master
 from allocator.resources import Resource, Resources
 from allocator.resources.conversions import convert
@@ -145,8 +145,10 @@ class Acceptance:
         self._offers = offers
         #: What tasks keep of each offer.
         self._kept = [EMPTY] * len(offers)
-        #: Tasks that are launched in the end, in groups that are launched together.
-        self._launches: list[tuple[list[Task], Json | None]] = []
+        #: Executors that are launched with the tasks.
+        self._executors: dict[str, Executor] = {}
+        #: What is launched in the end.
+        self._launches: list[_Launch] = []
 
     @property
     def kept(self) -> list[Resources]:
@@ -184,21 +186,46 @@ class Acceptance:
 
     # Tasks.
 
-    def _take_tasks(self, infos: list[m.TaskInfo], executor: Json | None) -> None:
-        """Set aside what tasks need, all of a group or none, or tell what is wrong."""
-        before = list(self._kept)
+    def _take_tasks(self, infos: list[m.TaskInfo], group: Json | None) -> None:
+        """Set aside what tasks need, all of a group or none, or tell what is wrong.
+
+        `group` is the executor of a group, None for tasks that are launched alone.
+        """
+        before, executors = list(self._kept), dict(self._executors)
         tasks: list[Task] = []
         try:
             for info in infos:
                 if any(info.task_id.value == task.id for task in tasks):
                     raise TaskRefused(f"task id {info.task_id.value!r} is there twice")
-                tasks.append(self._task(info, is_grouped=executor is not None))
+                tasks.append(self._task(info, is_grouped=group is not None))
+            executor = self._executor_of(infos, group)
+            for task in tasks:
+                task.executor_id = "" if executor is None else executor.id
         except (TaskRefused, AllocatorError) as error:
-            self._kept = before
+            self._kept, self._executors = before, executors
             for info in infos:
                 _reject_task(self._master, self._framework, info, TASK_INVALID, str(error))
             return
-        self._launches.append((tasks, executor))
+        is_new = len(self._executors) > len(executors)
+        self._launches.append(_Launch(tasks, group, executor, launches_executor=is_new))
+
+    def _executor_of(self, infos: list[m.TaskInfo], group: Json | None) -> Executor | None:
+        """Return what runs tasks if it is none of the agent's own; a new one is set aside."""
+        given = infos[0].executor if group is None and infos else group
+        info = None if given is None else read_executor(given, is_grouped=group is not None)
+        if info is None:
+            return None
+        id = info.executor_id.value
+        known = self._executors.get(id) or self._agent.executors.get((self._framework.id, id))
+        if known is not None:
+            if not is_same(known.info, info):
+                raise TaskRefused(f"executor {id!r} is another one than runs on the agent")
+            return known
+        wanted = Resources(info.resources or [])
+        self._keep(f"executor {id!r}", wanted)
+        executor = Executor(info, self._framework.id, self._agent.id, self._role, wanted)
+        self._executors[id] = executor
+        return executor
 
     def _task(self, info: m.TaskInfo, *, is_grouped: bool) -> Task:
         id = info.task_id.value
@@ -212,14 +239,14 @@ class Acceptance:
         wanted = Resources(info.resources or [])
         if not wanted:
             raise TaskRefused(f"task {id!r} has no resources")
-        self._keep(id, wanted)
+        self._keep(f"task {id!r}", wanted)
         return Task(info, self._framework.id, self._agent.id, self._role, wanted)
 
     def _launches_id(self, id: str) -> bool:
-        return any(task.id == id for tasks, _ in self._launches for task in tasks)
+        return any(task.id == id for launch in self._launches for task in launch.tasks)
 
-    def _keep(self, id: str, wanted: Resources) -> None:
-        """Take what a task needs out of the offers, the first ones first."""
+    def _keep(self, who: str, wanted: Resources) -> None:
+        """Take what somebody needs out of the offers, the first ones first."""
         rest = wanted
         kept = list(self._kept)
         for place, offer in enumerate(self._offers):
@@ -228,29 +255,88 @@ class Acceptance:
             kept[place] = kept[place] + (rest - beyond)
             rest = beyond
         if rest:
-            raise TaskRefused(f"task {id!r} uses {wanted}, of which the offers lack {rest}")
+            raise TaskRefused(f"{who} uses {wanted}, of which the offers lack {rest}")
         self._kept = kept
 
     def launch(self) -> None:
         """Launch what was set aside: the engine has it as allocated now."""
-        for tasks, _ in self._launches:
-            for task in tasks:
+        for executor in self._executors.values():
+            self._master.add_executor(self._framework, executor)
+        for launch in self._launches:
+            for task in launch.tasks:
                 self._master.add_task(self._framework, task)
-        alone = [task for tasks, executor in self._launches if executor is None for task in tasks]
-        groups = [(tasks, executor) for tasks, executor in self._launches if executor is not None]
-        for tasks, executor in [(alone, None), *groups] if alone else groups:
-            message = launch_message(self._framework, tasks, executor, self._role)
+        alone = [task for each in self._launches if each.is_alone for task in each.tasks]
+        launches = [each for each in self._launches if not each.is_alone]
+        for launch in [_Launch(alone, None, None), *launches] if alone else launches:
+            message = launch_message(self._framework, launch, self._role)
             self._master.tell_agent(self._agent, message)
+
+
+class _Launch(NamedTuple):
+    """Tasks that an agent is told of at once."""
+
+    tasks: list[Task]
+    #: The executor of a group, as it was given; None where the tasks are of none.
+    group: Json | None
+    #: What runs them, if it is none of the agent's own.
+    executor: Executor | None
+    #: Whether it is launched with them.
+    launches_executor: bool = False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is a task that has nothing to do with others."""
+        return self.group is None and self.executor is None
 
 
 class TaskRefused(AllocatorError):
     """A task that cannot be launched."""
 
 
+def read_executor(given: Json, *, is_grouped: bool) -> m.ExecutorInfo | None:
+    """Return what a framework has its tasks run by; None if the agent's own does that.
+
+    Raises
+    ------
+    TaskRefused
+        It makes no sense.
+    """
+    try:
+        info = msgspec.convert(given, m.ExecutorInfo, strict=False)
+    except msgspec.ValidationError as error:
+        raise TaskRefused(f"the executor: {error}") from None
+    id, kind = info.executor_id.value, info.type or ("DEFAULT" if is_grouped else "CUSTOM")
+    if kind == "DEFAULT" and is_grouped:
+        return None
+    if kind != "CUSTOM":
+        raise TaskRefused(f"executor {id!r} of a task is of type CUSTOM, not {kind!r}")
+    if not _is_name(id):
+        raise TaskRefused(f"executor id {id!r} is not a name")
+    if not (info.command or {}).get("value"):
+        raise TaskRefused(f"executor {id!r} has no command")
+    if info.shutdown_grace_period is not None and info.shutdown_grace_period.nanoseconds < 0:
+        raise TaskRefused(f"executor {id!r} has a shutdown_grace_period below 0")
+    return info
+
+
+def is_same(known: m.ExecutorInfo, given: m.ExecutorInfo) -> bool:
+    """Tell whether two descriptions are of the same executor."""
+    resources = [Resources(each.resources or []) for each in (known, given)]
+    plain = [
+        msgspec.structs.replace(each, framework_id=None, resources=None, type=None)
+        for each in (known, given)
+    ]
+    return resources[0] == resources[1] and plain[0] == plain[1]
+
+
+def _is_name(id: str) -> bool:
+    return bool(id) and "/" not in id and id not in (".", "..") and id.isprintable()
+
+
 def check_task(info: m.TaskInfo, agent_id: str, *, is_grouped: bool) -> None:
     """Refuse a task that no agent could launch; raises `TaskRefused`."""
     id = info.task_id.value
-    if not id or "/" in id or id in (".", "..") or not id.isprintable():
+    if not _is_name(id):
         raise TaskRefused(f"task id {id!r} is not a name")
     if info.agent_id.value != agent_id:
         raise TaskRefused(f"task {id!r} is for agent {info.agent_id.value!r}, not {agent_id!r}")
@@ -261,15 +347,18 @@ def check_task(info: m.TaskInfo, agent_id: str, *, is_grouped: bool) -> None:
         raise TaskRefused(f"task {id!r} has either a command or an executor")
 
 
-def launch_message(
-    framework: Framework, tasks: list[Task], executor: Json | None, role: str
-) -> Json:
+def launch_message(framework: Framework, launch: _Launch, role: str) -> Json:
     """Return what an agent is told to launch; a group is all or nothing."""
-    return {
-        "type": "LAUNCH" if executor is None else "LAUNCH_GROUP",
+    message: Json = {
+        "type": "LAUNCH" if launch.group is None else "LAUNCH_GROUP",
         "framework_id": {"value": framework.id},
         "framework_info": framework.info,
         "role": role,
-        "tasks": [task.info for task in tasks],
-        **({} if executor is None else {"executor": executor}),
+        "tasks": [task.info for task in launch.tasks],
     }
+    if launch.group is not None:
+        message["executor"] = launch.group
+    if launch.executor is not None:
+        message["executor"] = launch.executor.info
+        message["launch_executor"] = launch.launches_executor
+    return message

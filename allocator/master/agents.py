@@ -6,7 +6,7 @@ the master has to say to its agents goes. docs/agent-protocol.md has the message
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,8 +16,15 @@ from allocator.errors import AllocatorError, InvalidValue
 from allocator.master import events, forms
 from allocator.master.instructions import EndStream, Send
 from allocator.master.master import Master
-from allocator.master.records import Agent, Framework, Json, Session, Task
-from allocator.master.tasks import REPORTED, TERMINAL, kill_message, note_status, status_of_master
+from allocator.master.records import Agent, Executor, Framework, Json, Session, Task
+from allocator.master.tasks import (
+    REPORTED,
+    TERMINAL,
+    kill_message,
+    note_status,
+    shutdown_message,
+    status_of_master,
+)
 from allocator.resources import DiskInfo, Resource, Resources
 from allocator.wire import messages as m
 from allocator.wire.refusal import BAD_REQUEST, CONFLICT, FORBIDDEN, CallRefused
@@ -67,12 +74,20 @@ def register_more(master: Master, session: Session, call: m.RegisterCall) -> Non
             shut_down(master, session.id, agent.id, "The agent was declared gone")
         else:
             take_statuses(master, agent, registration.statuses or [])
-            end_removed(master, agent, registration.tasks or [])
+            end_removed(master, agent, [*_brought_with(registration)])
 
 
-def end_removed(master: Master, agent: Agent, tasks: list[m.KnownTask]) -> None:
+def _brought_with(registration: m.AgentRegistration) -> Iterator[m.KnownExecutor | m.KnownTask]:
+    """Yield all that an agent has of frameworks."""
+    yield from registration.executors or ()
+    yield from registration.tasks or ()
+
+
+def end_removed(
+    master: Master, agent: Agent, brought: Iterable[m.KnownExecutor | m.KnownTask]
+) -> None:
     """Have an agent end what it runs of frameworks that were removed meanwhile."""
-    for framework_id in dict.fromkeys(task.framework_id.value for task in tasks):
+    for framework_id in dict.fromkeys(each.framework_id.value for each in brought):
         if framework_id in master.removed_frameworks:
             master.shut_down_on(agent, framework_id)
 
@@ -124,12 +139,18 @@ def admit(
         for known in registration.tasks or ()
         if (task := _brought(master, agent, known))
     ]
-    add_to_engine(master, agent, [task for task, known in brought if known.state not in TERMINAL])
+    running = [task for task, known in brought if known.state not in TERMINAL]
+    executors = _brought_executors(master, agent, registration)
+    add_to_engine(master, agent, [*running, *executors])
     master.recovered_agents.pop(agent.id, None)
     was_away = master.unreachable_agents.pop(agent.id, None) is not None
     join(master, session, agent)
     master.publish(forms.agent_added, master.engine, agent)
-    firsts = {known.framework_id.value: known for known in reversed(registration.tasks or [])}
+    firsts = {known.framework_id.value: known for known in reversed([*_brought_with(registration)])}
+    for executor in executors:
+        id = executor.framework_id
+        framework = master.frameworks.get(id) or recovered_framework(master, firsts[id])
+        master.add_executor(framework, executor)
     for task, known_task in brought:
         take_back(master, agent, task, known_task, firsts[task.framework_id])
     if was_away:
@@ -173,14 +194,14 @@ def place_of(info: m.AgentInfo) -> tuple[str | None, str | None]:
     return region, zone
 
 
-def add_to_engine(master: Master, agent: Agent, tasks: list[Task]) -> None:
-    """Have the engine know an agent, with what the tasks use that run on it."""
+def add_to_engine(master: Master, agent: Agent, users: Sequence[Task | Executor]) -> None:
+    """Have the engine know an agent, with what is used that runs on it."""
     used: dict[str, dict[str, Resources]] = {}
-    for task in tasks:
-        by_role = used.setdefault(task.framework_id, {})
-        by_role[task.role] = by_role.get(task.role, Resources()) + task.resources
+    for user in users:
+        by_role = used.setdefault(user.framework_id, {})
+        by_role[user.role] = by_role.get(user.role, Resources()) + user.resources
     region, zone = place_of(agent.info)
-    in_use = sum((task.resources for task in tasks), Resources())
+    in_use = sum((user.resources for user in users), Resources())
     agent.resources = covering(agent.resources, in_use)
     # An agent that has become too small for its tasks offers nothing until enough have ended.
     total = agent.resources + in_use.nonshared().minus_floor(agent.resources)
@@ -239,9 +260,27 @@ def _brought(master: Master, agent: Agent, known: m.KnownTask) -> Task | None:
         task = framework.tasks.get(id) or framework.unreachable.get(id) or next(lost, None)
         if task is not None and task.agent_id == agent.id:
             return None if _is_over(task, known) else task
-    return Task(
-        known.task, framework_id, agent.id, known.role, Resources(known.task.resources or [])
-    )
+    resources = Resources(known.task.resources or [])
+    task = Task(known.task, framework_id, agent.id, known.role, resources)
+    task.executor_id = "" if known.executor_id is None else known.executor_id.value
+    return task
+
+
+def _brought_executors(
+    master: Master, agent: Agent, registration: m.AgentRegistration
+) -> list[Executor]:
+    """Return the records of the executors that an agent brings; none of removed frameworks."""
+    return [
+        Executor(
+            known.executor,
+            known.framework_id.value,
+            agent.id,
+            known.role,
+            Resources(known.executor.resources or []),
+        )
+        for known in registration.executors or ()
+        if known.framework_id.value not in master.removed_frameworks
+    ]
 
 
 def _is_over(task: Task, known: m.KnownTask) -> bool:
@@ -251,11 +290,15 @@ def _is_over(task: Task, known: m.KnownTask) -> bool:
 
 
 def take_back(
-    master: Master, agent: Agent, task: Task, known: m.KnownTask, first: m.KnownTask
+    master: Master,
+    agent: Agent,
+    task: Task,
+    known: m.KnownTask,
+    first: m.KnownExecutor | m.KnownTask,
 ) -> None:
     """Take in a task of an agent that came (back), and tell its framework what is known of it.
 
-    `first` is the first task that the agent brings of the framework: it says who that is.
+    `first` is the first that the agent brings of the framework: it says who that is.
     """
     framework = master.frameworks.get(task.framework_id)
     if framework is None:
@@ -294,7 +337,7 @@ def _tell_back(
         master.tell_agent(agent, task.kill)
 
 
-def recovered_framework(master: Master, known: m.KnownTask) -> Framework:
+def recovered_framework(master: Master, known: m.KnownExecutor | m.KnownTask) -> Framework:
     """Take in a framework that only agents know of, until it comes back or its time is over."""
     info = known.framework_info or m.FrameworkInfo(user="", name="")
     roles = tuple(info.roles or [info.role or known.role])
@@ -329,7 +372,18 @@ def reconnect(
     known.resources, known.info = resources, agent.info
     master.persist_agent(known)
     reconcile(master, known, registration.tasks or [])
+    reconcile_executors(master, known, registration.executors or [])
     return known
+
+
+def reconcile_executors(master: Master, agent: Agent, brought: list[m.KnownExecutor]) -> None:
+    """Have master and agent agree on its executors: those that it does not have are gone."""
+    has = {(known.framework_id.value, known.executor.executor_id.value) for known in brought}
+    for executor in [each for key, each in agent.executors.items() if key not in has]:
+        master.executor_ended(executor, None)
+    for framework_id, id in has - agent.executors.keys():
+        if framework_id in master.frameworks:
+            master.tell_agent(agent, shutdown_message(framework_id, id))
 
 
 def reconcile(master: Master, agent: Agent, brought: list[m.KnownTask]) -> None:
@@ -474,6 +528,25 @@ def unregister(master: Master, session: Session, call: m.UnregisterCall) -> None
             master.persist("agents", agent.id, None)
 
 
+def exited(master: Master, session: Session, call: m.ExitedCall) -> None:
+    """EXITED: take out executors that are gone, and tell their frameworks."""
+    for end in call.exited.executors:
+        agent = session.agents.get(end.agent_id.value)
+        key = (end.framework_id.value, end.executor_id.value)
+        executor = None if agent is None else agent.executors.get(key)
+        if executor is not None:
+            master.executor_ended(executor, end.status)
+
+
+def message(master: Master, session: Session, call: m.FromExecutorsCall) -> None:
+    """MESSAGE: hand it on to frameworks, if they are connected."""
+    for said in call.message.messages:
+        framework = master.frameworks.get(said.framework_id.value)
+        if framework is not None and said.agent_id.value in session.agents:
+            event = events.message(said.agent_id.value, said.executor_id.value, said.data)
+            master.send(framework, event)
+
+
 def pong(master: Master, session: Session, call: m.AgentsCall) -> None:
     """PONG: the process is there, as any call of it says."""
 
@@ -499,4 +572,6 @@ CALLS: Final[dict[str, Callable[[Master, Session, Any], None]]] = {
     "PONG": pong,
     "UPDATE": update,
     "UNREGISTER": unregister,
+    "EXITED": exited,
+    "MESSAGE": message,
 }

@@ -145,6 +145,17 @@ def update(status: Json) -> Json:
     return {"type": "UPDATE", "update": {"status": status}}
 
 
-def failure(agent_id: str) -> Json:
-    """Return the event that tells that an agent is gone."""
-    return {"type": "FAILURE", "failure": {"agent_id": {"value": agent_id}}}
+def failure(agent_id: str, executor_id: str | None = None, wait_status: int | None = None) -> Json:
+    """Return the event that tells that an agent is gone, or an executor on it."""
+    failed: Json = {"agent_id": {"value": agent_id}}
+    if executor_id is not None:
+        failed["executor_id"] = {"value": executor_id}
+    if wait_status is not None:
+        failed["status"] = wait_status
+    return {"type": "FAILURE", "failure": failed}
+
+
+def message(agent_id: str, executor_id: str, data: str) -> Json:
+    """Return the event that hands on what an executor says; data in base64."""
+    inner = {"agent_id": {"value": agent_id}, "executor_id": {"value": executor_id}, "data": data}
+    return {"type": "MESSAGE", "message": inner}

@@ -9,9 +9,10 @@ import msgspec
 
 from allocator import Allocator
 from allocator.master.events import entries, time_json
-from allocator.master.records import Agent, Framework, Json, Task
+from allocator.master.records import Agent, Executor, Framework, Json, Task
 from allocator.resources import Resources
 from allocator.wire.decode import encode
+from allocator.wire.messages import Value
 
 
 def task_json(task: Task) -> Json:
@@ -45,6 +46,35 @@ def tasks_text(tasks: Iterable[Task]) -> bytes:
 def agents_text(engine: Allocator, agents: Iterable[Agent]) -> bytes:
     """Return the JSON of agents that are registered, with commas between them. O(entries)."""
     return encode([agent_json(engine, agent) for agent in agents])[1:-1]
+
+
+def executor_state(executor: Executor) -> Json:
+    """Return an executor as `/state` shows it."""
+    info = executor.info
+    json: Json = {
+        "executor_id": executor.id,
+        "name": info.name or "",
+        "framework_id": executor.framework_id,
+        "command": info.command or {},
+        "resources": executor.resources,
+        "role": executor.role,
+        "type": "CUSTOM",
+        "slave_id": executor.agent_id,
+    }
+    if info.labels and info.labels.get("labels"):
+        json["labels"] = info.labels["labels"]
+    return json
+
+
+def executor_json(executor: Executor) -> Json:
+    """Return an executor, and where it runs."""
+    info = msgspec.structs.replace(
+        executor.info,
+        type="CUSTOM",
+        framework_id=Value(value=executor.framework_id),
+        resources=entries(executor.resources, executor.role),
+    )
+    return {"executor_info": info, "agent_id": {"value": executor.agent_id}}
 
 
 def framework_json(engine: Allocator, framework: Framework) -> Json:

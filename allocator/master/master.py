@@ -6,7 +6,8 @@ behind (`take`), which somebody else carries out. Times are handed in: `now` is 
 here is what they have in common.
 
 V1. A task holds resources in the engine exactly while `holds`: from its launch to its terminal
-    status, or until its agent is away.
+    status, or until its agent is away. An executor does while it is in `executors` of its agent
+    and of its framework: from its launch until it is gone.
 V2. An open offer of the engine is in `offers`, and in those of its framework and of its agent.
 V3. A framework is in the engine while it is in `frameworks`, and active there while it is connected
     and active; an agent is in the engine exactly while it is in `agents`.
@@ -37,6 +38,7 @@ from allocator.master.records import (
     MAX_REMEMBERED,
     MAX_UNREACHABLE_TASKS,
     Agent,
+    Executor,
     Framework,
     Json,
     Session,
@@ -371,6 +373,9 @@ class Master:
         """Remove a framework for good: its stream ends and its tasks are killed."""
         self.take_back_offers(framework)
         concerned = {task.agent_id for task in framework.tasks.values()}
+        for executor in list(framework.executors.values()):
+            concerned.add(executor.agent_id)
+            self.drop_executor(executor)
         for task in list(framework.tasks.values()):
             if not task.is_terminal:
                 status = status_of_master(
@@ -525,6 +530,31 @@ class Master:
         self.send(framework, events.update(status))
         self.publish(forms.task_updated, task, status)
 
+    # Executors.
+
+    def add_executor(self, framework: Framework, executor: Executor) -> None:
+        """Take in an executor whose resources the engine counts as allocated (V1)."""
+        agent = self.agents[executor.agent_id]
+        framework.executors[executor.agent_id, executor.id] = executor
+        agent.executors[executor.key] = executor
+        self.mark(framework)
+        self.mark(agent)
+
+    def drop_executor(self, executor: Executor) -> None:
+        """Take an executor out: what it held is available again (V1)."""
+        framework, agent = self.frameworks[executor.framework_id], self.agents[executor.agent_id]
+        del framework.executors[executor.agent_id, executor.id], agent.executors[executor.key]
+        if executor.resources:
+            self.engine.release(framework.id, agent.id, executor.role, executor.resources)
+        self.mark(framework)
+        self.mark(agent)
+
+    def executor_ended(self, executor: Executor, wait_status: int | None) -> None:
+        """Note that an executor is gone, and tell its framework."""
+        self.drop_executor(executor)
+        failure = events.failure(executor.agent_id, executor.id, wait_status)
+        self.send(self.frameworks[executor.framework_id], failure)
+
     # Agents.
 
     def new_agent_id(self) -> str:
@@ -544,6 +574,8 @@ class Master:
         tasks = [task for task in agent.tasks.values() if not task.is_terminal]
         for task in tasks:
             self.lose_task(task, *self._loss(task, state))
+        for executor in list(agent.executors.values()):
+            self.drop_executor(executor)
         # Statuses of others that are still waiting come from the records, not from the agent.
         agent.tasks.clear()
         self.engine.remove_agent(agent.id)

@@ -19,9 +19,15 @@ from typing import Final, Generic, Literal, TypeVar
 
 from allocator.contract import Offer
 from allocator.master import forms
-from allocator.master._writer import agents_text, framework_text, offers_text, tasks_text
+from allocator.master._writer import (
+    agents_text,
+    framework_text,
+    json_text,
+    offers_text,
+    tasks_text,
+)
 from allocator.master.master import Master
-from allocator.master.records import Agent, Framework, Task
+from allocator.master.records import Agent, Executor, Framework, Task
 from allocator.resources import Resources
 
 R = TypeVar("R")
@@ -264,6 +270,11 @@ class TaskTexts:
         return True
 
 
+def executors_text(executors: Iterable[Executor]) -> bytes:
+    """Return executors as `/state` shows them, with commas between them. O(executors)."""
+    return b",".join([json_text(forms.executor_state(each)) for each in executors])
+
+
 class FrameworkText:
     """A framework as `/state` shows it, with its tasks and offers."""
 
@@ -273,6 +284,9 @@ class FrameworkText:
         #: The same in v1 form; from the first time that they are asked for.
         self.in_v1: TaskTexts | None = None
         self._offers: Blocks[Offer] = Blocks(offers_text, TASKS_PER_BLOCK)
+        self._executors: Blocks[Executor] = Blocks(executors_text, TASKS_PER_BLOCK)
+        self._known_executors: dict[str, Executor] = {}
+        #: What its tasks hold, by their ids, and its executors, by theirs after a slash.
         self._used = Held()
         self._offered = Held()
         #: What it is up to its lists, without a closing brace.
@@ -298,7 +312,8 @@ class FrameworkText:
         for texts in (self._tasks, self.in_v1):
             if texts is not None and not texts.write(framework, until):
                 return False
-        if not self._offers.write(until):
+        self._follow_executors()
+        if not (self._offers.write(until) and self._executors.write(until)):
             return False
         self._parts = self._put_together()
         return True
@@ -314,9 +329,24 @@ class FrameworkText:
                 self._offered.set(id, offers[id].resources)
                 self._offers.put(id, offers[id])
 
+    def _follow_executors(self) -> None:
+        """Take in the executors that are new, and forget those that are gone. O(executors)."""
+        now = {f"{agent}/{id}": each for (agent, id), each in self._framework.executors.items()}
+        for key in [key for key in self._executors if key not in now]:
+            self._used.set(f"/{key}", None)
+            self._executors.drop(key)
+        for key, executor in now.items():
+            # One that was launched again is another one, though it has the same key.
+            if self._known_executors.get(key) is not executor:
+                self._used.set(f"/{key}", executor.resources)
+                self._executors.put(key, executor)
+        self._known_executors = now
+
     def _put_together(self) -> list[bytes]:
         self.head = framework_text(self._framework, self._used.total(), self._offered.total())
-        parts = [self.head, b',"executors":[],"tasks":[']
+        parts = [self.head, b',"executors":[']
+        parts += self._executors.parts()
+        parts.append(b'],"tasks":[')
         parts += self._tasks.tasks.parts()
         parts.append(b'],"unreachable_tasks":[')
         parts += self._tasks.unreachable.parts()

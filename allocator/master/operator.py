@@ -87,8 +87,9 @@ def get_agents(master: Master, model: Model) -> Json:
 
 
 def get_executors(master: Master) -> Json:
-    """Return executors: no agent has any yet."""
-    return {"executors": []}
+    """Return the executors that frameworks brought. O(executors)."""
+    frameworks = master.frameworks.values()
+    return {"executors": [forms.executor_json(e) for f in frameworks for e in f.executors.values()]}
 
 
 def get_state(master: Master, model: Model) -> Json:

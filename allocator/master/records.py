@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, Final
 
 from allocator.resources import Resources
-from allocator.wire.messages import AgentInfo, FrameworkInfo, TaskInfo
+from allocator.wire.messages import AgentInfo, ExecutorInfo, FrameworkInfo, TaskInfo
 
 #: How many completed frameworks are kept, and how many completed and unreachable tasks of each.
 MAX_COMPLETED_FRAMEWORKS: Final = 50
@@ -78,6 +78,28 @@ class Task:
         return (self.framework_id, self.id)
 
 
+class Executor:
+    """What runs tasks of a framework on one agent, from its launch until it is gone."""
+
+    __slots__ = ("agent_id", "framework_id", "id", "info", "resources", "role")
+
+    def __init__(
+        self, info: ExecutorInfo, framework_id: str, agent_id: str, role: str, resources: Resources
+    ) -> None:
+        self.id = info.executor_id.value
+        self.info = info
+        self.framework_id = framework_id
+        self.agent_id = agent_id
+        self.role = role
+        #: What it takes besides what its tasks take.
+        self.resources = resources
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from all others of its agent."""
+        return (self.framework_id, self.id)
+
+
 class Framework:
     """A framework, connected or not."""
 
@@ -87,6 +109,7 @@ class Framework:
         "completed",
         "connected",
         "constraints",
+        "executors",
         "id",
         "info",
         "inverse_offers",
@@ -129,6 +152,8 @@ class Framework:
         #: Inverse offers under way: id → agent id.
         self.inverse_offers: dict[str, str] = {}
         self.tasks: dict[str, Task] = {}
+        #: By the ids of its agent and its own.
+        self.executors: dict[tuple[str, str], Executor] = {}
         self.unreachable: dict[str, Task] = {}
         self.completed: deque[Task] = deque(maxlen=MAX_COMPLETED_TASKS)
 
@@ -148,6 +173,7 @@ class Agent:
 
     __slots__ = (
         "active",
+        "executors",
         "hostname",
         "id",
         "info",
@@ -193,6 +219,8 @@ class Agent:
         #: Its open offers, the oldest first: id → when it was made, by the calendar.
         self.offers: dict[str, float] = {}
         self.tasks: dict[tuple[str, str], Task] = {}
+        #: By the ids of its framework and its own.
+        self.executors: dict[tuple[str, str], Executor] = {}
 
 
 class Session:

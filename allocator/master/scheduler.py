@@ -17,7 +17,7 @@ from allocator.master import events, forms
 from allocator.master.accepting import accept, refuse_seconds
 from allocator.master.master import ENGINE_CAPABILITIES, Master, minimum_of
 from allocator.master.records import Framework, Json, Task, capabilities_of
-from allocator.master.tasks import kill_message, status_of_master
+from allocator.master.tasks import kill_message, shutdown_message, status_of_master
 from allocator.roles import validate_role
 from allocator.wire import messages as m
 from allocator.wire.refusal import BAD_REQUEST, FORBIDDEN, CallRefused
@@ -401,7 +401,7 @@ def acknowledge(master: Master, framework: Framework, call: m.AcknowledgeCall) -
 
 
 def message(master: Master, framework: Framework, call: m.MessageCall) -> None:
-    """MESSAGE: handed on to the agent, if it has executors."""
+    """MESSAGE: handed on to the agent, which hands it on to the executor."""
     agent = master.agents.get(call.message.agent_id.value)
     if agent is not None:
         master.tell_agent(
@@ -419,14 +419,8 @@ def shutdown(master: Master, framework: Framework, call: m.ShutdownCall) -> None
     """SHUTDOWN: handed on to the agent."""
     agent = master.agents.get(call.shutdown.agent_id.value)
     if agent is not None:
-        master.tell_agent(
-            agent,
-            {
-                "type": "SHUTDOWN_EXECUTOR",
-                "framework_id": {"value": framework.id},
-                "executor_id": {"value": call.shutdown.executor_id.value},
-            },
-        )
+        id = call.shutdown.executor_id.value
+        master.tell_agent(agent, shutdown_message(framework.id, id))
 
 
 def request(master: Master, framework: Framework, call: m.RequestCall) -> None:

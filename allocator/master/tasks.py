@@ -84,6 +84,15 @@ def kill_message(framework_id: str, task_id: str) -> Json:
     }
 
 
+def shutdown_message(framework_id: str, executor_id: str) -> Json:
+    """Return what an agent is told for an executor to end."""
+    return {
+        "type": "SHUTDOWN_EXECUTOR",
+        "framework_id": {"value": framework_id},
+        "executor_id": {"value": executor_id},
+    }
+
+
 def note_status(task: Task, status: Json) -> None:
     """Take a status into a task's history: the first one of each state, in order of arrival."""
     state = status["state"]

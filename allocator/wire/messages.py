@@ -131,6 +131,23 @@ class TaskInfo(Message, kw_only=True):
     max_completion_time: Duration | None = None
 
 
+class ExecutorInfo(Message, kw_only=True):
+    """What runs tasks for a framework: `TaskInfo.executor`, or that of a group."""
+
+    executor_id: Value
+    type: str | None = None
+    framework_id: Value | None = None
+    command: Json | None = None
+    container: Json | None = None
+    resources: list[Json] | None = None
+    name: str | None = None
+    source: str | None = None
+    data: str | None = None
+    discovery: Json | None = None
+    labels: Json | None = None
+    shutdown_grace_period: Duration | None = None
+
+
 class Launch(Message, kw_only=True):
     """The tasks of a LAUNCH."""
 
@@ -634,6 +651,17 @@ class KnownTask(Message, kw_only=True):
     task: TaskInfo
     statuses: list[TaskStatus] | None = None
     framework_info: FrameworkInfo | None = None
+    #: Of a task that an executor runs which the framework brought.
+    executor_id: Value | None = None
+
+
+class KnownExecutor(Message, kw_only=True):
+    """An executor that an agent has."""
+
+    framework_id: Value
+    role: str
+    executor: ExecutorInfo
+    framework_info: FrameworkInfo | None = None
 
 
 class AgentRegistration(Message, kw_only=True):
@@ -644,6 +672,7 @@ class AgentRegistration(Message, kw_only=True):
     pid: str | None = None
     tasks: list[KnownTask] | None = None
     statuses: list[TaskStatus] | None = None
+    executors: list[KnownExecutor] | None = None
 
 
 class Register(Message, kw_only=True):
@@ -662,6 +691,36 @@ class Unregister(Message, kw_only=True):
     """UNREGISTER."""
 
     agent_ids: list[Value]
+
+
+class ExecutorEnd(Message, kw_only=True):
+    """An executor that is gone; `status` as wait(2) has it, None if nobody knows."""
+
+    agent_id: Value
+    framework_id: Value
+    executor_id: Value
+    status: int | None = None
+
+
+class Exited(Message, kw_only=True):
+    """EXITED."""
+
+    executors: list[ExecutorEnd]
+
+
+class FromExecutor(Message, kw_only=True):
+    """What an executor says to its framework; `data` in base64."""
+
+    agent_id: Value
+    framework_id: Value
+    executor_id: Value
+    data: str
+
+
+class FromExecutors(Message, kw_only=True):
+    """MESSAGE."""
+
+    messages: list[FromExecutor]
 
 
 class AgentsCall(Message, kw_only=True):
@@ -688,6 +747,18 @@ class UnregisterCall(AgentsCall, kw_only=True):
     unregister: Unregister
 
 
+class ExitedCall(AgentsCall, kw_only=True):
+    """EXITED."""
+
+    exited: Exited
+
+
+class FromExecutorsCall(AgentsCall, kw_only=True):
+    """MESSAGE."""
+
+    message: FromExecutors
+
+
 #: Type → decoder of the whole body.
 AGENT_CALLS: Final = _decoders(
     {
@@ -695,6 +766,8 @@ AGENT_CALLS: Final = _decoders(
         "PONG": AgentsCall,
         "UPDATE": UpdateCall,
         "UNREGISTER": UnregisterCall,
+        "EXITED": ExitedCall,
+        "MESSAGE": FromExecutorsCall,
     }
 )
 
@@ -722,6 +795,9 @@ class ToAgents(Message, kw_only=True):
     role: str | None = None
     tasks: list[TaskInfo] | None = None
     executor: Json | None = None
+    launch_executor: bool | None = None
+    executor_id: Value | None = None
+    data: str | None = None
     task_id: Value | None = None
     kill_policy: KillPolicy | None = None
     uuid: str | None = None

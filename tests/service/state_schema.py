@@ -101,6 +101,17 @@ OFFER = record(
     slave_id=TEXT,
     resources=RESOURCES,
 )
+EXECUTOR = record(
+    {"labels": LABELS},
+    executor_id=TEXT,
+    name=TEXT,
+    framework_id=TEXT,
+    command={"type": "object"},
+    resources=RESOURCES,
+    role=TEXT,
+    type=TEXT,
+    slave_id=TEXT,
+)
 _FRAMEWORK: Json = {
     "id": TEXT,
     "name": TEXT,
@@ -129,7 +140,7 @@ FRAMEWORK = record(
     unreachable_tasks={**array(TASK), "maxItems": 1000},
     completed_tasks={**array(TASK), "maxItems": 1000},
     offers=array(OFFER),
-    executors=array({"type": "object"}),
+    executors=array(EXECUTOR),
 )
 _VERSION: Json = {"version": TEXT, "build_date": TEXT, "build_time": NUMBER, "build_user": TEXT}
 _COMPLETED: Json = {**array(FRAMEWORK), "maxItems": 50}

@@ -21,7 +21,7 @@ from allocator.master import agents, endpoints, forms, metrics, reading
 from allocator.master import model as models
 from allocator.master._writer import json_text, offers_text, tasks_text
 from allocator.master.reading import PATHS, Answer, Reader
-from allocator.master.records import MAX_COMPLETED_TASKS, Task
+from allocator.master.records import MAX_COMPLETED_TASKS, Executor, Task
 from allocator.master.tasks import note_status
 from allocator.resources import Resources
 from allocator.wire import messages as m
@@ -29,7 +29,7 @@ from allocator.wire.decode import encode
 from allocator.wire.refusal import CallRefused
 from benchmarks import plain_state
 from tests.service.state_schema import SCHEMAS
-from tests.service.world import World, agent, uuid
+from tests.service.world import World, agent, executor, uuid
 
 Json = dict[str, Any]
 
@@ -200,6 +200,16 @@ def new_task(id: str) -> Task:
 # A running world.
 
 
+def exit_of(executor: Executor) -> Json:
+    """Return what an agent says of an executor that has ended."""
+    return {
+        "agent_id": {"value": executor.agent_id},
+        "framework_id": {"value": executor.framework_id},
+        "executor_id": {"value": executor.id},
+        "status": 0,
+    }
+
+
 class Histories(RuleBasedStateMachine):
     """Whatever happens to a master, what is read is what its records say in plain dicts."""
 
@@ -246,8 +256,8 @@ class Histories(RuleBasedStateMachine):
         self.world.cycle()
 
     @precondition(lambda self: self.world.master.offers)
-    @rule(n_tasks=st.integers(0, 3))
-    def launch(self, n_tasks: int) -> None:
+    @rule(n_tasks=st.integers(0, 3), has_executor=st.booleans())
+    def launch(self, n_tasks: int, has_executor: bool) -> None:
         id = self.chance.choice(list(self.world.master.offers))
         offer = self.world.master.offers[id]
         json = {"id": {"value": id}, "agent_id": {"value": offer.agent}}
@@ -256,7 +266,9 @@ class Histories(RuleBasedStateMachine):
             self.world.call("DECLINE", offer.framework, stream, offer_ids=[{"value": id}])
             return
         ids = [f"t{self.number()}" for _ in range(n_tasks)]
-        self.world.launch(offer.framework, stream, json, *ids, resources="cpus:0.5;mem:32")
+        by = executor("e", labels={"labels": [{"key": "k"}]}) if has_executor else None
+        given = {"resources": "cpus:0.5;mem:32", "executor": by}
+        self.world.launch(offer.framework, stream, json, *ids, **given)
         for id in ids:
             if id in self.world.master.frameworks[offer.framework].tasks:
                 self.tasks[offer.framework, id] = offer.agent
@@ -277,6 +289,15 @@ class Histories(RuleBasedStateMachine):
         if acknowledged and framework in self.streams:
             stream = self.streams[framework]
             self.world.acknowledge(framework, stream, agent_id, task, tag)
+
+    @precondition(lambda self: any(a.executors for a in self.world.master.agents.values()))
+    @rule()
+    def exit(self) -> None:
+        running = [e for a in self.world.master.agents.values() for e in a.executors.values()]
+        ended = self.chance.choice(running)
+        session = next((s for s, id in self.sessions.items() if id == ended.agent_id), None)
+        if session is not None:
+            self.world.say(session, "EXITED", executors=[exit_of(ended)])
 
     @precondition(lambda self: self.streams)
     @rule(how=st.sampled_from(["disconnect", "teardown", "fail over"]))

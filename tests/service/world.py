@@ -153,9 +153,14 @@ class World:
 
     def update(self, session: str, *statuses: Json) -> None:
         """Have a process report statuses."""
-        body = {"type": "UPDATE", "update": {"statuses": list(statuses)}}
+        self.say(session, "UPDATE", statuses=list(statuses))
+
+    def say(self, session: str, type: str, **content: Any) -> None:
+        """Have a process of agents call."""
+        body = {"type": type, type.lower(): content}
         _, call = read_call(json.dumps(body).encode(), AGENT_CALLS)
-        agents.update(self.master, agents.check_session(self.master, session, None), call)
+        caller = agents.check_session(self.master, session, None)
+        agents.CALLS[type](self.master, caller, call)
         self.carry_out()
 
     def cycle(self) -> None:
@@ -189,15 +194,19 @@ class World:
     # In short.
 
     def launch(
-        self, framework: str, stream: str, offer: Json, *ids: str, resources: str = "cpus:1;mem:64"
+        self,
+        framework: str,
+        stream: str,
+        offer: Json,
+        *ids: str,
+        resources: str = "cpus:1;mem:64",
+        executor: Json | None = None,
     ) -> None:
-        """Accept an offer for tasks."""
-        entries = [
-            {"name": name, "type": "SCALAR", "scalar": {"value": float(amount)}}
-            for name, _, amount in (part.partition(":") for part in resources.split(";"))
-        ]
+        """Accept an offer for tasks, which run commands or are an executor's."""
+        what = TASK if executor is None else {"name": "t", "executor": executor}
+        entries = scalars(resources)
         infos = [
-            {**TASK, "task_id": {"value": id}, "agent_id": offer["agent_id"], "resources": entries}
+            {**what, "task_id": {"value": id}, "agent_id": offer["agent_id"], "resources": entries}
             for id in ids
         ]
         operation = {"type": "LAUNCH", "launch": {"task_infos": infos}}
@@ -238,6 +247,20 @@ class World:
             task_id={"value": task},
             uuid=uuid,
         )
+
+
+def scalars(text: str) -> list[Json]:
+    """Return resources in v1 form, without role or anything else."""
+    return [
+        {"name": name, "type": "SCALAR", "scalar": {"value": float(amount)}}
+        for name, _, amount in (part.partition(":") for part in text.split(";"))
+    ]
+
+
+def executor(id: str, resources: str = "cpus:0.25;mem:32", **more: Any) -> Json:
+    """Return an executor that a framework brings."""
+    found: Json = {"executor_id": {"value": id}, "command": {"value": "run"}, **more}
+    return {**found, "resources": scalars(resources)}
 
 
 def agent(hostname: str, resources: str = "cpus:4;mem:1024", **more: Any) -> Json:
