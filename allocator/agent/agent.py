@@ -12,16 +12,14 @@ E3. What must be known after a restart is noted (`Note`) before what follows fro
 
 from __future__ import annotations
 
-import base64
-import os
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from allocator.agent.checks import TaskInvalid, check_task
+from allocator.agent.executors import Executor, Executors, Timeouts
 from allocator.agent.instructions import (
     Cancel,
     Checked,
@@ -29,94 +27,32 @@ from allocator.agent.instructions import (
     Ended,
     Event,
     Expired,
-    Forget,
     Guard,
     Instruction,
     Leave,
     Limitation,
     Looked,
-    Note,
     NotStarted,
-    Report,
     Start,
     Started,
     Stop,
     in_words,
 )
+from allocator.agent.ledger import Ledger, Past
 from allocator.agent.probes import check_probes
+from allocator.agent.tasks import (
+    TERMINAL,
+    LaunchEntry,
+    Task,
+    has_capability,
+    launch_entry,
+    needs_guard,
+    user_of,
+)
 from allocator.resources import Resources
 from allocator.wire import messages as m
 
-#: How long a task may take to end where nothing is said, in seconds.
-GRACE_SECONDS: Final = 3.0
-
-#: Reasons of what an executor would tell; so would it, where there is no reason.
-_OF_EXECUTORS: Final = frozenset(
-    {None, "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED", "REASON_TASK_CHECK_STATUS_UPDATED"}
-)
-
-TERMINAL: Final = frozenset({"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR"})
-
-
-class Task:
-    """A task, and the container that it runs in."""
-
-    __slots__ = (
-        "check_status",
-        "container",
-        "framework_info",
-        "grace",
-        "group",
-        "has_expired",
-        "has_started",
-        "healthy",
-        "history",
-        "is_running",
-        "is_unwanted",
-        "killed",
-        "role",
-        "state",
-        "waiting",
-    )
-
-    def __init__(
-        self, container: Container, framework_info: m.FrameworkInfo | None, role: str
-    ) -> None:
-        self.container = container
-        self.framework_info = framework_info
-        self.role = role
-        self.state = "TASK_STAGING"
-        #: The others that are launched with it, all or none, and it.
-        self.group: tuple[Task, ...] = (self,)
-        #: Whether the runtime has been told to start it and has not told its end.
-        self.is_running = False
-        #: Whether the runtime told that it was started.
-        self.has_started = False
-        #: Why it is being ended; None while nobody wants that.
-        self.killed: str | None = None
-        #: Whether it has taken all the time that it may.
-        self.has_expired = False
-        #: What its health check found last, and its check.
-        self.healthy: bool | None = None
-        self.check_status = nothing_found(container.task.check)
-        #: How long it may take to end, in seconds.
-        self.grace = grace_seconds(container.task.kill_policy)
-        #: Its framework was removed: nobody wants to hear of it.
-        self.is_unwanted = False
-        #: The first status of each state.
-        self.history: dict[str, m.TaskStatus] = {}
-        #: Statuses that were not acknowledged (E2).
-        self.waiting: deque[m.TaskStatus] = deque()
-
-    @property
-    def info(self) -> m.TaskInfo:
-        """What was launched."""
-        return self.container.task
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from all others of the agent."""
-        return (self.container.framework_id, self.container.task.task_id.value)
+_TIMEOUTS: Final = Timeouts()
 
 
 class Agent:
@@ -132,8 +68,10 @@ class Agent:
         The time of the calendar, in seconds since 1970.
     new_id : callable
         Gives ids of containers.
-    tells_starting : bool
-        Whether frameworks are told that tasks are about to run.
+    timeouts : Timeouts
+        How long executors may take.
+    runs_nothing : bool
+        What it runs needs nothing: it tells of no start, takes no executor, remembers no end.
     """
 
     def __init__(
@@ -144,31 +82,61 @@ class Agent:
         pid: str,
         wall: Callable[[], float],
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
-        tells_starting: bool = True,
+        timeouts: Timeouts = _TIMEOUTS,
+        runs_nothing: bool = False,
     ) -> None:
         self.info = info
         self.version = version
         self.pid = pid
         self._wall = wall
         self._new_id = new_id
-        self._tells_starting = tells_starting
-        self.tasks: dict[tuple[str, str], Task] = {}
+        self._runs_nothing = runs_nothing
+        self._ledger = Ledger(wall, remembers=not runs_nothing)
+        self._report = self._ledger.report
+        self.executors = Executors(self._ledger, new_id, timeouts, lambda: self.info)
+        #: Tasks that have a container of their own, by its id.
         self._by_container: dict[str, Task] = {}
-        #: Tasks that were launched and ended, by terminal state.
-        self.n_ended = dict.fromkeys(sorted(TERMINAL), 0)
         #: Set when the master has no place for it: it leaves when nothing runs any more.
         self._leaving: str | None = None
-        self._out: list[Instruction] = []
 
     @property
     def id(self) -> str:
         """Its id; empty until a master has given it one."""
         return "" if self.info.id is None else self.info.id.value
 
+    @property
+    def tasks(self) -> Mapping[tuple[str, str], Task]:
+        """Its tasks, by the ids of their framework and their own (E1)."""
+        return self._ledger.tasks
+
+    @property
+    def n_ended(self) -> Mapping[str, int]:
+        """How many tasks were launched and ended, by terminal state."""
+        return self._ledger.n_ended
+
+    @property
+    def past(self) -> Mapping[str, Past]:
+        """What has ended, by framework."""
+        return self._ledger.past
+
     def take(self) -> list[Instruction]:
         """Return what is to be done, in order, and forget it. O(1)."""
-        out, self._out = self._out, []
-        return out
+        if self._leaving is not None and not self.tasks and not self.executors.known:
+            self._ledger.do(Leave(self._leaving))
+            self._leaving = None
+        return self._ledger.take()
+
+    def in_use(self) -> Resources:
+        """Return what its tasks and executors take. O(tasks)."""
+        held = [task.info.resources for task in self.tasks.values() if task.is_running]
+        held += [executor.info.resources for executor in self.executors.known.values()]
+        return sum((Resources(each or []) for each in held), Resources())
+
+    def grace(self) -> float:
+        """Return how long it may take until all it runs has ended, in seconds. O(tasks)."""
+        executors = self.executors.known.values()
+        times = [task.grace for task in self.tasks.values()]
+        return max([*times, *(each.shutdown_seconds for each in executors)], default=0.0)
 
     # Registering.
 
@@ -188,15 +156,29 @@ class Agent:
                     statuses=list(task.history.values()),
                     # Once for each framework.
                     framework_info=None if framework_id in told else task.framework_info,
+                    executor_id=None
+                    if task.runs_in is None
+                    else m.Value(value=task.container.executor_id),
                 )
             )
             told.add(framework_id)
+        executors = [
+            m.KnownExecutor(
+                framework_id=m.Value(value=each.key[0]),
+                role=each.entry.role,
+                executor=each.info,
+                framework_info=each.entry.framework_info,
+            )
+            for each in self.executors.known.values()
+            if not each.is_unwanted
+        ]
         return m.AgentRegistration(
             agent_info=self.info,
             version=self.version,
             pid=self.pid,
             tasks=tasks or None,
             statuses=[status for task in wanted for status in task.waiting] or None,
+            executors=executors or None,
         )
 
     def registered(self, id: str) -> None:
@@ -228,6 +210,55 @@ class Agent:
         """LAUNCH_GROUP: tasks of which all are launched or none."""
         self._launch(framework_id, framework_info, role, list(infos), executor or {})
 
+    def launch_by_executor(
+        self,
+        framework_id: str,
+        framework_info: m.FrameworkInfo | None,
+        role: str,
+        infos: list[m.TaskInfo],
+        info: m.ExecutorInfo,
+        *,
+        is_new: bool,
+        is_grouped: bool,
+    ) -> None:
+        """LAUNCH and LAUNCH_GROUP of tasks that an executor runs, which may be launched, too.
+
+        Parameters
+        ----------
+        is_new : bool
+            Whether the master counts on the executor being launched.
+        is_grouped : bool
+            Whether the executor is told of all tasks at once.
+        """
+        if any((framework_id, each.task_id.value) in self.tasks for each in infos):
+            return  # it came before
+        why: str | None = None
+        executor: Executor | None = None
+        try:
+            if self._runs_nothing:
+                raise TaskInvalid("the null runtime runs commands alone")
+            executor = self.executors.prepare(
+                framework_id, framework_info, role, info, is_new=is_new
+            )
+        except TaskInvalid as error:
+            why = str(error)
+            self.executors.refuse(framework_id, info)
+        id, runs_in = info.executor_id.value, None if executor is None else executor.container.id
+        tasks = [
+            self._add(framework_id, framework_info, role, each, executor_id=id, runs_in=runs_in)
+            for each in infos
+        ]
+        for task in tasks:
+            task.group, task.is_grouped = tuple(tasks), is_grouped
+            self._ledger.note(task, launch_entry(task))
+        if executor is not None:
+            self.executors.launch(executor, tasks)
+        elif why is None:
+            text = "Its executor has ended"
+            self.executors.lose(tasks, "REASON_EXECUTOR_TERMINATED", text)
+        else:
+            self._refuse(tasks, why)
+
     def _launch(
         self,
         framework_id: str,
@@ -241,20 +272,23 @@ class Agent:
         tasks = [self._add(framework_id, framework_info, role, info) for info in infos]
         for task in tasks:
             task.group = tuple(tasks)
-            self._note(task, launch_entry(task))
+            self._ledger.note(task, launch_entry(task))
         try:
             for task in tasks:
                 check_task(task.info, executor)
                 check_probes(f"task {task.key[1]!r}", task.info.health_check, task.info.check)
         except TaskInvalid as error:
-            for task in tasks:
-                self._report(task, "TASK_ERROR", "REASON_TASK_INVALID", str(error))
+            self._refuse(tasks, str(error))
             return
         for task in tasks:
             task.is_running = True
-            if self._tells_starting:
+            if not self._runs_nothing:
                 self._report(task, "TASK_STARTING", None, None)
-            self._out.append(Start(task.container))
+            self._ledger.do(Start(task.container))
+
+    def _refuse(self, tasks: list[Task], why: str) -> None:
+        for task in tasks:
+            self._report(task, "TASK_ERROR", "REASON_TASK_INVALID", why)
 
     def _add(
         self,
@@ -263,18 +297,22 @@ class Agent:
         role: str,
         info: m.TaskInfo,
         container_id: str | None = None,
+        *,
+        executor_id: str | None = None,
+        runs_in: str | None = None,
     ) -> Task:
         container = Container(
             container_id or self._new_id(),
             self.id,
             framework_id,
-            info.task_id.value,
-            user_of(info, framework_info),
+            info.task_id.value if executor_id is None else executor_id,
+            user_of(info.command, framework_info),
             info,
         )
-        task = Task(container, framework_info, role)
-        self.tasks[task.key] = task
-        self._by_container[container.id] = task
+        task = Task(container, framework_info, role, runs_in)
+        self._ledger.tasks[task.key] = task
+        if runs_in is None:
+            self._by_container[container.id] = task
         return task
 
     def kill(self, framework_id: str, task_id: str, policy: m.KillPolicy | None = None) -> None:
@@ -284,6 +322,9 @@ class Agent:
             return
         if policy is not None and policy.grace_period is not None:
             task.grace = max(policy.grace_period.seconds, 0.0)
+        if task.runs_in is not None:
+            self.executors.kill(task, policy)
+            return
         for each in task.group:
             why = "Killed" if each is task else f"Task {task_id!r} of its group was killed"
             self._kill(each, why)
@@ -292,59 +333,57 @@ class Agent:
         if not task.is_running:
             return
         entry = {"kill": why, "grace": task.grace}
-        self._note(task, {**entry, "expired": True} if task.has_expired else entry)
+        self._ledger.note(task, {**entry, "expired": True} if task.has_expired else entry)
         if task.killed is None:
             task.killed = why
-            if task.has_started and knows_killing(task) and not task.is_unwanted:
+            knows_killing = has_capability(task.framework_info, "TASK_KILLING_STATE")
+            if task.has_started and knows_killing and not task.is_unwanted:
                 self._report(task, "TASK_KILLING", None, why)
         if task.has_started:
-            self._out.append(Stop(task.container.id, task.grace))
+            self._ledger.do(Stop(task.container.id, task.grace))
         else:
-            self._out.append(Cancel(task.container.id))
+            self._ledger.do(Cancel(task.container.id))
 
     def acknowledge(self, framework_id: str, task_id: str, uuid: str) -> None:
         """ACKNOWLEDGE: a status, and with it all before it, were taken in by the framework."""
         task = self.tasks.get((framework_id, task_id))
-        if task is None or all(status.uuid != uuid for status in task.waiting):
-            return
-        while task.waiting.popleft().uuid != uuid:
-            pass
-        if task.state in TERMINAL and not task.waiting:
-            self._drop(task)
-        else:
-            self._note(task, {"acknowledged": uuid})
+        if task is not None:
+            self._ledger.acknowledge(task, uuid)
+            self._forget(task)
 
     def shut_down_framework(self, framework_id: str) -> None:
         """SHUTDOWN_FRAMEWORK: end its tasks; nobody hears of them any more."""
         for task in [task for task in self.tasks.values() if task.key[0] == framework_id]:
             self._disown(task)
+        self.executors.shut_down_framework(framework_id)
 
     def _disown(self, task: Task) -> None:
         if task.is_unwanted:
             return
-        task.is_unwanted = True
-        task.waiting.clear()
-        if task.is_running:
-            self._note(task, {"unwanted": True})
+        self._ledger.disown(task)
+        if task.runs_in is None and task.is_running:
             self._kill(task, "Its framework was removed")
-        else:
-            self._drop(task)
+        self._forget(task)
+
+    def _forget(self, task: Task) -> None:
+        """Hear nothing any more of the container of a task that was dropped."""
+        if task.key not in self.tasks:
+            self._by_container.pop(task.container.id, None)
 
     def shut_down(self, message: str) -> None:
         """SHUTDOWN: the master has no place for the agent; end all, then leave."""
         self._leaving = message
         for task in list(self.tasks.values()):
             self._disown(task)
-        self._leave_if_idle()
-
-    def _leave_if_idle(self) -> None:
-        if self._leaving is not None and not self.tasks:
-            self._out.append(Leave(self._leaving))
+        self.executors.shut_down_framework(None)
 
     # What the runtime tells.
 
     def happened(self, event: Event) -> None:
         """Take in what became of a container; of one that is not known, nothing."""
+        if event.container_id in self.executors:
+            self.executors.happened(event)
+            return
         task = self._by_container.get(event.container_id)
         if task is None:
             return
@@ -365,14 +404,14 @@ class Agent:
     def _started(self, task: Task) -> None:
         task.has_started = True
         if task.killed is not None:
-            self._out.append(Stop(task.container.id, task.grace))
+            self._ledger.do(Stop(task.container.id, task.grace))
         if all(each.has_started for each in task.group):
             for each in task.group:
                 if each.is_running and each.killed is None:
                     if each.state in ("TASK_STAGING", "TASK_STARTING"):
                         self._report(each, "TASK_RUNNING", None, None)
                     if needs_guard(each.info):
-                        self._out.append(Guard(each.container, self._since(each)))
+                        self._ledger.do(Guard(each.container, self._since(each)))
 
     def _since(self, task: Task) -> float:
         status = task.history.get("TASK_RUNNING")
@@ -436,53 +475,9 @@ class Agent:
             if each is not task and each.killed is None:
                 self._kill(each, f"Task {task.key[1]!r} of its group has ended")
 
-    def _report(
-        self,
-        task: Task,
-        state: str,
-        reason: str | None,
-        message: str | None,
-        limitation: Limitation | None = None,
-    ) -> None:
-        """Make a status, and keep it until it is acknowledged (E2)."""
-        container = task.container
-        status = m.TaskStatus(
-            task_id=task.info.task_id,
-            state=state,
-            agent_id=m.Value(value=container.agent_id),
-            executor_id=m.Value(value=container.executor_id),
-            framework_id=m.Value(value=container.framework_id),
-            source="SOURCE_EXECUTOR" if reason in _OF_EXECUTORS else "SOURCE_AGENT",
-            reason=reason,
-            message=message,
-            timestamp=self._wall(),
-            uuid=base64.b64encode(os.urandom(16)).decode("ascii"),
-            healthy=task.healthy,
-            check_status=task.check_status,
-            container_status={"container_id": {"value": container.id}},
-            limitation=None
-            if limitation is None
-            else {"resources": Resources(limitation.resources).to_json()},
-        )
-        self._take_in(task, status)
-        self._note(task, {"status": status})
-        self._out.append(Report(status))
-
-    def _take_in(self, task: Task, status: m.TaskStatus) -> None:
-        task.state = status.state
-        task.history.setdefault(status.state, status)
-        task.waiting.append(status)
-        if status.state in TERMINAL:
-            self.n_ended[status.state] += 1
-
-    def _note(self, task: Task, entry: Mapping[str, object]) -> None:
-        self._out.append(Note(task.container.id, entry))
-
     def _drop(self, task: Task) -> None:
-        del self.tasks[task.key]
-        del self._by_container[task.container.id]
-        self._out.append(Forget(task.container.id))
-        self._leave_if_idle()
+        self._ledger.drop(task)
+        self._forget(task)
 
     # After a restart.
 
@@ -501,14 +496,25 @@ class Agent:
         """
         launch = msgspec.convert(entries[0], LaunchEntry, strict=False)
         task = self._add(
-            launch.framework_id, launch.framework_info, launch.role, launch.task, container_id
+            launch.framework_id,
+            launch.framework_info,
+            launch.role,
+            launch.task,
+            container_id,
+            executor_id=launch.executor_id,
+            runs_in=launch.runs_in,
         )
+        task.is_grouped = launch.runs_in is not None and launch.group is not None
         for entry in entries[1:]:
             self._recover_entry(task, entry)
         task.is_running = task.state not in TERMINAL
-        if task.is_running:
-            return task.container
-        if task.is_unwanted or not task.waiting:
+        is_there = task.runs_in is None or self.executors.rejoin(task)
+        if task.is_running and is_there:
+            return task.container if task.runs_in is None else None
+        if task.is_running and not task.is_unwanted:
+            text = "Its executor has ended"
+            self.executors.lose([task], "REASON_EXECUTOR_TERMINATED", text)
+        elif task.is_unwanted or not task.waiting:
             self._drop(task)
         return None
 
@@ -516,7 +522,11 @@ class Agent:
         if "status" in entry:
             status = msgspec.convert(entry["status"], m.TaskStatus)
             task.healthy, task.check_status = status.healthy, status.check_status
-            self._take_in(task, status)
+            self._ledger.take_in(task, status)
+            if status.uuid is not None:
+                task.uuids.append(status.uuid)
+        elif entry.get("sent"):
+            task.is_sent = True
         elif "acknowledged" in entry:
             while task.waiting and task.waiting.popleft().uuid != entry["acknowledged"]:
                 pass
@@ -529,65 +539,8 @@ class Agent:
 
     def rejoin_groups(self, groups: Iterable[list[str]]) -> None:
         """Have recovered tasks be of the groups that they were launched in."""
+        by_notes = {task.container.id: task for task in self.tasks.values()}
         for ids in groups:
-            group = tuple(self._by_container[id] for id in ids if id in self._by_container)
+            group = tuple(by_notes[id] for id in ids if id in by_notes)
             for task in group:
                 task.group = group
-
-
-class LaunchEntry(m.Message, kw_only=True):
-    """The first note of a task: what was launched, and for whom."""
-
-    framework_id: str
-    framework_info: m.FrameworkInfo | None = None
-    role: str
-    task: m.TaskInfo
-    #: The containers of its group, itself included.
-    group: list[str] | None = None
-
-
-def launch_entry(task: Task) -> dict[str, object]:
-    """Return the first note of a task."""
-    ids = [each.container.id for each in task.group]
-    return {
-        "framework_id": task.container.framework_id,
-        "framework_info": task.framework_info,
-        "role": task.role,
-        "task": task.info,
-        **({"group": ids} if len(ids) > 1 else {}),
-    }
-
-
-def user_of(info: m.TaskInfo, framework_info: m.FrameworkInfo | None) -> str | None:
-    """Return who is to run a task; None if nobody is named."""
-    named = (info.command or {}).get("user")
-    if isinstance(named, str) and named:
-        return named
-    return (framework_info.user or None) if framework_info is not None else None
-
-
-def nothing_found(check: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return what is told of a check that was not made; None without one."""
-    kind = None if check is None else check.get("type")
-    return {"type": kind, kind.lower(): {}} if isinstance(kind, str) else None
-
-
-def needs_guard(info: m.TaskInfo) -> bool:
-    """Tell whether a task has checks, or a time that it may take."""
-    return any(
-        each is not None for each in (info.health_check, info.check, info.max_completion_time)
-    )
-
-
-def grace_seconds(policy: m.KillPolicy | None) -> float:
-    """Return how long a task may take to end."""
-    if policy is None or policy.grace_period is None:
-        return GRACE_SECONDS
-    return max(policy.grace_period.seconds, 0.0)
-
-
-def knows_killing(task: Task) -> bool:
-    """Tell whether a task's framework knows the state of tasks that are asked to end."""
-    info = task.framework_info
-    capabilities = () if info is None else info.capabilities or ()
-    return any(each.type == "TASK_KILLING_STATE" for each in capabilities)

@@ -2,6 +2,7 @@
 
     WORK/lock                        held while an agent runs
     WORK/meta/agents                 the ids that the master gave, as JSON
+    WORK/meta/key                    what the tokens of executors are made with
     WORK/meta/containers/ID/notes    what happened to a task, one JSON object a line
 
 Notes are appended and written before what follows from them is done. They are not forced to the
@@ -25,6 +26,7 @@ from allocator.wire.decode import encode
 #: Only the agent's user looks into its notes.
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
+_KEY_BYTES: Final = 32
 
 
 class WorkDirInUse(AllocatorError):
@@ -77,6 +79,20 @@ class Checkpoint:
         new = file.with_suffix(".new")
         new.write_bytes(encode(list(ids)))
         new.replace(file)
+
+    def key(self) -> bytes:
+        """Return what tokens are made with: secret, and the same as long as the work dir lasts."""
+        file = self.work_dir / "meta" / "key"
+        with contextlib.suppress(OSError):
+            key = file.read_bytes()
+            if len(key) == _KEY_BYTES:
+                return key
+        key = os.urandom(_KEY_BYTES)
+        new = file.with_suffix(".new")
+        new.touch(_FILE_MODE)
+        new.write_bytes(key)
+        new.replace(file)
+        return key
 
     # Containers.
 

@@ -19,6 +19,7 @@ import msgspec
 
 from allocator.agent.agent import Agent
 from allocator.agent.discovery import Discovery
+from allocator.agent.instructions import Exited, Say
 from allocator.errors import AllocatorError
 from allocator.wire import messages as m
 from allocator.wire.client import Address, Connection, ConnectionFailed, Head
@@ -33,6 +34,8 @@ _PATH: Final = "/api/v1/agents"
 #: meanwhile.
 _MAX_REGISTER_BYTES: Final = 2**18
 _MAX_STATUSES: Final = 2000
+#: Messages of executors beyond this are lost.
+_MAX_SAID: Final = 1000
 
 #: How long is waited before it is tried again: between these, in seconds.
 _RETRY_SECONDS: Final = (0.4, 0.9)
@@ -106,6 +109,8 @@ class Link:
         #: Agents of each REGISTER that was not answered yet.
         self._registering: deque[list[Agent]] = deque()
         self._statuses: list[m.TaskStatus] = []
+        self._exits: list[m.ExecutorEnd] = []
+        self._said: deque[m.FromExecutor] = deque()
         self._must_pong = False
         #: Done when the master knows that the agents leave.
         self._leaving: asyncio.Future[None] | None = None
@@ -122,6 +127,20 @@ class Link:
         if agent in self._speaking:
             self._statuses.append(status)
             self._woken.set()
+
+    def say(self, agent: Agent, said: Exited | Say) -> None:
+        """Send what is to be said of an executor, or by it, after the statuses that wait. O(1).
+
+        Of an agent that is not registered nothing is said: which executors it has it tells when it
+        registers, and nobody promised that a message arrives.
+        """
+        if agent not in self._speaking:
+            return
+        if isinstance(said, Exited):
+            self._exits.append(said.end)
+        elif len(self._said) < _MAX_SAID:
+            self._said.append(said.message)
+        self._woken.set()
 
     async def unregister(self) -> None:
         """Take the agents off the master for good, if it can be reached; return when it knows."""
@@ -201,6 +220,8 @@ class Link:
         self._speaking.clear()
         self._registering.clear()
         self._statuses.clear()
+        self._exits.clear()
+        self._said.clear()
         self._must_pong = False
 
     def _registrations(self) -> Iterator[bytes]:
@@ -281,13 +302,7 @@ class Link:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            while self._statuses or self._must_pong:
-                sent, self._statuses = (
-                    self._statuses[:_MAX_STATUSES],
-                    self._statuses[_MAX_STATUSES:],
-                )
-                self._must_pong = False
-                call = {"type": "UPDATE", "update": {"statuses": sent}} if sent else _PONG
+            while (call := self._next_call()) is not None:
                 await self._post(calls, headers, encode(call))
             if self._leaving is not None and not self._leaving.done():
                 ids = [{"value": agent.id} for agent in self._speaking]
@@ -295,10 +310,24 @@ class Link:
                 await self._post(calls, headers, encode(call))
                 self._leaving.set_result(None)
 
+    def _next_call(self) -> dict[str, object] | None:
+        """Return what is to be sent next, None if there is nothing; statuses come before ends."""
+        must_pong, self._must_pong = self._must_pong, False
+        if self._statuses:
+            sent = self._statuses[:_MAX_STATUSES]
+            del self._statuses[:_MAX_STATUSES]
+            return {"type": "UPDATE", "update": {"statuses": sent}}
+        if self._exits:
+            ends, self._exits = self._exits, []
+            return {"type": "EXITED", "exited": {"executors": ends}}
+        if self._said:
+            return {"type": "MESSAGE", "message": {"messages": [self._said.popleft()]}}
+        return _PONG if must_pong else None
+
     async def _post(self, calls: Connection, headers: Mapping[str, str], body: bytes) -> None:
         response = await calls.request("POST", _PATH, headers, body, timeout=_ANSWER_SECONDS)
         if response.status >= 300:
             raise Refused(f"{calls.address} refuses ({response.status}): {response.text}")
 
 
-_PONG: Final = {"type": "PONG"}
+_PONG: Final[dict[str, object]] = {"type": "PONG"}

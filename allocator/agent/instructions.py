@@ -7,13 +7,19 @@ import signal
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from allocator.wire.messages import TaskInfo, TaskStatus
+from allocator.wire.messages import (
+    ExecutorEnd,
+    ExecutorInfo,
+    FromExecutor,
+    TaskInfo,
+    TaskStatus,
+)
 
 Json: TypeAlias = dict[str, Any]
 
 
 class Container(NamedTuple):
-    """What a task runs in, or what somebody launched at the agent itself."""
+    """What a task or an executor runs in, or what somebody launched at the agent itself."""
 
     id: str
     agent_id: str
@@ -21,13 +27,29 @@ class Container(NamedTuple):
     executor_id: str
     #: Who runs it; None or a name that this machine does not know: whoever runs the agent.
     user: str | None
-    #: What it runs; of a container that is of no task, put together from the call.
+    #: What it runs; of a container that is of no task, put together from the call or the executor.
     task: TaskInfo
+    #: The executor whose container it is.
+    executor: ExecutorInfo | None = None
+    #: What is in an executor's environment besides what is in a task's.
+    variables: Mapping[str, str] = {}
 
     @property
     def is_of_task(self) -> bool:
         """Whether a framework launched it, through a master."""
         return bool(self.framework_id)
+
+    @property
+    def executor_name(self) -> str:
+        """What people call it."""
+        if self.executor is not None:
+            return self.executor.name or ""
+        return f"Command Executor (Task: {self.executor_id})" if self.is_of_task else ""
+
+    @property
+    def source(self) -> str:
+        """What its framework says it is of."""
+        return self.executor_id if self.executor is None else self.executor.source or ""
 
 
 class Start(NamedTuple):
@@ -41,6 +63,40 @@ class Stop(NamedTuple):
 
     container_id: str
     grace_seconds: float
+    #: False: it was asked to in another way.
+    asks: bool = True
+
+
+class Resize(NamedTuple):
+    """Hold a container to the resources that it has now."""
+
+    container: Container
+
+
+class Wake(NamedTuple):
+    """Tell `Woken` after so many seconds, and not what was to be told before; None: not at all."""
+
+    container_id: str
+    seconds: float | None
+
+
+class ToExecutor(NamedTuple):
+    """Send an executor an event, if it is connected."""
+
+    container_id: str
+    event: Json
+
+
+class Exited(NamedTuple):
+    """Tell the master that an executor is gone."""
+
+    end: ExecutorEnd
+
+
+class Say(NamedTuple):
+    """Tell the master what an executor says to its framework."""
+
+    message: FromExecutor
 
 
 class Cancel(NamedTuple):
@@ -82,7 +138,9 @@ class Leave(NamedTuple):
     message: str
 
 
-Instruction: TypeAlias = Start | Cancel | Stop | Guard | Note | Forget | Report | Leave
+Instruction: TypeAlias = (
+    Start | Cancel | Stop | Resize | Wake | Guard | Note | Forget | Report | Leave
+) | (ToExecutor | Exited | Say)
 
 
 class Started(NamedTuple):
@@ -138,7 +196,13 @@ class Expired(NamedTuple):
     container_id: str
 
 
-Event: TypeAlias = Started | NotStarted | Ended | Checked | Looked | Expired
+class Woken(NamedTuple):
+    """The time that was asked for is over."""
+
+    container_id: str
+
+
+Event: TypeAlias = Started | NotStarted | Ended | Checked | Looked | Expired | Woken
 
 
 def in_words(wait_status: int | None) -> str:

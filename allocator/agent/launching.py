@@ -173,6 +173,12 @@ class LaunchingRuntime(Runtime):
         """Send a signal to its program."""
         self._containers.signal(container_id, number)
 
+    def resize(self, container: Container) -> None:
+        """Write what it is limited to into its cgroups, if it has any."""
+        if container.id in self._known:
+            self._known[container.id] = container
+            self._containers.resize(container.id, self._amounts(container))
+
     async def run_inside(self, container: Container, command: Mapping[str, Any]) -> int:
         """Run a command in its namespaces and cgroups; what it writes is not kept."""
         return await self._containers.run_inside(container.id, self._guest(container, command))

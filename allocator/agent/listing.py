@@ -61,13 +61,12 @@ def rows(service: Service, containers: Iterable[Container]) -> Iterator[Json]:
     chosen = list(containers)
     statistics = service.runtime.statistics([each.id for each in chosen])
     for each in chosen:
-        id = each.executor_id
         row: Json = {
             "container_id": each.id,
-            "executor_id": id,
-            "executor_name": f"Command Executor (Task: {id})" if each.is_of_task else "",
+            "executor_id": each.executor_id,
+            "executor_name": each.executor_name,
             "framework_id": each.framework_id,
-            "source": id,
+            "source": each.source,
         }
         pid = service.runtime.pid(each.id)
         if pid is not None:

@@ -10,11 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from allocator.agent.checks import TaskInvalid, check_command, check_container, has_bundle
+from allocator.agent.executors import Executor
 from allocator.agent.files import Files
 from allocator.agent.listing import rows
 from allocator.agent.server import Answer, Request, Route, Routes
 from allocator.agent.service import Service
 from allocator.agent.state import Facts
+from allocator.agent.tasks import Task
 from allocator.errors import ResourceError, shown
 from allocator.resources import Resources
 from allocator.wire import messages as m
@@ -28,6 +30,10 @@ _MAX_ID_BYTES: Final = 242
 #: Files that each folder of cgroups has of its own.
 _TAKEN_IDS: Final = frozenset({"tasks", "notify_on_release", "release_agent"})
 _NOT_PLAIN: Final = ("reservations", "reservation", "revocable", "disk")
+_KINDS_OF_TASKS: Final = (
+    *("pending_tasks", "queued_tasks", "launched_tasks"),
+    *("terminated_tasks", "completed_tasks"),
+)
 _LIMITED: Final = ("cpus", "mem", "pids")
 
 
@@ -233,51 +239,82 @@ class Api:
         }
 
     def _frameworks(self) -> Json:
-        infos: dict[str, Json] = {}
+        now: dict[str, m.FrameworkInfo | None] = {}
+        past: dict[str, m.FrameworkInfo | None] = {}
         for agent in self._service.all_agents:
-            for task in agent.tasks.values():
-                id = {"value": task.container.framework_id}
-                info = msgspec.to_builtins(task.framework_info) if task.framework_info else {}
-                infos[task.container.framework_id] = {"framework_info": {**info, "id": id}}
-        return {"frameworks": list(infos.values())}
+            now |= {task.key[0]: task.framework_info for task in agent.tasks.values()}
+            now |= {key[0]: e.entry.framework_info for key, e in agent.executors.known.items()}
+            past |= {id: each.info for id, each in agent.past.items()}
+        over = {id: info for id, info in past.items() if id not in now}
+        return {
+            "frameworks": [_framework(id, info) for id, info in now.items()],
+            "completed_frameworks": [_framework(id, info) for id, info in over.items()],
+        }
 
     def _executors(self) -> Json:
-        found = []
+        now: list[Json] = []
+        past: list[Json] = []
         for agent in self._service.all_agents:
-            for task in agent.tasks.values():
-                container = task.container
-                if task.is_running:
-                    name = f"Command Executor (Task: {container.executor_id})"
-                    info = {
-                        "executor_id": {"value": container.executor_id},
-                        "framework_id": {"value": container.framework_id},
-                        "name": name,
-                        "source": container.executor_id,
-                        "resources": task.info.resources or [],
-                    }
-                    found.append({"executor_info": info})
-        return {"executors": found}
+            commands = [t for t in agent.tasks.values() if t.is_running and t.runs_in is None]
+            now += [_executor(task) for task in commands]
+            now += [_executor(executor) for executor in agent.executors.known.values()]
+            past += [_executor(each) for had in agent.past.values() for each in had.executors]
+        return {"executors": now, "completed_executors": past}
 
     def _tasks(self) -> Json:
-        found: dict[str, list[Json]] = {"launched_tasks": [], "terminated_tasks": []}
+        found: dict[str, list[Json]] = {kind: [] for kind in _KINDS_OF_TASKS}
         for agent in self._service.all_agents:
             for task in agent.tasks.values():
-                info, container = task.info, task.container
-                entry = {
-                    "name": info.name,
-                    "task_id": {"value": info.task_id.value},
-                    "framework_id": {"value": container.framework_id},
-                    "agent_id": {"value": container.agent_id},
-                    "state": task.state,
-                    "resources": info.resources or [],
-                    "statuses": msgspec.to_builtins(list(task.history.values())),
-                }
-                kind = "launched_tasks" if task.is_running else "terminated_tasks"
-                found[kind].append(entry)
+                is_queued = task.runs_in is not None and not task.is_sent
+                kind = ("terminated", "queued" if is_queued else "launched")[task.is_running]
+                found[f"{kind}_tasks"].append(_task(task))
+            ended = [each for had in agent.past.values() for each in had.executors]
+            done = [each for each in ended if isinstance(each, Task)]
+            for executor in (*agent.executors.known.values(), *ended):
+                if isinstance(executor, Executor):
+                    done += [task for task in executor.completed if task.key not in agent.tasks]
+            found["completed_tasks"] += [_task(task) for task in done]
         return dict(found)
 
     def _agent(self) -> Json:
         return {"agent_info": msgspec.to_builtins(self._service.all_agents[0].info)}
+
+
+def _framework(id: str, info: m.FrameworkInfo | None) -> Json:
+    given = {} if info is None else msgspec.to_builtins(info)
+    return {"framework_info": {**given, "id": {"value": id}}}
+
+
+def _executor(of: Task | Executor) -> Json:
+    """Return an executor, or what stands for one of a command."""
+    container = of.container
+    resources = of.resources().to_json() if isinstance(of, Executor) else of.info.resources
+    given = {} if container.executor is None else msgspec.to_builtins(container.executor)
+    info = {
+        **given,
+        "executor_id": {"value": container.executor_id},
+        "framework_id": {"value": container.framework_id},
+        "name": container.executor_name,
+        "source": container.source,
+        "resources": resources or [],
+    }
+    return {"executor_info": info}
+
+
+def _task(task: Task) -> Json:
+    container = task.container
+    json = {
+        "name": task.info.name,
+        "task_id": task.info.task_id,
+        "framework_id": {"value": container.framework_id},
+        "agent_id": {"value": container.agent_id},
+        "state": task.state,
+        "resources": task.info.resources or [],
+        "statuses": list(task.history.values()),
+    }
+    if task.runs_in is not None:
+        json["executor_id"] = {"value": container.executor_id}
+    return json
 
 
 def _reply(type: str, content: Json) -> Answer:

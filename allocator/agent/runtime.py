@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from allocator.agent.instructions import Container, Ended, Event, Limitation, NotStarted
 from allocator.agent.sandboxes import LaunchFailed, Owner
+
+_LOG = logging.getLogger("allocator.agent")
+
+#: How long it may take until nothing is left of a container that is destroyed, as in Mesos.
+_DESTROY_SECONDS: Final = 60.0
 
 
 class Runtime(abc.ABC):
@@ -26,6 +32,10 @@ class Runtime(abc.ABC):
         self._events: list[Event] = []
         #: When containers that were asked to end are made to.
         self._deadlines: dict[str, asyncio.TimerHandle] = {}
+        #: When those that were made to should have ended.
+        self._ends: dict[str, asyncio.TimerHandle] = {}
+        #: How many had not.
+        self.n_destroy_errors = 0
 
     @abc.abstractmethod
     def start(self, container: Container) -> None:
@@ -73,6 +83,10 @@ class Runtime(abc.ABC):
         Killed when this is cancelled. Raises `AllocatorError` or `OSError` if it cannot be run.
         """
 
+    def resize(self, container: Container) -> None:
+        """Hold a container to the resources that it has now; what limits nothing: nothing."""
+        return
+
     def pid(self, container_id: str) -> int | None:
         """Return the host's pid of a container's first process; None if it has none."""
         return None
@@ -99,13 +113,14 @@ class Runtime(abc.ABC):
 
     def close(self) -> None:
         """Leave containers as they are, and tell nothing any more."""
-        for handle in self._deadlines.values():
-            handle.cancel()
-        self._deadlines.clear()
+        for timers in (self._deadlines, self._ends):
+            for handle in timers.values():
+                handle.cancel()
+            timers.clear()
         self._events.clear()
 
-    def stop(self, container_id: str, grace_seconds: float) -> None:
-        """Ask a container to end, and make it after so many seconds.
+    def stop(self, container_id: str, grace_seconds: float, *, asks: bool = True) -> None:
+        """Ask a container to end, unless that was done, and make it after so many seconds.
 
         Asked again, the time can only become shorter.
         """
@@ -115,16 +130,31 @@ class Runtime(abc.ABC):
         if before is None or when < before.when():
             if before is not None:
                 before.cancel()
-            self._deadlines[container_id] = loop.call_at(when, self.make_end, container_id)
-        if before is None:
+            self._deadlines[container_id] = loop.call_at(when, self.destroy, container_id)
+        if before is None and asks:
             self.ask_to_end(container_id)
+
+    def destroy(self, container_id: str) -> None:
+        """Make a container end, and count it as an error if that takes very long."""
+        if container_id not in self._ends:
+            loop = asyncio.get_running_loop()
+            self._ends[container_id] = loop.call_later(
+                _DESTROY_SECONDS, self._not_destroyed, container_id
+            )
+        self.make_end(container_id)
+
+    def _not_destroyed(self, container_id: str) -> None:
+        self.n_destroy_errors += 1
+        fields = {"container_id": container_id, "after_s": _DESTROY_SECONDS}
+        _LOG.error("container that cannot be destroyed", extra={"fields": fields})
 
     def tell(self, event: Event) -> None:
         """Tell an event, with others, as soon as what goes on now is over."""
         if isinstance(event, Ended | NotStarted):
-            handle = self._deadlines.pop(event.container_id, None)
-            if handle is not None:
-                handle.cancel()
+            for timers in (self._deadlines, self._ends):
+                handle = timers.pop(event.container_id, None)
+                if handle is not None:
+                    handle.cancel()
         if not self._events:
             asyncio.get_running_loop().call_soon(self._tell_all)
         self._events.append(event)

@@ -110,10 +110,12 @@ class Sandboxes:
                 MESOS_EXECUTOR_ID=container.executor_id,
                 MESOS_AGENT_ID=container.agent_id,
                 MESOS_SLAVE_ID=container.agent_id,
-                MESOS_TASK_ID=container.task.task_id.value,
             )
             if sandbox is not None:
-                variables.update(MESOS_DIRECTORY=str(sandbox))
+                variables["MESOS_DIRECTORY"] = str(sandbox)
+            if container.executor is None:
+                variables["MESOS_TASK_ID"] = container.task.task_id.value
+        variables.update(container.variables)
         variables.update(self._environment)
         for command in (container.task.command or {}, inside or {}):
             variables.update(command_variables(command))

@@ -17,9 +17,11 @@ from urllib.parse import parse_qs
 
 import httptools
 
+from allocator.agent.tokens import Tokens
 from allocator.wire.acls import Acls
 from allocator.wire.credentials import Credentials, read_claim
 from allocator.wire.decode import cut, encode
+from allocator.wire.recordio import framed
 from allocator.wire.refusal import (
     BAD_REQUEST,
     FORBIDDEN,
@@ -46,8 +48,14 @@ _IDLE_SECONDS: Final = 75.0
 #: One, as an scrypt may take a gigabyte: whoever guesses at secrets waits in turn.
 _PROVERS: Final = ThreadPoolExecutor(1, thread_name_prefix="scrypt")
 
+#: Where executors call, which prove by tokens of their own what they are.
+EXECUTOR_PATH: Final = "/api/v1/executor"
+
 #: Answered to anybody.
 OPEN_PATHS: Final = frozenset({"/health", "/version"})
+
+#: Of a stream, that its reader has not taken yet.
+_MAX_WAITING_BYTES: Final = 2**25
 
 #: Answered before all is recovered.
 _EARLY_PATH: Final = "/health"
@@ -67,6 +75,37 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
     #: Sent instead of the body, and closed then; only by what answers later.
     file: BinaryIO | None = None
+    #: Is given what comes after the head: records, for as long as both want.
+    stream: Callable[[Stream], None] | None = None
+
+
+class Stream:
+    """An answer that goes on: records, each in a chunk of its own.
+
+    Parameters
+    ----------
+    transport : asyncio.Transport
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        #: Called once, when it has ended.
+        self.ended: Callable[[], None] = lambda: None
+
+    def send(self, record: bytes) -> None:
+        """Send a record; one who does not read what he is sent is cut off."""
+        if self._transport.is_closing():
+            return
+        piece = framed(record)
+        self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        if self._transport.get_write_buffer_size() > _MAX_WAITING_BYTES:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """End it."""
+        if not self._transport.is_closing():
+            self._transport.write(b"0\r\n\r\n")
+            self._transport.close()
 
 
 Query: TypeAlias = Mapping[str, str]
@@ -103,6 +142,8 @@ class Access(NamedTuple):
     acls: Acls | None = None
     #: Until it is set only `/health` is answered; None: from the beginning.
     ready: asyncio.Event | None = None
+    #: By which executors prove what they are.
+    tokens: Tokens | None = None
 
 
 def json_answer(value: Any, query: Query) -> Answer:
@@ -128,6 +169,8 @@ class Protocol(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         #: The answer that is awaited.
         self._task: asyncio.Task[None] | None = None
+        #: The answer that goes on.
+        self._stream: Stream | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -150,6 +193,8 @@ class Protocol(asyncio.Protocol):
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
+        if self._stream is not None:
+            self._stream.ended()
 
     def _wait(self) -> None:
         self._stop_waiting()
@@ -162,7 +207,9 @@ class Protocol(asyncio.Protocol):
             self._timer = None
 
     def data_received(self, data: bytes) -> None:
-        """Take in a piece of a request."""
+        """Take in a piece of a request; after one whose answer goes on there is no other."""
+        if self._stream is not None:
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -260,7 +307,10 @@ class Protocol(asyncio.Protocol):
         credentials = self._access.credentials
         if credentials is None or request.path in OPEN_PATHS:
             return True
-        claim = read_claim(request.headers.get("authorization"))
+        authorization, tokens = request.headers.get("authorization"), self._access.tokens
+        if request.path == EXECUTOR_PATH and tokens is not None and tokens.container(authorization):
+            return True
+        claim = read_claim(authorization)
         if claim is None:
             raise unproven()
         return credentials.proven(claim)
@@ -289,7 +339,7 @@ class Protocol(asyncio.Protocol):
 
     def _check_right(self, request: Request) -> None:
         acls = self._access.acls
-        if acls is None or request.path in OPEN_PATHS:
+        if acls is None or request.path in OPEN_PATHS or request.path == EXECUTOR_PATH:
             return
         claim = read_claim(request.headers.get("authorization"))
         principal = None if claim is None or self._access.credentials is None else claim.principal
@@ -329,8 +379,22 @@ class Protocol(asyncio.Protocol):
         self._wait()
 
     def _respond(self, request: Request, answer: Answer) -> None:
+        if answer.stream is not None:
+            self._begin_stream(answer, answer.stream)
+            return
         self._wait()
         self._write(answer, is_kept=request.is_kept, has_body=request.method != "HEAD")
+
+    def _begin_stream(self, answer: Answer, begin: Callable[[Stream], None]) -> None:
+        self._stop_waiting()
+        if self._transport.is_closing():
+            return
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: %b\r\n\r\n"
+            % answer.content_type.encode("latin-1")
+        )
+        self._stream = Stream(self._transport)
+        begin(self._stream)
 
     def _write(
         self, answer: Answer, *, is_kept: bool, has_body: bool = True, size: int | None = None

@@ -143,7 +143,7 @@ class Standalone:
             self._checkpoint.note(known.container.id, {"kill": True})
             known.is_ending = True
         if known.launching is None:
-            self._runtime.make_end(known.container.id)
+            self._runtime.destroy(known.container.id)
 
     def remove(self, id: str) -> None:
         """Forget how a container ended, and remove its sandbox; raises `CallRefused` (404, 409)."""
@@ -174,7 +174,7 @@ class Standalone:
             case Started():
                 self._launched(known, None)
                 if known.is_ending:
-                    self._runtime.make_end(event.container_id)
+                    self._runtime.destroy(event.container_id)
             case NotStarted(id, message):
                 del self._known[id]
                 self._runtime.forget(id)

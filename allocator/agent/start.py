@@ -14,15 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from allocator.agent import detect, listing, operator
+from allocator.agent import detect, executor_api, listing, operator
 from allocator.agent.agent import Agent
 from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.containers import cgroups, oci
 from allocator.agent.containers.cgroups import NoCgroups, Root
 from allocator.agent.containers.oci import Oci
 from allocator.agent.discovery import Discovery, discovery
+from allocator.agent.executors import Timeouts, shutdown_seconds
 from allocator.agent.files import Files
-from allocator.agent.instructions import Event
+from allocator.agent.instructions import Container, Event
 from allocator.agent.limits import Options
 from allocator.agent.null import NullRuntime
 from allocator.agent.runtime import Runtime
@@ -30,6 +31,7 @@ from allocator.agent.server import Access, Protocol, Routes
 from allocator.agent.service import Service
 from allocator.agent.state import Facts
 from allocator.agent.sweep import sweep_for_ever
+from allocator.agent.tokens import Tokens
 from allocator.agent.watch import WatchOptions
 from allocator.resources import Resources
 from allocator.version import dotted_version
@@ -47,6 +49,8 @@ _BACKLOG: Final = 128
 
 #: How long tasks may take to end when the agent leaves for good, in seconds, beyond their grace.
 _LEAVE_SECONDS: Final = 10.0
+
+_TOKEN_VARIABLE: Final = "MESOS_EXECUTOR_AUTHENTICATION_TOKEN"
 
 _CAPABILITIES: Final = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT")
 
@@ -71,6 +75,8 @@ class Settings(NamedTuple):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     executor_environment: Mapping[str, str] = {}
+    executor_registration_timeout: float = 60.0
+    recovery_timeout: float = 900.0
     gc_delay: float = 604800.0
     cgroups_root: str = "allocator"
     cgroups_hierarchy: Path = Path("/sys/fs/cgroup")
@@ -85,6 +91,17 @@ class Settings(NamedTuple):
     oci_runtime: str | None = None
     oci_roots: Sequence[Path] = ()
     flags: Mapping[str, str] = {}
+
+
+def in_seconds(seconds: float) -> str:
+    """Return a time as Mesos writes it.
+
+    Examples
+    --------
+    >>> in_seconds(900.0), in_seconds(0.5)
+    ('900secs', '0.5secs')
+    """
+    return f"{int(seconds) if seconds.is_integer() else seconds}secs"
 
 
 def default_work_dir() -> Path:
@@ -160,6 +177,8 @@ class _Process:
     ) -> None:
         self._settings = settings
         self._link = link
+        if access.credentials is not None and checkpoint is not None:
+            access = access._replace(tokens=Tokens(checkpoint.key()))
         self._access = access
         self._tls = tls
         self._checkpoint = checkpoint
@@ -216,6 +235,7 @@ class _Process:
             **listing.routes(service),
             **files.routes(),
             **operator.routes(service, facts, files),
+            **executor_api.routes(service, self._access.tokens),
         }
 
     @property
@@ -232,9 +252,7 @@ class _Process:
         if service.link is not None:
             await service.link.unregister()
         service.shut_down("It was told to leave")
-        grace = max(
-            (task.grace for agent in service.agents for task in agent.tasks.values()), default=0.0
-        )
+        grace = max((agent.grace() for agent in service.all_agents), default=0.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace + _LEAVE_SECONDS):
                 await service.left.wait()
@@ -256,8 +274,32 @@ class _Process:
         )
         keeps_tasks = settings.runtime != "null"
         return Service(
-            agents, self._runtime(), self._checkpoint, keeps_tasks=keeps_tasks, watching=watching
+            agents,
+            self._runtime(),
+            self._checkpoint,
+            keeps_tasks=keeps_tasks,
+            watching=watching,
+            executor_variables=self._executor_variables,
         )
+
+    def _executor_variables(self, container: Container) -> dict[str, str]:
+        """Return what an executor finds in its environment besides what a task does."""
+        info = container.executor
+        assert info is not None
+        tokens, settings = self._access.tokens, self._settings
+        # From its own machine, whichever addresses the agent listens on.
+        ip = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.ip, settings.ip)
+        proof = {} if tokens is None else {_TOKEN_VARIABLE: tokens.token(container.id)}
+        return {
+            "MESOS_AGENT_ENDPOINT": authority(ip, self._port),
+            "MESOS_SLAVE_PID": f"agent@{self._authority}",
+            # Whatever its framework says: all that runs outlives the agent.
+            "MESOS_CHECKPOINT": "1",
+            "MESOS_RECOVERY_TIMEOUT": in_seconds(settings.recovery_timeout),
+            "MESOS_SUBSCRIPTION_BACKOFF_MAX": "2secs",
+            "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": in_seconds(shutdown_seconds(info)),
+            **proof,
+        }
 
     def _agent(
         self, number: int, id: str, resources: Resources, attributes: list[dict[str, object]]
@@ -281,7 +323,8 @@ class _Process:
             version=dotted_version(),
             pid=pid,
             wall=time.time,
-            tells_starting=settings.runtime != "null",
+            timeouts=Timeouts(settings.executor_registration_timeout, settings.recovery_timeout),
+            runs_nothing=settings.runtime == "null",
         )
 
     def _runtime(self) -> Callable[[Callable[[list[Event]], None]], Runtime]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from allocator.agent.agent import TERMINAL, Agent, Task
+from allocator.agent.agent import Agent
+from allocator.agent.frameworks import ALWAYS, amounts, frameworks
 from allocator.agent.server import Answer, Request, Route, Routes, json_answer
 from allocator.agent.service import Service
 from allocator.resources import Resources
@@ -15,15 +16,15 @@ from allocator.version import build_info
 
 Json = dict[str, Any]
 
-#: Shown even where there is nothing of them.
-_ALWAYS: Final = ("cpus", "gpus", "mem", "disk")
-
-#: Metrics' name → state of tasks.
+#: Metrics' name → states of tasks.
 _ENDED: Final = {
-    "finished": "TASK_FINISHED",
-    "failed": "TASK_FAILED",
-    "killed": "TASK_KILLED",
-    "error": "TASK_ERROR",
+    "finished": ("TASK_FINISHED",),
+    "failed": ("TASK_FAILED",),
+    "killed": ("TASK_KILLED",),
+    "error": ("TASK_ERROR",),
+    "lost": ("TASK_LOST",),
+    "dropped": ("TASK_DROPPED",),
+    "gone": ("TASK_GONE",),
 }
 
 
@@ -99,8 +100,7 @@ class Facts:
             "unreserved_resources": amounts(total),
             "attributes": {each["name"]: _value(each) for each in first.info.attributes or ()},
             "flags": self.flags,
-            "frameworks": self._frameworks(agents),
-            "completed_frameworks": [],
+            **frameworks(agents, self._service.runtime),
         }
         if link is not None and link.master_hostname:
             state["master_hostname"] = link.master_hostname
@@ -111,36 +111,6 @@ class Facts:
             ]
         return state
 
-    def _frameworks(self, agents: list[Agent]) -> list[Json]:
-        frameworks: dict[str, Json] = {}
-        for agent in agents:
-            for task in agent.tasks.values():
-                id = task.container.framework_id
-                if id not in frameworks:
-                    frameworks[id] = _framework(id, task)
-                frameworks[id]["executors"].append(self._executor(task))
-        return list(frameworks.values())
-
-    def _executor(self, task: Task) -> Json:
-        """Return the executor that a command stands for."""
-        container = task.container
-        is_over = task.state in TERMINAL
-        json: Json = {
-            "id": container.executor_id,
-            "name": f"Command Executor (Task: {container.executor_id})",
-            "source": container.executor_id,
-            "container": container.id,
-            "resources": amounts(Resources(task.info.resources or [])),
-            "role": task.role,
-            "tasks": [] if is_over else [_task(task)],
-            "queued_tasks": [],
-            "completed_tasks": [_task(task)] if is_over else [],
-        }
-        directory = self._service.runtime.directory(container)
-        if directory is not None:
-            json["directory"] = str(directory)
-        return json
-
     def metrics(self) -> dict[str, float]:
         """Return numbers by Mesos' names. O(tasks)."""
         agents = self._service.all_agents
@@ -149,22 +119,19 @@ class Facts:
             "slave/uptime_secs": time.time() - self._start_time,
             "slave/registered": float(link is not None and link.connected),
             "slave/container_launch_errors": self._service.n_launch_errors,
-            "slave/tasks_lost": 0,
-            "containerizer/mesos/container_destroy_errors": 0,
+            "containerizer/mesos/container_destroy_errors": self._service.runtime.n_destroy_errors,
+            **_of_executors(agents),
         }
         tasks = [task for agent in agents for task in agent.tasks.values()]
         for name in ("staging", "starting", "running", "killing"):
             state = f"TASK_{name.upper()}"
             metrics[f"slave/tasks_{name}"] = sum(task.state == state for task in tasks)
-        metrics["slave/executors_running"] = sum(task.is_running for task in tasks)
-        for name, state in _ENDED.items():
-            metrics[f"slave/tasks_{name}"] = sum(agent.n_ended[state] for agent in agents)
+        for name, states in _ENDED.items():
+            ended = (agent.n_ended[state] for agent in agents for state in states)
+            metrics[f"slave/tasks_{name}"] = sum(ended)
         total = sum((Resources(agent.info.resources or []) for agent in agents), Resources())
-        used = sum(
-            (Resources(task.info.resources or []) for task in tasks if task.is_running),
-            Resources(),
-        )
-        for name in _ALWAYS:
+        used = sum((agent.in_use() for agent in agents), Resources())
+        for name in ALWAYS:
             of_all, in_use = (float(each.quantities().get(name, 0)) for each in (total, used))
             metrics[f"slave/{name}_total"] = of_all
             metrics[f"slave/{name}_used"] = in_use
@@ -172,13 +139,25 @@ class Facts:
         return metrics
 
 
-def amounts(resources: Resources) -> Json:
-    """Return resources by name, as people read them: numbers, or text of ranges and sets."""
-    found: Json = dict.fromkeys(_ALWAYS, 0.0)
-    for name in resources.names:
-        value = resources[name]
-        found[name] = float(value) if isinstance(value, int | float) else str(value)
-    return found
+def _of_executors(agents: Iterable[Agent]) -> dict[str, float]:
+    """Return how many frameworks and executors there are; each command counts as one that runs."""
+    n_running = n_registering = n_terminating = n_terminated = 0
+    active: set[str] = set()
+    for agent in agents:
+        active.update(framework for framework, _ in (*agent.tasks, *agent.executors.known))
+        n_running += sum(t.is_running and t.runs_in is None for t in agent.tasks.values())
+        for executor in agent.executors.known.values():
+            n_terminating += executor.is_ending
+            n_running += executor.is_connected and not executor.is_ending
+            n_registering += not executor.is_connected and not executor.is_ending
+        n_terminated += agent.executors.n_ended
+    return {
+        "slave/frameworks_active": len(active),
+        "slave/executors_registering": n_registering,
+        "slave/executors_running": n_running,
+        "slave/executors_terminating": n_terminating,
+        "slave/executors_terminated": n_terminated,
+    }
 
 
 def _value(attribute: Mapping[str, Any]) -> object:
@@ -190,37 +169,3 @@ def _value(attribute: Mapping[str, Any]) -> object:
         case _:
             ranges = attribute["ranges"]["range"]
             return "[" + ", ".join(f"{each['begin']}-{each['end']}" for each in ranges) + "]"
-
-
-def _framework(id: str, task: Task) -> Json:
-    info = task.framework_info
-    return {
-        "id": id,
-        "name": "" if info is None else info.name,
-        "user": "" if info is None else info.user,
-        "failover_timeout": 0.0 if info is None else info.failover_timeout or 0.0,
-        "checkpoint": info is not None and bool(info.checkpoint),
-        "hostname": "" if info is None else info.hostname or "",
-        "roles": [] if info is None else list(info.roles or [info.role or "*"]),
-        "executors": [],
-        "completed_executors": [],
-    }
-
-
-def _task(task: Task) -> Json:
-    container = task.container
-    return {
-        "id": task.info.task_id.value,
-        "name": task.info.name,
-        "framework_id": container.framework_id,
-        "executor_id": container.executor_id,
-        "slave_id": container.agent_id,
-        "state": task.state,
-        "resources": amounts(Resources(task.info.resources or [])),
-        "role": task.role,
-        "statuses": [
-            {"state": status.state, "timestamp": status.timestamp}
-            for status in task.history.values()
-        ],
-        **({} if task.info.labels is None else {"labels": task.info.labels.get("labels", [])}),
-    }

@@ -88,6 +88,20 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="S",
         help="until the sandbox of a task that ended is removed, in seconds (604800: a week)",
     )
+    add(
+        "--executor-registration-timeout",
+        type=duration,
+        default=60.0,
+        metavar="S",
+        help="for an executor to subscribe after it was started, in seconds (60)",
+    )
+    add(
+        "--recovery-timeout",
+        type=duration,
+        default=900.0,
+        metavar="S",
+        help="for an executor to come back after the agent was away, in seconds (900)",
+    )
     _add_sandboxes(parser.add_argument_group("sandboxes").add_argument)
     _add_limits(parser.add_argument_group("containers (--runtime linux or oci)").add_argument)
     _add_oci(parser.add_argument_group("images (--runtime oci)").add_argument)

@@ -529,7 +529,7 @@ def unregister(master: Master, session: Session, call: m.UnregisterCall) -> None
 
 
 def exited(master: Master, session: Session, call: m.ExitedCall) -> None:
-    """EXITED: take out executors that are gone, and tell their frameworks."""
+    """Take out executors that are gone, and tell their frameworks (EXITED)."""
     for end in call.exited.executors:
         agent = session.agents.get(end.agent_id.value)
         key = (end.framework_id.value, end.executor_id.value)

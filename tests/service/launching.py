@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.service.serving import FrameworkClient, Json
+from tests.service.serving import PATIENCE_SECONDS, FrameworkClient, Json
 
 
 def task(id: str, command: str | Json, agent_id: Json, **more: Any) -> Json:
@@ -26,8 +27,21 @@ def next_offer(framework: FrameworkClient) -> Json:
     return framework.wait("OFFERS")["offers"]["offers"][0]  # type: ignore[no-any-return]
 
 
+def open_offer(framework: FrameworkClient) -> Json:
+    """Return an offer that is open, also one that came while something else was waited for."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        gone = {each["rescind"]["offer_id"]["value"] for each in framework.of("RESCIND")}
+        for offer in [o for each in framework.of("OFFERS") for o in each["offers"]["offers"]]:
+            if offer["id"]["value"] not in gone | framework.answered:
+                return offer  # type: ignore[no-any-return]
+        assert time.monotonic() < deadline, "no such offer comes"
+        framework.next()
+
+
 def accept(framework: FrameworkClient, offer: Json, *operations: Json) -> None:
     """Accept an offer, and what is left of it back at once."""
+    framework.answered.add(offer["id"]["value"])
     given = {"offer_ids": [offer["id"]], "filters": {"refuse_seconds": 0}}
     r = framework.send("ACCEPT", operations=list(operations), **given)
     assert r.status_code == 202, r.text

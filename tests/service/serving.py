@@ -170,6 +170,10 @@ class Subscription(contextlib.AbstractContextManager[Any]):
         self.seen.append(record)
         return record
 
+    def of(self, type: str) -> list[Json]:
+        """Return the records of a type that came."""
+        return [record for record in self.seen if record["type"] == type]
+
     def rest(self) -> list[Json]:
         """Return the records that are to come, once the stream has ended."""
         return list(self._records)
@@ -207,6 +211,8 @@ class FrameworkClient(Subscription):
             body["framework_id"] = info["id"]
         super().__init__(url, "/api/v1/scheduler", body, headers)
         self.framework_id = ""
+        #: Ids of offers that were accepted.
+        self.answered: set[str] = set()
         if self.response.status_code == 200:
             first = self.next()
             if first["type"] == "SUBSCRIBED":

@@ -197,17 +197,6 @@ def test_a_program_that_there_is_not(framework: FrameworkClient, tmp_path: Path)
     assert not [*tmp_path.glob("work/agents/*/frameworks/*/executors/none/runs/*-*")]
 
 
-def test_tasks_that_no_agent_of_this_kind_runs(framework: FrameworkClient) -> None:
-    offer = next_offer(framework)
-    executor = {"executor_id": {"value": "e"}, "command": {"value": "x"}}
-    with_executor = task("e", "true", offer["agent_id"], executor=executor)
-    del with_executor["command"]
-    launch(framework, offer, with_executor)
-    status = next_status(framework)
-    assert (status["state"], status["reason"]) == ("TASK_ERROR", "REASON_TASK_INVALID")
-    assert "executor" in status["message"]
-
-
 def test_kill_asks_first(framework: FrameworkClient, tmp_path: Path) -> None:
     run(framework, polite="trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done")
     next_status(framework)

@@ -156,6 +156,10 @@ cdef class Files:
     def __dealloc__(self):
         self.close()
 
+    def set_cpus_limit(self, double cpus_limit):
+        """Show another limit from now on; infinite: none."""
+        self.cpus_limit = None if math.isinf(cpus_limit) else cpus_limit
+
     def read(self, double timestamp):
         """Return the container's statistics, as they are now. O(1) files, O(processes) bytes.
 

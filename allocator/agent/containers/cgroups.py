@@ -6,6 +6,7 @@ are held open. What goes wrong then is told by the error of what was tried.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import math
 import os
@@ -384,3 +385,59 @@ def _pids(amounts: Amounts) -> Sequence[Setting]:
     if amounts.pids_limit is None or math.isinf(amounts.pids_limit):
         return ()
     return (Setting("pids", "pids.max", str(int(amounts.pids_limit))),)
+
+
+def change(root: Root, name: str, amounts: Amounts) -> list[tuple[Setting, OSError]]:
+    """Hold a container that runs to other amounts; return what cannot be written.
+
+    A limit of memory is not set below what is in use: v1 refuses that, and v2 would kill for it.
+    """
+    left = _changes(root.cgroups.kind, amounts)
+    failed: list[tuple[Setting, OSError]] = []
+    for _ in range(2):  # of limits that hold one another, one has to be written first
+        failed = []
+        for each in left:
+            folder = root.folders[root.cgroups.of(each.controller)]
+            try:
+                _write(folder, f"{name}/{each.file}", each)
+            except OSError as error:
+                failed.append((each, error))
+        left = [each for each, _ in failed]
+    return failed
+
+
+#: In v1 and v2.
+_NO_LIMITS: Final = (
+    (("cpu.cfs_quota_us", "-1"), ("memory.limit_in_bytes", "-1")),
+    (("cpu.max", f"max {CFS_PERIOD_US}"), ("memory.max", "max")),
+)
+
+
+def _changes(kind: str, amounts: Amounts) -> list[Setting]:
+    """Return what is written into cgroups that may have had other amounts, the absent ones too."""
+    found = settings(kind, amounts)
+    written = {each.file for each in found}
+    quota, limit = _NO_LIMITS[kind == "v2"]
+    none = (Setting("cpu", *quota), Setting("memory", *limit))
+    skipped = {"cpu.max", "cpu.cfs_quota_us"} if not amounts.has_quota else set()
+    return [*(each for each in none if each.file not in written | skipped), *found]
+
+
+def _write(folder: int, path: str, setting: Setting) -> None:
+    if setting.file == "memory.max" and setting.value != "max":
+        current = path.replace("memory.max", "memory.current")
+        if int(_read_at(folder, current)) > int(setting.value):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.write(file, setting.value.encode("ascii"))
+    finally:
+        os.close(file)
+
+
+def _read_at(folder: int, path: str) -> bytes:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        return os.read(file, 64)
+    finally:
+        os.close(file)

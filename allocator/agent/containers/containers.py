@@ -81,6 +81,7 @@ class _Container:
         "is_by_runtime",
         "is_known",
         "is_of_this_boot",
+        "is_resized",
         "is_unwanted",
         "limitation",
         "pid",
@@ -102,6 +103,8 @@ class _Container:
         self.is_known = True
         #: Whether it was launched since the machine started.
         self.is_of_this_boot = True
+        #: Whether it was launched with other amounts than it has now.
+        self.is_resized = False
         #: Whether it is to be destroyed.
         self.is_unwanted = False
         self.limitation: Limitation | None = None
@@ -315,6 +318,26 @@ class Containers:
         os.close(guest.record)
         self._free_handle(guest.handle)
 
+    def resize(self, container_id: str, amounts: Amounts) -> None:
+        """Hold a container to other amounts from now on; one that is not there: nothing."""
+        container = self._containers.get(container_id)
+        if container is None:
+            return
+        container.amounts = amounts
+        container.is_resized = not container.has_started
+        if container.has_started:
+            self._write_amounts(container)
+
+    def _write_amounts(self, container: _Container) -> None:
+        if self._root is None:
+            return
+        if container.files is not None:
+            limit = cgroups.limit_of(container.amounts.cpus, container.amounts.cpus_limit)
+            container.files.set_cpus_limit(limit)
+        for each, error in cgroups.change(self._root, container.id, container.amounts):
+            fields = {"container_id": container.id, "file": each.file, "reason": str(error)}
+            _LOG.warning("limit cannot be changed", extra={"fields": fields})
+
     def limit(self, container_id: str, limitation: Limitation) -> None:
         """Destroy a container for a limit that it went over. The first one counts."""
         container = self._containers.get(container_id)
@@ -433,6 +456,8 @@ class Containers:
                     container.plan = None
                     container.pid = reply.number
                     container.has_started = True
+                    if container.is_resized:
+                        self._write_amounts(container)
                     self._listener.started(container.id, container.pid)
                 case Kind.FAILED:
                     self._failed(container, reply)
