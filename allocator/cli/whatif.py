@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from allocator.cli.subject import read_subject
 from allocator.engine import Allocator
 from allocator.errors import AllocatorError, InvalidValue, cut
 from allocator.sim.changes import CHANGES, Change
+from allocator.sim.comparison import Comparison, compared
+from allocator.sim.scenario import Scenario
 from allocator.sim.whatif import Outlook, RoleOutlook, outlook
 
 DESCRIPTION = """\
@@ -82,6 +84,7 @@ def register(subparsers: Any) -> None:
             f"--{name}", dest="changes", action=_Add, default=[], metavar=metavar, help=help
         )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
     parser.set_defaults(func=run)
 
 
@@ -91,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     subject = read_subject(args.subject)
     if isinstance(subject, Allocator):
         return _outlook(subject, changes, as_json=args.json)
-    raise InvalidValue(f"{args.subject}: a scenario; changes are tried on snapshots so far")
+    return _comparison(subject, changes, args)
 
 
 def _read(kind: str, text: str) -> Change:
@@ -108,6 +111,59 @@ def _outlook(engine: Allocator, changes: Sequence[Change], *, as_json: bool) -> 
     else:
         print_outlook(found)
     return 0
+
+
+def _comparison(scenario: Scenario, changes: Sequence[Change], args: argparse.Namespace) -> int:
+    # Here, not above: `allocator --help` works without rich.
+    from allocator.cli.console import progress_bar
+
+    with progress_bar("simulating twice", shown=not args.no_progress) as advance:
+        done = 0.0
+
+        def progress(part: float, now_s: float) -> None:
+            nonlocal done
+            advance(part - done)
+            done = part
+
+        found = compared(scenario, changes, progress=progress)
+    if args.json:
+        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
+    else:
+        print_comparison(scenario.title, found)
+    return 0
+
+
+def print_comparison(title: str, found: Comparison) -> None:
+    """Print both runs side by side, as people read them."""
+    from allocator.cli.console import print_line, print_table
+    from allocator.cli.simulate_report import span
+
+    shown: dict[str, tuple[str, Callable[[float], str]]] = {
+        "share": ("share", "{:.2%}".format),
+        "wait_p50_s": ("wait p50", span),
+        "wait_p95_s": ("wait p95", span),
+        "tasks": ("tasks started", "{:,}".format),
+        "quota_met": ("guarantee met", "{:.1%}".format),
+    }
+    print_line(f"{title}: without the changes → with them")
+    rows = [
+        (cut(path), *(_change(show, one[name], other[name]) for name, (_, show) in shown.items()))
+        for path, (one, other) in found.roles().items()
+    ]
+    print_table("Roles", ("role", *(head for head, _ in shown.values())), rows)
+    before, after = found.before, found.after
+    print_line()
+    for what, show, one, other in (
+        ("jobs finished", "{:,}".format, before.counts.finished, after.counts.finished),
+        ("jobs waiting at the end", "{:,}".format, before.counts.waiting, after.counts.waiting),
+        ("end of the run", span, before.end_s, after.end_s),
+    ):
+        print_line(f"{what}: {_change(show, one, other)}")
+
+
+def _change(show: Callable[[float], str], before: float | None, after: float | None) -> str:
+    one, other = ("-" if value is None else show(value) for value in (before, after))
+    return one if one == other else f"{one} → {other}"
 
 
 def print_outlook(found: Outlook) -> None:
