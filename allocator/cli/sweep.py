@@ -13,7 +13,8 @@ from allocator.cli.overrides import add_set
 from allocator.errors import InvalidValue, shown
 from allocator.sim.scenario import Scenario
 from allocator.sim.sweeps import Sweep, parse_grid, sweep
-from allocator.sim.sweeps.statistics import Mean, by_point, measures_of_all, paired
+from allocator.sim.sweeps.report import write_report
+from allocator.sim.sweeps.statistics import Mean, by_point, measures_of_all, paired, told
 
 DESCRIPTION = """\
 Run a scenario at every combination of the values of some keys, each on the same seeds, and print
@@ -28,8 +29,10 @@ examples:
   allocator sweep cluster.toml --grid roles.eng.weight=1,2,4 --dask tcp://10.0.0.1:8786 -o out
 
 Values are TOML, or else text; A..B/N is N of them evenly from A to B. The folder has index.sqlite,
-a table `runs`, and the result of each run in runs/. Exit status: 0 all runs are done, 1 some have
-failed, 2 a wrong argument or scenario (nothing has run), 130 interrupted (what is done is kept).
+a table `runs`, the result of each run in runs/, and a report.
+
+exit status: 0 all runs are done, 1 some have failed, 2 a wrong argument or scenario (nothing has
+run), 130 interrupted (what is done is kept)
 """
 
 
@@ -81,7 +84,7 @@ def grid(text: str) -> tuple[str, list[Any]]:
 def run(args: argparse.Namespace) -> int:
     """Run what is not there yet, print what all of it says, and return 1 if a run failed."""
     # Here, not above: `allocator --help` works without rich.
-    from allocator.cli.console import progress_bar
+    from allocator.cli.console import print_line, progress_bar
 
     scenario = Scenario.load(args.scenario, dict(args.set))
     wanted: dict[str, list[Any]] = {}
@@ -112,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     print_sweep(found)
+    print_line(f"\nreport: {write_report(found, scenario.title, args.output)}")
     return 1 if found.n_failed else 0
 
 
@@ -156,10 +160,4 @@ def _point(point: Mapping[str, Any]) -> str:
 
 
 def _means(means: Mapping[str, Mean | None], names: Iterable[str]) -> list[str]:
-    return [_mean(means.get(name)) for name in names]
-
-
-def _mean(mean: Mean | None) -> str:
-    if mean is None:
-        return "-"
-    return f"{mean.mean:.4g}" + ("" if mean.half is None else f" ± {mean.half:.2g}")
+    return [told(means.get(name)) for name in names]

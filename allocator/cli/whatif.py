@@ -136,7 +136,7 @@ def _comparison(scenario: Scenario, changes: Sequence[Change], args: argparse.Na
 def print_comparison(title: str, found: Comparison) -> None:
     """Print both runs side by side, as people read them."""
     from allocator.cli.console import print_line, print_table
-    from allocator.cli.simulate_report import span
+    from allocator.sim.report.words import span
 
     shown: dict[str, tuple[str, Callable[[float], str]]] = {
         "share": ("share", "{:.2%}".format),

@@ -15,6 +15,7 @@ from allocator.sim.result import (
 )
 from allocator.sim.scenario import Problem, Scenario, ScenarioError
 from allocator.sim.simulator import Options, simulate
+from allocator.sim.sweeps import Sweep, sweep
 from allocator.sim.trace import Job, Shape, Spread, Tasks, Tenant, Trace
 from allocator.sim.workloads import WORKLOADS, mesos_workload, workload
 
@@ -36,6 +37,7 @@ __all__ = [
     "ScenarioError",
     "Shape",
     "Spread",
+    "Sweep",
     "Tasks",
     "Tenant",
     "Timing",
@@ -48,5 +50,6 @@ __all__ = [
     "read_trace",
     "recorded",
     "simulate",
+    "sweep",
     "workload",
 ]

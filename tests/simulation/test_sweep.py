@@ -20,6 +20,7 @@ from allocator.cli.main import main
 from allocator.errors import InvalidValue
 from allocator.sim import Scenario, ScenarioError
 from allocator.sim.sweeps import Sweep, parse_grid, sweep
+from allocator.sim.sweeps.report import write_report
 from allocator.sim.sweeps.running import run_point
 from allocator.sim.sweeps.statistics import by_point, mean_of, paired, student
 from allocator.sim.sweeps.workers import WorkerLost, Workers
@@ -422,3 +423,52 @@ def test_what_the_command_cannot_take(
     assert main(["sweep", "quota", *options, "-o", str(out)]) == 2
     assert capsys.readouterr() == ("", error)
     assert not out.exists()
+
+
+def test_dask_finds_the_same_and_survives_a_worker_that_is_killed(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    here = sweep(scenario, GRID, repeat=2, executor=Counting())
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+    )
+    with cluster, distributed.Client(cluster) as client:
+        killed: list[int] = []
+
+        def progress(n_done: int, n_runs: int) -> None:
+            if n_done and not killed:
+                killed.append(next(worker.process.pid for worker in cluster.workers.values()))
+                os.kill(killed[0], signal.SIGKILL)
+
+        there = sweep(scenario, GRID, repeat=2, executor=client, progress=progress)
+        assert killed
+        assert told(here) == told(there)
+        file = tmp_path / "scenario.toml"
+        file.write_text(SCENARIO)
+        given = ["--grid", "seed=1,2", "-o", str(tmp_path / "out")]
+        address = cluster.scheduler_address
+        assert main(["sweep", str(file), *given, "--dask", address]) == 0
+        assert [row[3] for row in rows_of(tmp_path / "out")] == ["done", "done"]
+
+
+SCENARIO = """
+horizon = "10m"
+[cluster]
+machines = "2x cpus:4"
+[[workload.tenant]]
+name = "a"
+rate = "60/h"
+demand = "cpus:1"
+duration = "exponential 5m"
+"""
+
+
+def test_the_report_needs_nothing_from_elsewhere(scenario: Scenario, tmp_path: Path) -> None:
+    found = sweep(scenario, GRID, repeat=2, executor=Counting())
+    text = write_report(found, "Two <tenants>", tmp_path).read_text("utf-8")
+    assert "Two &lt;tenants&gt;" in text
+    for name in ("src=", "href=", "url(", "@import", "<script"):
+        assert name not in text
+    assert text.count("<tr>") == 1 + 6 + 1 + 3 + 1 + 4  # heads, points, two keys' differences
+    assert "policy.sorter: less the same at drf" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from allocator import Allocator, ManualClock
 from allocator.cli import main as cli
 from allocator.errors import AllocatorError, InvalidValue
 from allocator.sim.changes import CHANGES, Change, role_key
+from allocator.sim.comparison import compared
+from allocator.sim.scenario import Scenario
 from allocator.sim.scenario.overrides import parse_key
 from allocator.sim.whatif import Outlook, outlook
 
@@ -236,6 +239,90 @@ def test_the_command_prints_tables_or_json(
         assert role.keys() == {"now", "before", "after", "difference"}
         more = role["after"]["share"] - role["before"]["share"]
         assert role["difference"]["share"] == pytest.approx(more)
+
+
+# Scenarios.
+
+SCENARIO = """
+seed = 4
+horizon = "2h"
+[cluster]
+machines = ["3x cpus:4", "1x cpus:8 @big"]
+[roles.a]
+guarantee = "cpus:4"
+[[workload.tenant]]
+name = "a"
+rate = "2/m"
+demand = "cpus:1"
+duration = "10m"
+[[workload.tenant]]
+name = "b"
+rate = "2/m"
+demand = "cpus:1"
+duration = "10m"
+"""
+
+
+def test_changes_of_a_scenario_are_those_of_its_keys() -> None:
+    scenario = Scenario.from_text(SCENARIO)
+    for kind, text, keys in [
+        ("set-weight", "a=2", {"roles.a.weight": 2.0}),
+        ("set-quota", "a:limit=cpus:3", {"roles.a.limit": "cpus:3", "roles.a.guarantee": None}),
+        ("remove-quota", "a", {"roles.a.guarantee": None}),
+        ("sorter", "hdrf", {"policy.sorter": "hdrf"}),
+        ("set", "workload.load=2", {"workload.load": 2}),
+    ]:
+        assert change(kind, text).on_scenario(scenario).data == scenario.with_(keys).data
+
+
+def test_machines_of_a_scenario_come_and_go_at_its_end() -> None:
+    setting = Scenario.from_text(SCENARIO).setting()
+    more = change("add-agents", "2x cpus:2@big").on_setting(setting)
+    assert [m.id for m in more.machines[4:]] == ["added-0000", "added-0001"]
+    assert more.machines[-1].kind == "big"
+    again = change("add-agents", "1x cpus:2").on_setting(more)
+    assert again.machines[-1].id == "added-0002"
+    less = change("remove-agents", "3").on_setting(more)
+    assert [m.id for m in less.machines] == [m.id for m in setting.machines[:3]]
+    assert sum(group.count for group in less.trace.cluster) == 3
+    one = change("remove-agents", "node-0001").on_setting(setting)
+    assert [m.id for m in one.machines] == ["node-0000", "node-0002", "big-0000"]
+
+
+def test_a_scenario_is_run_twice_on_one_seed() -> None:
+    scenario = Scenario.from_text(SCENARIO)
+    same = compared(scenario, []).to_json()
+    assert set(same) == {"before", "after", "difference"}
+    for figures in same["difference"]["roles"].values():
+        assert figures.keys() == {"share", "wait_p50_s", "wait_p95_s", "tasks", "quota_met"}
+        assert set(figures.values()) <= {0, None}
+    changes = [change("set-weight", "b=3"), change("add-agents", "4x cpus:4")]
+    found = compared(scenario, changes)
+    told = found.to_json()
+    before, after = (
+        {role["role"]: role for role in told[moment]["roles"]} for moment in ("before", "after")
+    )
+    for path, figures in told["difference"]["roles"].items():
+        tasks = [run[path]["counts"]["tasks_started"] for run in (before, after)]
+        assert figures["tasks"] == tasks[1] - tasks[0]
+    assert told["difference"]["roles"]["b"]["tasks"] > 0
+    assert found.after.cluster["machines"] == 8
+
+
+def test_the_command_tells_scenarios_from_snapshots_by_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "no-suffix"
+    file.write_bytes(gzip.compress(SCENARIO.encode()))
+    assert cli.main(["whatif", str(file), "--set-weight", "a=2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["difference"]["roles"].keys() == {"a", "b"}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(SCENARIO.encode())))
+    assert cli.main(["whatif", "-", "--sorter", "naive"]) == 0
+    assert "without the changes" in capsys.readouterr().out
+    assert cli.main(["whatif", str(file), "--set", "policy.sortr=x"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, "policy.sortr" in err) == ("", True)
 
 
 @given(st.text(min_size=1))

@@ -28,6 +28,30 @@ class Mean:
     n: int
 
 
+def told(mean: Mean | None) -> str:
+    """Return a mean with half of its interval, as people read it.
+
+    Examples
+    --------
+    >>> told(Mean(43211.3, 12.0, 3)), told(None)
+    ('43,211 ± 12', '-')
+    """
+    if mean is None:
+        return "-"
+    return short(mean.mean) + ("" if mean.half is None else f" ± {short(mean.half)}")
+
+
+def short(value: float) -> str:
+    """Return a number to four digits, and to its last one before the point.
+
+    Examples
+    --------
+    >>> short(43211.3), short(0.123456), short(0.0)
+    ('43,211', '0.1235', '0')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def mean_of(values: Sequence[float]) -> Mean | None:
     """Return the mean of numbers with its 95 % interval by Student's t; None of none. O(n).
 
