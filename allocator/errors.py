@@ -62,6 +62,10 @@ class ConstraintError(InvalidValue):
     """Malformed offer constraints."""
 
 
+class FairnessError(InvalidValue):
+    """Capacity, demands, weights or bounds of which no division makes sense."""
+
+
 class SnapshotError(InvalidValue):
     """A snapshot that cannot be restored."""
 

@@ -303,6 +303,14 @@ cdef class HDRFSorter(TreeOrdering):
             self.kin[behind].ahead = node
         return 0
 
+    cdef int split(self, int32_t node) except -1:
+        """Give a leaf that is to have children an implicit leaf, which is as the leaf was. O(k)."""
+        cdef int32_t leaf
+        TreeOrdering.split(self, node)
+        leaf = self.nodes[node].implicit
+        self.places[leaf].share = self.key_of(leaf)  # whether it is active or not (G4)
+        return 0
+
     cdef int release_node(self, int32_t node) except -1:
         """Free a node that has no children and no place. O(1)."""
         cdef Kin *kin = &self.kin[node]

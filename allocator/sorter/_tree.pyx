@@ -711,7 +711,6 @@ cdef class TreeOrdering(Ordering):
         self.nodes[node].is_leaf = True
         return 0
 
-    @cython.final
     cdef int split(self, int32_t node) except -1:
         """Give a leaf that is to have children an implicit leaf, which is as the leaf was. O(k)."""
         cdef int32_t leaf = self.take_node(node, self.labels[node], _IMPLICIT_NAME)

@@ -158,6 +158,15 @@ def test_inactive_children_count_whole(make: Callable[..., Sorter]) -> None:
     assert sorter.standing("n2").share == 0.6
 
 
+def test_an_inactive_leaf_that_is_split_keeps_what_it_goes_by(make: Callable[..., Sorter]) -> None:
+    sorter = hold(make, {"n1": "cpus:3", "n2": "cpus:6"})
+    sorter.deactivate("n2")
+    sorter.add("n2/a")
+    assert sorter.standing("n2/.").share == sorter.standing("n2").share == 0.6
+    if isinstance(sorter, HDRFSorter):
+        check(sorter)
+
+
 def test_saturated_names_block_who_holds_some_and_do_not_count(
     make: Callable[..., Sorter],
 ) -> None:

@@ -1,0 +1,22 @@
+"""Exact divisions of divisible tasks, and measures of how fair one is; knows numbers only.
+
+`drf`, `drfh`, `hdrf`, `asset` and `ceei` divide a capacity among tenants and return a `Division`;
+`division` makes one of tasks that came from elsewhere. `jain`, `envy`, `envy1`,
+`sharing_incentive`, `pareto_slack` and `strategy_gain` measure.
+"""
+
+from allocator.errors import FairnessError
+from allocator.fairness.divided import Division, division
+from allocator.fairness.filling import asset, drf
+from allocator.fairness.hierarchical import hdrf
+from allocator.fairness.linear import drfh
+
+__all__ = [
+    "Division",
+    "FairnessError",
+    "asset",
+    "division",
+    "drf",
+    "drfh",
+    "hdrf",
+]
