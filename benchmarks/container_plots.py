@@ -19,6 +19,7 @@ from .plots import PICTURES, framed
 
 COUNTS = (50, 150, 500, 1000)
 MOUNTS = (0, 150, 1000)
+TURNS = 2
 RUNTIMES = ("linux", "process", "oci")
 PEERS = ("crun", "runc")
 
@@ -49,18 +50,23 @@ Curves = dict[str, dict[int, float]]
 
 
 def lives(machine: Machine) -> tuple[Curves, Curves]:
-    """Return how long launches and destructions take."""
+    """Return how long launches and destructions take: the best of some turns."""
     launched: Curves = {}
     destroyed: Curves = {}
+
+    def note(curves: Curves, name: str, n: int, seconds: float) -> None:
+        curve = curves.setdefault(name, {})
+        curve[n] = min(seconds, curve.get(n, seconds))
+
     peers = {name: Peer(machine, name, max(COUNTS)) for name in PEERS}
-    for n in COUNTS:
+    for n in (*COUNTS,) * TURNS:
         for runtime in RUNTIMES:
             with Agent(machine, runtime) as agent:
-                launched.setdefault(runtime, {})[n] = agent.launch(n)
-                destroyed.setdefault(runtime, {})[n] = agent.destroy(n)
+                note(launched, runtime, n, agent.launch(n))
+                note(destroyed, runtime, n, agent.destroy(n))
         for name, peer in peers.items():
-            launched.setdefault(name, {})[n] = peer.launch(n)
-            destroyed.setdefault(name, {})[n] = peer.destroy(n)
+            note(launched, name, n, peer.launch(n))
+            note(destroyed, name, n, peer.destroy(n))
     return launched, destroyed
 
 
@@ -78,12 +84,12 @@ def draw_lives(curves: Curves, picture: Path, what: str) -> None:
 def draw_reads(found: Mapping[int, Mapping[int, Read]], picture: Path) -> None:
     """Draw how long `/containers` takes by number of containers, for each number of mounts."""
     title = "One GET of /containers"
-    with framed(picture, title, "containers", "time of one answer, median of 50") as axes:
+    with framed(picture, title, "containers", "time of one answer, the fastest of 50") as axes:
         for n_mounts in MOUNTS:
-            curve = {n: by_mounts[n_mounts].whole for n, by_mounts in found.items()}
+            curve = {n: by_mounts[n_mounts].whole.least for n, by_mounts in found.items()}
             label = f"{n_mounts:,} more mounts".replace(",", "\u202f")
             axes.plot(*zip(*curve.items(), strict=True), label=label, **OF_MOUNTS[n_mounts])
-        files = {n: by_mounts[0].bare for n, by_mounts in found.items()}
+        files = {n: by_mounts[0].bare.least for n, by_mounts in found.items()}
         axes.plot(*zip(*files.items(), strict=True), label="pread of the same files", **BARE)
         axes.set_xscale("log")
         axes.set_xticks(COUNTS)
@@ -107,7 +113,7 @@ def main() -> None:
             for n in COUNTS:
                 found[n] = reads(agent, n, MOUNTS)
                 for n_mounts, read in found[n].items():
-                    print(f"read {n}, {n_mounts}: {read.whole * 1e3:.2f} {read.bare * 1e3:.2f} ms")
+                    print(f"read {n} with {n_mounts} more mounts: {read}")
         draw_reads(found, options.directory / f"containers_read.{options.format}")
         launched, destroyed = lives(machine)
         for what, curves in (("Launching", launched), ("Destroying", destroyed)):

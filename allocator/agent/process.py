@@ -40,10 +40,10 @@ class ProcessRuntime(LaunchingRuntime):
     def statistics(self, container_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return what containers use, by id. O(processes of the machine)."""
         found = {}
-        table = processes.read()
+        table = processes.Table()
         for id in container_ids:
             container, pid = self._known.get(id), self.pid(id)
-            usage = None if pid is None else processes.usage(table, pid)
+            usage = None if pid is None else table.usage(pid)
             if container is None or usage is None:
                 continue
             user, system = map(max, (usage.user, usage.system), self._times.get(id, (0.0, 0.0)))

@@ -20,7 +20,6 @@ class Process(NamedTuple):
     user: int
     system: int
     n_threads: int
-    start: int
     n_pages: int
 
 
@@ -34,15 +33,40 @@ class Usage(NamedTuple):
     rss_bytes: int
 
 
-def read() -> dict[int, Process]:
-    """Return all processes of the machine by pid. O(processes)."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            process = _read(int(name))
-            if process is not None:
-                found[int(name)] = process
-    return found
+class Table:
+    """All processes of the machine, as they are when this is made. O(processes)."""
+
+    def __init__(self) -> None:
+        #: By pid.
+        self.processes: dict[int, Process] = {}
+        #: Pids by that of their parent.
+        self.children: dict[int, list[int]] = {}
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                process = _read(int(name))
+                if process is not None:
+                    self.processes[int(name)] = process
+                    self.children.setdefault(process.parent, []).append(int(name))
+
+    def usage(self, init: int) -> Usage | None:
+        """Return what a process and all below it use; None if it has ended. O(those)."""
+        if init not in self.processes:
+            return None
+        below = {init}
+        left = [init]
+        while left:
+            # A pid that was used again while we read may be below itself.
+            more = [pid for pid in self.children.get(left.pop(), ()) if pid not in below]
+            below.update(more)
+            left += more
+        found = [self.processes[pid] for pid in below]
+        return Usage(
+            len(found),
+            sum(each.n_threads for each in found),
+            sum(each.user for each in found) * _TICK_SECONDS,
+            sum(each.system for each in found) * _TICK_SECONDS,
+            sum(each.n_pages for each in found) * _PAGE_BYTES,
+        )
 
 
 def _read(pid: int) -> Process | None:
@@ -57,28 +81,7 @@ def _read(pid: int) -> Process | None:
         user=user + user_below,
         system=system + system_below,
         n_threads=int(words[17]),
-        start=int(words[19]),
         n_pages=int(words[21]),
-    )
-
-
-def usage(processes: dict[int, Process], init: int) -> Usage | None:
-    """Return what a process and all below it use; None if it has ended. O(processes)."""
-    if init not in processes:
-        return None
-    below = {init}
-    is_complete = False
-    while not is_complete:
-        more = {pid for pid, each in processes.items() if each.parent in below} - below
-        below |= more
-        is_complete = not more
-    found = [processes[pid] for pid in below]
-    return Usage(
-        len(found),
-        sum(each.n_threads for each in found),
-        sum(each.user for each in found) * _TICK_SECONDS,
-        sum(each.system for each in found) * _TICK_SECONDS,
-        sum(each.n_pages for each in found) * _PAGE_BYTES,
     )
 
 

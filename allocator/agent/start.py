@@ -146,7 +146,7 @@ def run(settings: Settings) -> int:
             stack.callback(root.close)
         runtime = None
         if settings.runtime == "oci" and checkpoint is not None and root is not None:
-            state = checkpoint.containers.with_name("oci")
+            state = checkpoint.containers.with_name("oci").absolute()
             runtime = oci.find(settings.oci_runtime, state, root.name)
         link = None if find is None else (find, headers)
         process = _Process(settings, link, access, tls, checkpoint, listener, root, runtime)

@@ -26,7 +26,7 @@ from tests.agent.machine import (
     skip_without,
     tree,
 )
-from tests.agent.test_standalone import Agent
+from tests.agent.test_standalone import Agent, parent
 from tests.service import serving
 from tests.service.launching import launch, next_offer, next_status, task
 from tests.service.serving import FrameworkClient, Json
@@ -203,6 +203,17 @@ def test_without_an_image_it_is_as_under_linux(agent: Agent, images: Path) -> No
     assert agent.wait("a")["exit_status"] == 4 << 8
 
 
+def test_a_work_dir_is_found_from_wherever(tmp_path: Path, images: Path, name: str) -> None:
+    relative = os.path.relpath(tmp_path / "work")
+    with start(tmp_path, name, "--work-dir", relative) as agent:
+        for id, more in (("a", {}), ("b", {"container": rootfs(images)})):
+            assert agent.launch(id, "echo here", **more).status_code == 200
+            assert agent.wait(id)["exit_status"] == 0
+            assert (agent.work / "containers" / id / "stdout").read_text() == "here\n"
+        assert not [*(agent.work / "meta/oci").iterdir()]
+        agent.close()
+
+
 def test_a_bundle_without_a_pid_namespace(agent: Agent, images: Path, name: str) -> None:
     config = json.loads((images / "bundle/config.json").read_text())
     config["linux"]["namespaces"] = [{"type": "mount"}]
@@ -335,6 +346,31 @@ def test_a_killed_agent_finds_all_again(tmp_path: Path, images: Path, name: str)
         assert all(is_gone(pid) for pid in pids.values())
         assert everywhere(name) == []
         agent.close()
+
+
+def test_another_launcher_takes_over(agent: Agent, images: Path, name: str) -> None:
+    more = {"container": rootfs(images), "resources": "cpus:0.1;mem:32"}
+    agent.launch("a", "sleep 1000", **more)
+    (pid,) = (row["status"]["executor_pid"] for row in agent.containers())
+    content = {"container_id": {"value": "b"}, "command": {"value": "sleep 1000"}, **more}
+    body = json.dumps({"type": "LAUNCH_CONTAINER", "launch_container": content})
+    url = ["-H", "Content-Type: application/json", f"{agent.url}/api/v1", "-d", body]
+    with subprocess.Popen(["curl", "-s", "-w", "%{http_code}", *url], stdout=subprocess.PIPE) as b:
+        while not (agent.work / "meta/containers/b/bundle").exists():
+            pass
+        os.kill(parent(pid), signal.SIGKILL)
+        assert b.stdout is not None
+        answer = b.stdout.read().decode()
+    assert answer.endswith(("200", "400")), answer
+    assert agent.launch("c", "exit 3", **more).status_code == 200
+    assert agent.wait("c")["exit_status"] == 3 << 8
+    expected = {"a", "b"} if answer.endswith("200") else {"a"}
+    assert {row["container_id"] for row in agent.containers()} == expected
+    assert {path.name for path in (agent.work / "meta/oci").iterdir()} == expected
+    for id in expected:
+        assert agent.of("KILL_CONTAINER", id, signal=15).status_code == 200
+        assert agent.wait(id)["exit_status"] == 15
+    assert everywhere(name) == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -147,7 +147,7 @@ class Containers:
         listener: Listener,
         runtime: Oci | None = None,
     ) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()
         self._root = root
         self._start_launcher = launcher
         self._listener = listener
