@@ -203,6 +203,18 @@ def test_without_an_image_it_is_as_under_linux(agent: Agent, images: Path) -> No
     assert agent.wait("a")["exit_status"] == 4 << 8
 
 
+def test_ids_that_runc_does_not_take(agent: Agent, images: Path, name: str) -> None:
+    for id in ("ä" * 121, "a;b", "+", "x" * 242):
+        assert agent.launch(id, "sleep 1000", container=rootfs(images)).status_code == 200, id
+    assert len([*(agent.work / "meta/oci").iterdir()]) == 4
+    for row in agent.containers():
+        assert row["statistics"]["processes"] == 2
+        assert agent.of("KILL_CONTAINER", row["container_id"]).status_code == 200
+        assert agent.wait(row["container_id"])["exit_status"] == 9
+    assert not [*(agent.work / "meta/oci").iterdir()]
+    assert everywhere(name) == []
+
+
 def test_a_work_dir_is_found_from_wherever(tmp_path: Path, images: Path, name: str) -> None:
     relative = os.path.relpath(tmp_path / "work")
     with start(tmp_path, name, "--work-dir", relative) as agent:
@@ -331,18 +343,21 @@ def test_a_killed_agent_finds_all_again(tmp_path: Path, images: Path, name: str)
     more = {"container": rootfs(images), "resources": "cpus:0.1;mem:32"}
     with start(tmp_path, name) as agent:
         agent.launch("stays", "sleep 1000", **more)
+        agent.launch("bleibt-länger", "sleep 1000", **more)
         agent.launch("ends", "while ! test -e end; do sleep 0.05; done; exit 7", **more)
         pids = {row["container_id"]: row["status"]["executor_pid"] for row in agent.containers()}
         agent.kill()
     (tmp_path / "work/containers/ends/end").touch()
     with start(tmp_path, name) as agent:
         assert agent.wait("ends")["exit_status"] == 7 << 8
-        (row,) = agent.containers()
-        assert row["status"]["executor_pid"] == pids["stays"]
-        assert row["statistics"]["processes"] == 2
-        assert [*(agent.work / "meta/oci").iterdir()] == [agent.work / "meta/oci/stays"]
-        assert agent.of("KILL_CONTAINER", "stays", signal=15).status_code == 200
-        assert agent.wait("stays")["exit_status"] == 15
+        rows = agent.containers()
+        assert len(rows) == len([*(agent.work / "meta/oci").iterdir()]) == 2
+        for row in rows:
+            id = row["container_id"]
+            assert row["status"]["executor_pid"] == pids[id]
+            assert row["statistics"]["processes"] == 2
+            assert agent.of("KILL_CONTAINER", id, signal=15).status_code == 200
+            assert agent.wait(id)["exit_status"] == 15
         assert all(is_gone(pid) for pid in pids.values())
         assert everywhere(name) == []
         agent.close()

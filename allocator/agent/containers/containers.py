@@ -374,7 +374,7 @@ class Containers:
         """End and remove what is in cgroups that are of no container; return their names."""
         names = set() if self._root is None else self._root.names()
         if self._runtime is not None:
-            names |= self._runtime.ids()
+            names |= self._runtime.names().difference(map(oci.name_of, self._containers))
         others = names.difference(self._containers)
         for name in others:
             _LOG.warning("unknown cgroup", extra={"fields": {"name": name}})

@@ -9,9 +9,11 @@ between.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,21 +91,30 @@ class Oci(NamedTuple):
 
         Nothing, if there is nothing.
         """
-        if not (folder / "bundle").exists() and not (self.state / id).exists():
+        name = name_of(id)
+        if not (folder / "bundle").exists() and not (self.state / name).exists():
             return []
-        return [str(folder / "pid"), *self._command(folder), "delete", "--force", id]
+        return [str(folder / "pid"), *self._command(folder), "delete", "--force", name]
 
     def start(self, folder: Path, id: str) -> list[str]:
         """Return the command that starts a container."""
         files = ["--bundle", str(folder / "bundle"), "--pid-file", str(folder / "pid")]
-        return [*self._command(folder), "run", "--detach", "--preserve-fds", "3", *files, id]
+        return [
+            *self._command(folder),
+            "run",
+            "--detach",
+            "--preserve-fds",
+            "3",
+            *files,
+            name_of(id),
+        ]
 
     def _command(self, folder: Path) -> list[str]:
         log = ["--log", str(folder / "log"), "--log-format", "json"]
         return [self.binary, "--root", str(self.state), *log]
 
-    def ids(self) -> set[str]:
-        """Return the containers that it knows."""
+    def names(self) -> set[str]:
+        """Return the names of the containers that it knows."""
         try:
             return set(os.listdir(self.state))
         except FileNotFoundError:
@@ -123,6 +134,19 @@ class Oci(NamedTuple):
         return plan._replace(
             program=words[0], arguments=words, environment={"PATH": _PATH}, directory="/"
         )
+
+
+def name_of(id: str) -> str:
+    """Return a container's name for a runtime: its id, if runc takes that.
+
+    Examples
+    --------
+    >>> name_of("a-1"), name_of("é")
+    ('a-1', 'c.4a99557e4033c3539de2eb65472017cad5f9557f7a0625a09f1c3f6e2ba69c4c')
+    """
+    if re.fullmatch(r"[\w+-]+|[\w.]+", id, re.ASCII):
+        return id  # or a name of such a one that nobody knows any more
+    return f"c.{hashlib.sha256(id.encode()).hexdigest()}"
 
 
 class Place(NamedTuple):
