@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from allocator.errors import InvalidValue, shown
-from allocator.sim.importers import kubernetes, mesos
+from allocator.sim.importers import kubernetes, mesos, slurm, yarn
 from allocator.sim.importers.documents import Form, documents, files_of
 from allocator.sim.importers.errors import DumpError
 from allocator.sim.importers.imported import Imported
@@ -75,6 +75,18 @@ SYSTEMS: dict[str, System] = {
         plain="yaml",
         items=True,
         options=frozenset(("role_label", "split_flavors", "plugin", "partition")),
+    ),
+    "slurm": System(
+        "scontrol, sinfo, squeue, sacct, sshare, sacctmgr, slurm.conf, slurmrestd",
+        slurm.Reader,
+        plain="text",
+        options=frozenset(("partition",)),
+    ),
+    "yarn": System(
+        "capacity-scheduler.xml, fair-scheduler.xml, what the ResourceManager answers",
+        yarn.Reader,
+        plain="text",
+        options=frozenset(("user_limits",)),
     ),
     "mesos": System(
         "/state, /state-summary, /slaves, /frameworks, /roles, /quota, /weights, operator API",

@@ -257,7 +257,9 @@ def _xml(text: str) -> Any:
         raise InvalidValue(f"no XML that is read: {type(error).__name__}") from None
     except ParseError as error:
         line, column = error.position
-        raise InvalidValue(f"line {line}, column {column}: no XML: {error}") from None
+        raise InvalidValue(
+            f"line {line}, column {column}: no XML: {str(error).partition(':')[0]}"
+        ) from None
     level, depth = [root], 0
     while level:
         depth += 1

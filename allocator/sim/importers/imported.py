@@ -126,14 +126,14 @@ class Imported:
 
     def _tell_work(self) -> None:
         source = self._source
-        asks_nothing = sum(work.count for work in source.running if not work.demand)
-        n_running = sum(work.count for work in source.running if work.is_task)
+        asks_nothing = sum(work.n_tasks for work in source.running if not work.demand)
+        n_running = sum(work.n_tasks for work in source.running)
         if asks_nothing:
             text = f"of {n_running} running tasks ask for nothing: no share sees them"
             source.tell("tasks", text, None, asks_nothing)
         for work in source.waiting:
             text = "waiting tasks" if work.demand else "waiting tasks that ask for nothing"
-            source.tell("tasks", text, self.role(work), work.count)
+            source.tell("tasks", text, self.role(work), work.n_tasks)
         for what, n in source.not_running.items():
             source.tell("not running", f"tasks: {what}", None, n)
 
@@ -216,9 +216,9 @@ class Imported:
         held: Milli = {}
         for work in works:
             add_milli(held, work.demand, work.count)
-        found: Json = {"tasks": sum(work.count for work in works)}
+        found: Json = {"tasks": sum(work.n_tasks for work in works)}
         if empty:
-            found["tasks_without_requests"] = sum(w.count for w in works if not w.demand)
+            found["tasks_without_requests"] = sum(w.n_tasks for w in works if not w.demand)
         return {**found, **plain(held)}
 
     # As what the lab runs on.

@@ -112,6 +112,8 @@ class Work:
         False for use that belongs to no task of the dump.
     others : str
         Ranges and sets, as text.
+    tasks : int or None
+        How many the source calls them, where that is not `count`: a job of several machines is one.
     """
 
     framework: str
@@ -121,6 +123,14 @@ class Work:
     machine: str | None = None
     is_task: bool = True
     others: str = ""
+    tasks: int | None = None
+
+    @property
+    def n_tasks(self) -> int:
+        """How many tasks of the dump it is. O(1)."""
+        if not self.is_task:
+            return 0
+        return self.count if self.tasks is None else self.tasks
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,8 +129,8 @@ def _lines_of(content: Json) -> Iterator[str]:
 def scenario_toml(imported: Imported) -> str:
     """Return the scenario as TOML, with the source's words as comments. O(size)."""
     total = total_of(node.amounts for node in imported.machines.values())
-    n_running = sum(work.count for work in imported.running)
-    n_waiting = sum(work.count for work in imported.waiting)
+    n_running = sum(work.n_tasks for work in imported.running)
+    n_waiting = sum(work.n_tasks for work in imported.waiting)
     lines = [
         f"# A {imported.system} cluster as it stood, written by `allocator import`.",
         f"# Edit it, then run it: allocator simulate {SCENARIO}",
@@ -183,7 +183,7 @@ def _tenant_lines(imported: Imported) -> Iterator[str]:
     for counts, works in ((running, imported.running), (waiting, imported.waiting)):
         for work in works:
             name = imported.tenant(work).name
-            counts[name] = counts.get(name, 0) + work.count
+            counts[name] = counts.get(name, 0) + work.n_tasks
     names = [t.name for t in imported.tenants.values() if t.name in running or t.name in waiting]
     if names:
         yield from (

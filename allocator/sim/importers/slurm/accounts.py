@@ -1,0 +1,223 @@
+"""Slurm's tree of accounts and users, with shares and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from allocator.errors import InvalidValue, shown
+from allocator.sim.importers.amounts import Amounts, number
+from allocator.sim.importers.slurm.words import Json, count, tres
+from allocator.sim.importers.source import Path, Queue, Source
+
+#: In JSON, the share that means the account's own.
+_PARENT = 2147483647
+_ROOT = "root"
+
+
+@dataclass(slots=True)
+class Association:
+    """An account, or a user in one.
+
+    Parameters
+    ----------
+    account, user, parent : str
+        The user is empty for an account; the parent is the account above.
+    shares : Fraction or None
+    is_parents : bool
+        The user holds no share, but has part in the account's.
+    limit : dict
+        What may be in use at once.
+    """
+
+    account: str
+    user: str
+    parent: str
+    shares: Fraction | None = None
+    is_parents: bool = False
+    limit: Amounts = field(default_factory=dict)
+
+
+class Accounts:
+    """Collects associations, and knows whose role is which."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._accounts: dict[str, Association] = {}
+        self._users: dict[tuple[str, str], Association] = {}
+
+    def __len__(self) -> int:
+        return len(self._accounts) + len(self._users)
+
+    def add(self, one: Association) -> None:
+        """Take an association; one that is there already must be the same."""
+        known: Association
+        if one.user:
+            known = self._users.setdefault((one.account, one.user), one)
+        else:
+            known = self._accounts.setdefault(one.account, one)
+        if known is not one:
+            if known.parent in ("", one.parent) or not one.parent:
+                known.parent = known.parent or one.parent
+                known.limit = known.limit or one.limit
+                known.shares = one.shares if known.shares is None else known.shares
+                what = f"{one.account}/{one.user}" if one.user else one.account
+                text = "associations given more than once, of which the first counts"
+                self._source.tell("given twice", text, what)
+            else:
+                raise InvalidValue(
+                    f"account {shown(one.account)} is below {shown(known.parent)} and below"
+                    f" {shown(one.parent)}"
+                )
+
+    def finish(self) -> None:
+        """Make roles of accounts and users. Raises `InvalidValue`."""
+        for account, one in self._accounts.items():
+            path = self.path(account)
+            if path:
+                self._add_queue(path, one)
+        for (account, user), one in self._users.items():
+            if one.is_parents:
+                text = "users with the shares of their account, who have no role of their own"
+                self._source.tell("weights", text, f"{account}/{user}")
+            else:
+                self._add_queue((*self.path(account), user), one)
+        if len(self):
+            text = "fair share by decayed past use: shares are weights of what is held now"
+            self._source.lacks(text, n=len(self))
+
+    def _add_queue(self, path: Path, one: Association) -> None:
+        queue = self._source.queues.setdefault(path, Queue(path))
+        queue.weight = one.shares
+        queue.limit = one.limit
+        if one.shares is not None:
+            queue.words.append(f"shares {float(one.shares):g}")
+
+    def path(self, account: str) -> Path:
+        """Return the role of an account, the root's left out. Raises `InvalidValue`."""
+        path: list[str] = []
+        while account and account != _ROOT:
+            if account in path:
+                raise InvalidValue(f"account {shown(account)} is its own ancestor")
+            path.append(account)
+            known = self._accounts.get(account)
+            account = known.parent if known else ""
+        return tuple(reversed(path))
+
+    def client(self, account: str, user: str) -> tuple[Path, str]:
+        """Return the role and framework of a user in an account. O(depth)."""
+        framework = "/".join(part for part in (account, user) if part) or "unknown"
+        path = self.path(account)
+        known = self._users.get((account, user))
+        if known is not None and known.is_parents:
+            return path or (user,), framework
+        if known is None and len(self):
+            text = "users of jobs who are not in the associations: roles of weight 1"
+            self._source.tell("roles", text, framework)
+        whole = (*path, *((user,) if user else ()))
+        return whole or ("unknown",), framework
+
+
+# Forms.
+
+
+def json_associations(value: Json) -> Iterator[Association]:
+    """Yield the associations of slurmrestd and `sacctmgr --json`."""
+    for one in value.get("associations") or []:
+        shares = count(one.get("shares_raw"))
+        maxima = ((one.get("max") or {}).get("tres") or {}).get("group") or {}
+        yield Association(
+            str(one.get("account") or ""),
+            str(one.get("user") or ""),
+            str(one.get("parent_account") or ""),
+            None if shares == _PARENT else shares,
+            is_parents=shares == _PARENT,
+            limit=_listed(maxima.get("active")),
+        )
+
+
+def _listed(value: Any) -> Amounts:
+    """Return limits listed as type, name and count."""
+    texts = []
+    for one in value if isinstance(value, list) else []:
+        amount = count(one.get("count"))
+        if amount is not None:
+            name = one.get("type") + (f"/{one['name']}" if one.get("name") else "")
+            texts.append(f"{name}={amount}{'M' if one.get('type') == 'mem' else ''}")
+    return tres(",".join(texts))
+
+
+def json_shares(value: Json) -> Iterator[Association]:
+    """Yield the associations of `sshare --json`."""
+    for one in value.get("shares") or []:
+        kinds = one.get("type")
+        kinds = kinds if isinstance(kinds, list) else [kinds]
+        name, parent = str(one.get("name") or ""), str(one.get("parent") or "")
+        shares = count(one.get("shares"))
+        is_parents = shares == _PARENT
+        if "USER" in kinds:
+            yield Association(parent, name, "", None if is_parents else shares, is_parents)
+        else:
+            yield Association(name, "", parent, None if is_parents else shares)
+
+
+#: The columns of `sshare -P`, where no line names them.
+SSHARE_COLUMNS = (
+    *("account", "user", "rawshares", "normshares", "rawusage"),
+    *("normusage", "fairshare"),
+)
+
+
+def looks_like_sshare(row: list[str]) -> bool:
+    """Tell whether a row without a header is one of `sshare -P`. O(1)."""
+    return (
+        len(row) == len(SSHARE_COLUMNS)
+        and bool(row[0].strip())
+        and (row[2] in ("", "parent") or row[2].isdigit())
+        and _is_number(row[3])
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number(text or "0")
+    except InvalidValue:
+        return False
+    return True
+
+
+def sshare_rows(rows: list[Mapping[str, str]]) -> Iterator[Association]:
+    """Yield the associations of `sshare -P`, whose tree stands in leading blanks."""
+    above: list[tuple[int, str]] = []
+    for row in rows:
+        text = row.get("account", "")
+        depth = len(text) - len(text.lstrip())
+        account, user = text.strip(), row.get("user", "").strip()
+        shares = row.get("rawshares", "").strip()
+        is_parents = shares == "parent"
+        weight = number(shares) if shares and not is_parents else None
+        if user:
+            yield Association(account, user, "", weight, is_parents)
+            continue
+        while above and above[-1][0] >= depth:
+            above.pop()
+        parent = above[-1][1] if above else ""
+        above.append((depth, account))
+        yield Association(account, "", parent, weight)
+
+
+def sacctmgr_rows(rows: list[Mapping[str, str]]) -> Iterator[Association]:
+    """Yield the associations of `sacctmgr -P show associations`."""
+    for row in rows:
+        shares = (row.get("share") or row.get("fairshare") or row.get("rawshares") or "").strip()
+        is_parents = shares == "parent"
+        yield Association(
+            row.get("account", "").strip(),
+            row.get("user", "").strip(),
+            (row.get("parentname") or row.get("par name") or "").strip(),
+            number(shares) if shares and not is_parents else None,
+            is_parents,
+            tres(row.get("grptres", "").strip()),
+        )
