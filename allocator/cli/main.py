@@ -15,6 +15,7 @@ from allocator.version import installed_version
 #: `run(args) -> int`, the exit status.
 SUBCOMMANDS = (
     *("simulate", "scenario", "compare", "whatif", "sweep", "explain", "replay"),
+    *("import", "fit"),
     *("master", "agent", "framework", "credentials", "demo"),
     *("status", "agents", "tasks", "roles", "quota", "weights"),
 )
@@ -22,6 +23,8 @@ SUBCOMMANDS = (
 #: What to type for what only the command line needs: import name -> pip's name.
 EXTRAS = {
     "rich": "rich",
+    "yaml": "drf-allocator[import]",
+    "defusedxml": "drf-allocator[import]",
     "distributed": "drf-allocator[dask]",
     "pandas": "drf-allocator[lab]",
     "httptools": "drf-allocator[master]",
@@ -43,6 +46,8 @@ examples:
   allocator whatif snapshot.json.gz --set-weight eng=2
   allocator sweep cluster.toml --grid policy.sorter=drf,random --repeat 10 -o out
   allocator explain snapshot.json.gz spark --role eng/batch
+  allocator import kubernetes nodes.json pods.json -o lab --snapshot lab.json
+  allocator fit lab.json --role eng/batch --task "cpus:4;mem:8192"
   allocator replay run.jsonl
   allocator master --port 5050
   allocator demo

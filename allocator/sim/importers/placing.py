@@ -70,7 +70,7 @@ def place(source: Source, nodes: Mapping[str, Node]) -> Placement:
         else:
             _tell_nowhere(source, work)
         result.unplaced += _pieces(replace(work, machine=None), nodes.values())
-    _first_fit(source, result, {id: free[id] for id, node in nodes.items() if not node.state})
+    _first_fit(source, result, free)
     return result
 
 

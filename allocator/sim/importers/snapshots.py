@@ -39,7 +39,8 @@ def snapshot_of(imported: Imported) -> Json:
             engine.add_agent(
                 id,
                 total,
-                attributes=node.attributes or None,
+                attributes={**node.attributes, **({"kind": node.kind} if node.kind else {})}
+                or None,
                 region=node.region,
                 zone=node.zone,
                 used=used or None,

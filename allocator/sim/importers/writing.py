@@ -234,14 +234,20 @@ def write_folder(imported: Imported, folder: str, *, force: bool = False) -> Non
         If there are no machines, or there is another scenario already; nothing is written then.
     OSError
     """
-    scenario_of(imported)  # what is written loads, or nothing is written
-    text = scenario_toml(imported)
-    path = Path(folder) / SCENARIO
-    if path.exists() and not force and path.read_text("utf-8", "replace") != text:
-        raise InvalidValue(f"{path}: is there already, and differs (--force overwrites it)")
+    check_folder(imported, folder, force=force)
+    path, text = Path(folder) / SCENARIO, scenario_toml(imported)
     Path(folder).mkdir(parents=True, exist_ok=True)
     _write(Path(folder) / CLUSTER, _lines_of(cluster_json(imported)))
     _write(path, iter([text]))
+
+
+def check_folder(imported: Imported, folder: str, *, force: bool) -> None:
+    """Raise as `write_folder` would: what is written loads, and overwrites nothing. O(size)."""
+    scenario_of(imported)
+    path = Path(folder) / SCENARIO
+    is_other = path.exists() and path.read_text("utf-8", "replace") != scenario_toml(imported)
+    if is_other and not force:
+        raise InvalidValue(f"{path}: is there already, and differs (--force overwrites it)")
 
 
 def write_snapshot(imported: Imported, path: str) -> None:
