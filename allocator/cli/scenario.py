@@ -28,15 +28,13 @@ Write, check and look at scenarios: TOML files that say everything a simulation 
 EPILOG = """\
 examples:
   allocator scenario init cluster.toml
+  allocator scenario init | less
   allocator scenario check cluster.toml other.toml
   allocator scenario list
   allocator scenario show quota > quota.toml
 
 exit status: 0 done; 2 a wrong argument or scenario: each problem is a line on stderr
 """
-
-#: What `init` writes if no other name is given.
-DEFAULT = "scenario.toml"
 
 
 def register(subparsers: Any) -> None:
@@ -51,7 +49,7 @@ def register(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     init = actions.add_parser("init", help="write a scenario to begin with, with all its keys")
     init.add_argument(
-        "file", nargs="?", default=DEFAULT, metavar="FILE", help=f"(default: {DEFAULT})"
+        "file", nargs="?", default=STDIN, metavar="FILE", help="(default: standard output)"
     )
     init.add_argument("--force", action="store_true", help="overwrite FILE if it is there")
     init.set_defaults(do=write_new)
@@ -77,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_new(args: argparse.Namespace) -> int:
-    """Write the template to a new file."""
+    """Print the template, or write it to a new file."""
     if args.file == STDIN:
         sys.stdout.write(template_text())
         return 0

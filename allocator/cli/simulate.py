@@ -169,8 +169,7 @@ def _input_changes(args: argparse.Namespace) -> dict[str, Any]:
         if all(looks_like_spec(name) for name in args.machines):
             changes["cluster.machines"] = args.machines
         elif len(args.machines) == 1:
-            # Names on a command line are relative to where it is given, not to the scenario.
-            changes["cluster.file"] = os.path.abspath(args.machines[0])
+            changes["cluster.file"] = _from_here(args.machines[0])
         else:
             raise InvalidValue("--machines: of a scenario one file, or one or more groups")
     plain = {
@@ -179,6 +178,11 @@ def _input_changes(args: argparse.Namespace) -> dict[str, Any]:
         "workload.lenient": args.lenient or None,
     }
     return changes | {key: value for key, value in plain.items() if value is not None}
+
+
+def _from_here(path: str) -> str:
+    """Return a path of the command line, which is not relative to the scenario's folder."""
+    return path if path == STDIN else os.path.abspath(path)
 
 
 def _check_plain(args: argparse.Namespace) -> None:

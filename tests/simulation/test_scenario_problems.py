@@ -383,6 +383,21 @@ def test_a_problem_in_a_dump_stands_at_its_own_key(tmp_path: Path) -> None:
     ]
 
 
+def test_bounds_on_what_a_scenario_makes() -> None:
+    many = [{**TENANT, "name": f"t{i}", "copies": 100_000, "jobs": 1} for i in range(11)]
+    key, found, expected = only(changed("workload.tenant", many))
+    assert (key, found) == ("workload.tenant", "1100000 tenants in all")
+    assert expected == "at most 1000000"
+    key, found, _ = only(changed("workload.tenant", [{**TENANT, "copies": 1000, "jobs": 10**5}]))
+    assert found == "100000000 jobs in all"
+    endless = {key: value for key, value in TENANT.items() if key != "jobs"}
+    data = {**changed("workload.tenant", [{**endless, "rate": "1000/s"}]), "horizon": "1w"}
+    assert only(data)[1] == "604800000 jobs in all"
+    key, found, _ = only(changed("cluster.machines", "1000001x cpus:8"))
+    assert key == "cluster.machines"
+    assert only(changed("cluster.scale", 1e6))[0] == "cluster.machines"
+
+
 def test_the_nearest_known_word() -> None:
     assert nearest("guarantees", ["guarantee", "limit"]) == "guarantee"
     assert nearest("x" * 10_000, ["guarantee"]) == "one of guarantee"

@@ -48,6 +48,9 @@ MAX_JOBS = 10_000_000
 #: No template makes more tenants.
 MAX_COPIES = 100_000
 
+#: No scenario has more tenants.
+MAX_TENANTS = 1_000_000
+
 _STRING: JSON = {"type": "string", "minLength": 1}
 
 _SORTER = choice(SORTERS)

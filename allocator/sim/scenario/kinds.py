@@ -271,7 +271,7 @@ FLAG = Value(_flag, "true or false", {"type": "boolean"})
 
 _AMOUNTS: JSON = {
     "anyOf": [
-        {"type": "string", "minLength": 1},
+        {"type": "string"},
         {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
     ]
 }

@@ -17,7 +17,7 @@ from allocator.sim.errors import TraceError
 from allocator.sim.readers import read_trace
 from allocator.sim.scenario.distributions import TaskCounts
 from allocator.sim.scenario.dump import Dump, read_dump
-from allocator.sim.scenario.grammar import MAX_JOBS
+from allocator.sim.scenario.grammar import MAX_JOBS, MAX_TENANTS
 from allocator.sim.scenario.kinds import Found
 from allocator.sim.scenario.problems import Place
 from allocator.sim.scenario.synthetic import Template, jobs_of
@@ -202,6 +202,10 @@ def _drawn(table: Mapping[str, Any], place: Place, given: Given, load: float) ->
             return None
         tenants.update(dump.tenants)
         placed, waiting = dump.placed, dump.waiting
+    n_tenants = sum(template.copies for _, template in templates)
+    if n_tenants > MAX_TENANTS:
+        place["tenant"].reject(f"{n_tenants} tenants in all", f"at most {MAX_TENANTS}")
+        return None
     _check_names(templates, tenants, place["tenant"])
     end_s = given.horizon_s * load
     expected = sum(t.copies * t.expected_jobs(end_s) for _, t in templates)
