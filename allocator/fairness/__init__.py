@@ -10,13 +10,29 @@ from allocator.fairness.divided import Division, division
 from allocator.fairness.filling import asset, drf
 from allocator.fairness.hierarchical import hdrf
 from allocator.fairness.linear import drfh
+from allocator.fairness.market import ceei
+from allocator.fairness.measures import (
+    envy,
+    envy1,
+    jain,
+    pareto_slack,
+    sharing_incentive,
+    strategy_gain,
+)
 
 __all__ = [
     "Division",
     "FairnessError",
     "asset",
+    "ceei",
     "division",
     "drf",
     "drfh",
+    "envy",
+    "envy1",
     "hdrf",
+    "jain",
+    "pareto_slack",
+    "sharing_incentive",
+    "strategy_gain",
 ]

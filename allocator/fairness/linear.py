@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 #: A price above this part of the largest is one: small where little of a full name is demanded.
 _PRICE = 1e-12
+#: What shares that are given may lack by rounding.
+_ROUNDING = 1e-12
+#: As exact as HiGHS can be told to be.
+_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 
 
 def drfh(
@@ -87,6 +91,17 @@ def pooled(asked: Asked) -> Asked:
     )
 
 
+def scipy() -> tuple[Any, Any]:
+    """Return SciPy's `linprog` and its sparse arrays, or say what brings them."""
+    try:
+        from scipy import sparse
+        from scipy.optimize import linprog
+    except ImportError as error:
+        what = "linear programs need SciPy: pip install 'drf-allocator[lab]'"
+        raise ImportError(what, name=error.name) from error
+    return linprog, sparse
+
+
 @dataclass(slots=True)
 class Places:
     """Where tenants can run: a variable for each tenant and group that has all it demands."""
@@ -103,8 +118,7 @@ class Places:
     @classmethod
     def of(cls, asked: Asked) -> Places:
         """Return the variables and constraints of a problem. O(n g k)."""
-        from scipy.sparse import csr_array
-
+        csr_array = scipy()[1].csr_array
         there = asked.machines * asked.counts[:, None]  # (g, k)
         runs = ~((asked.demands[:, None, :] > 0) & (there[None, :, :] <= 0)).any(axis=2)
         tenant, group = np.nonzero(runs & (asked.bounds[:, None] > 0))
@@ -125,7 +139,8 @@ class Places:
     def tasks(self, shares: Floats) -> Floats:
         """Return the tasks of each tenant on each group."""
         tasks = np.zeros((len(self.asked.tenants), len(self.asked.counts)))
-        tasks[self.tenant, self.group] = shares / self.asked.dominant[self.tenant]
+        # Never below 0, nor −0.
+        tasks[self.tenant, self.group] = shares.clip(0) / self.asked.dominant[self.tenant] + 0.0
         return tasks
 
 
@@ -146,31 +161,51 @@ def lexicographic(asked: Asked) -> Floats:
 
 def best_level(places: Places, fixed: Floats) -> tuple[float, Floats, Floats]:
     """Return the largest level of those not fixed, all shares, and each tenant's price."""
-    from scipy.optimize import linprog
-    from scipy.sparse import block_array, csr_array
-
+    linprog, sparse = scipy()
     asked = places.asked
     free = np.isnan(fixed)
     heaviest = float(asked.weights[free].max())
     weights = np.where(free, asked.weights / heaviest, 0.0)
-    most = asked.bounds * asked.dominant
-    bounded = np.flatnonzero(np.isfinite(most) & free)
+    most = np.where(free, asked.bounds * asked.dominant, fixed)
+    bounded = np.flatnonzero(np.isfinite(most))
     n_usage = places.usage.shape[0]
-    # Usage ≤ 1; level × weight − share ≤ 0, or −share ≤ −fixed; share ≤ bound.
+    # Usage ≤ 1; level × weight − share ≤ 0, or −share ≤ −fixed; share ≤ bound, or ≤ fixed.
     rows = [
         [places.usage, None],
-        [-places.whose, csr_array(weights[:, None])],
-        [places.whose[bounded], csr_array((len(bounded), 1))],
+        [-places.whose, sparse.csr_array(weights[:, None])],
+        [places.whose[bounded], sparse.csr_array((len(bounded), 1))],
     ]
     at_least = np.where(free, 0.0, -np.nan_to_num(fixed))
     solved = linprog(
         np.append(np.zeros(len(places.tenant)), -1.0),
-        A_ub=block_array(rows if len(bounded) else rows[:2], format="csr"),
+        A_ub=sparse.block_array(rows if len(bounded) else rows[:2], format="csr"),
         b_ub=np.concatenate([np.ones(n_usage), at_least, most[bounded]]),
         method="highs",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        options=_OPTIONS,
     )
     if solved.status != 0:
         raise AllocatorError(f"no division was found: {solved.message}")
     prices = -solved.ineqlin.marginals[n_usage : n_usage + len(fixed)]
     return float(solved.x[-1]) / heaviest, solved.x[:-1], np.where(free, prices * weights, 0.0)
+
+
+def largest_gain(asked: Asked, shares: Floats) -> float:
+    """Return by how much one tenant's share could grow while nobody's falls."""
+    linprog, sparse = scipy()
+    places = Places.of(asked)
+    n_usage = places.usage.shape[0]
+    gain = 0.0
+    for tenant in np.unique(places.tenant):
+        solved = linprog(
+            -(places.tenant == tenant).astype(float),
+            A_ub=sparse.vstack([places.usage, -places.whose], format="csr"),
+            b_ub=np.concatenate([np.ones(n_usage), -shares * (1 - _ROUNDING)]),
+            bounds=(0, None),
+            method="highs",
+            options=_OPTIONS,
+        )
+        if solved.status != 0:
+            raise AllocatorError(f"no largest gain was found: {solved.message}")
+        most = min(-float(solved.fun), float(asked.bounds[tenant] * asked.dominant[tenant]))
+        gain = max(gain, most - float(shares[tenant]))
+    return gain

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from allocator.errors import InvalidValue
-from allocator.fairness import Division, FairnessError, asset, division, drf, hdrf
+from allocator.fairness import (
+    Division,
+    FairnessError,
+    asset,
+    ceei,
+    division,
+    drf,
+    drfh,
+    hdrf,
+)
 from allocator.resources import Quantities
 
 Rule = Callable[..., Division]
@@ -123,7 +132,7 @@ def test_names_that_nobody_asks_for_are_fine() -> None:
         ((GHODSI, ["A"]), "A"),
     ],
 )
-@pytest.mark.parametrize("rule", [drf, hdrf, asset])
+@pytest.mark.parametrize("rule", [drf, drfh, hdrf, asset, ceei])
 def test_nonsense_is_refused_by_name(rule: Rule, arguments: tuple[Any, Any], named: str) -> None:
     with pytest.raises(FairnessError, match=named):
         rule(*arguments)
@@ -145,7 +154,7 @@ def test_nonsense_is_refused_by_name(rule: Rule, arguments: tuple[Any, Any], nam
         ({"tasks": {"A": "3"}}, "'A': '3'"),
     ],
 )
-@pytest.mark.parametrize("rule", [drf, hdrf, asset])
+@pytest.mark.parametrize("rule", [drf, drfh, hdrf, asset, ceei])
 def test_weights_and_bounds_are_checked(rule: Rule, more: dict[str, Any], named: str) -> None:
     with pytest.raises(FairnessError, match=named):
         rule(GHODSI, A_AND_B, **more)
@@ -157,7 +166,7 @@ def test_an_unknown_method_is_refused() -> None:
 
 
 def test_nobody_is_divided_among() -> None:
-    for rule in (drf, hdrf, asset):
+    for rule in (drf, drfh, hdrf, asset, ceei):
         assert rule(GHODSI, {}).tasks == {}
         assert rule(GHODSI, {}).left == GHODSI
 
