@@ -44,6 +44,14 @@ POLICIES = ("drf", "hdrf", "random")
 #: Python reads no number of thousands of digits.
 _MAX_DIGITS = 18
 
+#: What holds if it is not said how clusters are run through orderings.
+DEFAULTS: dict[str, Any] = {
+    "agents": [100, 1000],
+    "frameworks": [10, 100, 1000],
+    "repeat": 3,
+    "naive_limit": math.inf,
+}
+
 HEADER = [
     "agents",
     "frameworks",
@@ -63,6 +71,16 @@ def register(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_scenario(parser)
+    _add_cluster(parser)
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the results; times under `timing`"
+    )
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
+    parser.set_defaults(func=run)
+
+
+def _add_scenario(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "scenario",
         nargs="?",
@@ -78,43 +96,40 @@ def register(subparsers: Any) -> None:
         "be repeated (default: drf, hdrf and random)",
     )
     add_set(parser)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--agents",
         type=numbers,
-        default=[100, 1000],
         metavar="N,N…",
         help="numbers of agents (default: 100,1000)",
     )
     parser.add_argument(
         "--frameworks",
         type=numbers,
-        default=[10, 100, 1000],
         metavar="N,N…",
         help="numbers of frameworks (default: 10,100,1000)",
     )
     parser.add_argument(
         "--repeat",
         type=positive,
-        default=3,
         metavar="N",
         help="cycles for each ordering; the table shows the median (default: 3)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="decides the order of agents (default: 0)"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="decides the order of agents (default: 0), or all that a scenario draws",
     )
     parser.add_argument(
         "--naive-limit",
         type=float,
-        default=math.inf,
         metavar="N",
         help="leave the naive ordering out where agents × (agents / 2 + frameworks), which its "
         "time grows with, exceeds N; 0: always (default: never)",
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the results; times under `timing`"
-    )
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
-    parser.set_defaults(func=run)
 
 
 def policy(text: str) -> Policy:
@@ -139,10 +154,16 @@ def positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Compare policies on a scenario, or else orderings on one cluster."""
+    given = [name for name in DEFAULTS if getattr(args, name) is not None]
     if args.scenario is not None:
+        if given:
+            raise InvalidValue(f"--{given[0].replace('_', '-')} goes without a scenario")
         return compare_policies(args)
     if args.policy or args.set:
         raise InvalidValue("--policy and --set go with a scenario")
+    for name in DEFAULTS.keys() - given:
+        setattr(args, name, DEFAULTS[name])
+    args.seed = args.seed or 0
     return compare_orderings(args)
 
 
@@ -152,7 +173,8 @@ def compare_policies(args: argparse.Namespace) -> int:
     from allocator.cli.compare_report import print_policies
     from allocator.cli.console import progress_bar
 
-    scenario = Scenario.load(args.scenario, dict(args.set))
+    seed = {} if args.seed is None else {"seed": args.seed}
+    scenario = Scenario.load(args.scenario, {**seed, **dict(args.set)})
     policies = args.policy or [policy_of(name) for name in POLICIES if name in SORTERS]
     with progress_bar("simulating", len(policies), shown=not args.no_progress) as advance:
         done = dict.fromkeys([policy.name for policy in policies], 0.0)

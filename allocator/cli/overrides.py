@@ -17,19 +17,25 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Add the options that change the policy of a scenario, or make that of a trace."""
     group = parser.add_argument_group("policy (each overrides a key of a scenario)")
     add_set(group)
-    for option, key, what in (
-        ("--weights", "weight", "weights of roles at any level (default: 1 each)"),
-        ("--quota", "guarantee", "what is held back for a role and all below it"),
-        ("--limit", "limit", "the most that a role and all below it may hold; 0 is a limit"),
+    _add_roles(group)
+    _add_allocator(group)
+    _add_frameworks(group)
+
+
+def _add_roles(group: Any) -> None:
+    amounts_of = {"type": amounts, "metavar": "ROLE=AMOUNTS"}
+    weights_of = {"type": weights, "metavar": "ROLE=W,…"}
+    for option, form, what in (
+        ("--weights", weights_of, "weights of roles at any level (default: 1 each)"),
+        ("--quota", amounts_of, "what is held back for a role and all below it"),
+        ("--limit", amounts_of, "the most that a role and all below it may hold; 0 is a limit"),
     ):
         group.add_argument(
-            option,
-            type=weights if key == "weight" else amounts,
-            action="append",
-            default=[],
-            metavar="ROLE=W,…" if key == "weight" else "ROLE=AMOUNTS",
-            help=f"{what}; may be repeated",
+            option, action="append", default=[], help=f"{what}; may be repeated", **form
         )
+
+
+def _add_allocator(group: Any) -> None:
     group.add_argument(
         "--sorter",
         choices=tuple(SORTERS),
@@ -53,6 +59,9 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="between two allocation cycles (default: 1s)",
     )
+
+
+def _add_frameworks(group: Any) -> None:
     group.add_argument(
         "--refuse-seconds",
         type=duration,

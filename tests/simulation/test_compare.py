@@ -209,7 +209,7 @@ def test_tables_of_policies(
 ) -> None:
     out = tmp_path / "out.json"
     args = ["compare", str(scenario), "--policy", "drf", "--policy", "roles.a.weight=3"]
-    assert main([*args, "--set", "horizon=30m", "--json", str(out)]) == 0
+    assert main([*args, "--set", "horizon=30m", "--seed", "4", "--json", str(out)]) == 0
     output = capsys.readouterr().out
     assert output.startswith("two: 80 jobs of 2 tenants on 2 machines\n")
     titles = ("Policies", "Roles under drf", "Roles under roles.a.weight=3")
@@ -218,6 +218,7 @@ def test_tables_of_policies(
     assert [row[1] for row in rows if row[:1] == ["a"]] == ["1", "3"]
     data = json.loads(out.read_text("utf-8"))["policies"]
     assert data["drf"]["result"]["end_s"] == 1800.0
+    assert data["drf"]["result"]["options"]["seed"] == 4
     assert data["roles.a.weight=3"]["changes"] == {"roles.a.weight": 3}
     assert data["drf"]["changes"] == {"policy.sorter": "drf"}
 
@@ -225,5 +226,7 @@ def test_tables_of_policies(
 def test_policies_go_with_a_scenario(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--policy", "drf"]) == 2
     assert capsys.readouterr().err == "allocator compare: --policy and --set go with a scenario\n"
+    assert main(["compare", str(scenario), "--naive-limit", "3"]) == 2
+    assert capsys.readouterr().err == "allocator compare: --naive-limit goes without a scenario\n"
     assert main(["compare", str(scenario), "--set", "sed=1"]) == 2
     assert capsys.readouterr().err.endswith("sed: unknown key; expected seed\n1 problems\n")
