@@ -2,26 +2,32 @@
 
 One master, two agents and a framework live through a random history of launches, kills, ends,
 broken connections, restarts of agents and of the master, and agents that are away for too long.
+Some tasks are run by executors, whose streams break, and lose what is on its way, when agents die.
 Then all is repaired, and whatever was said must have arrived.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
+import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allocator import Resources
 from allocator.agent.agent import Agent
+from allocator.agent.executors import Subscribe
 from allocator.agent.instructions import (
     Container,
     Ended,
+    Exited,
     Forget,
     Leave,
     Note,
@@ -30,13 +36,15 @@ from allocator.agent.instructions import (
     Start,
     Started,
     Stop,
+    ToExecutor,
 )
-from allocator.agent.service import take_record
+from allocator.agent.service import in_order, take_record
 from allocator.master import agents
 from allocator.master.instructions import Persist
 from allocator.wire import messages as m
 from allocator.wire.decode import encode
 from allocator.wire.refusal import CallRefused
+from tests.service import world
 from tests.service.world import Json, World
 
 #: The last that may be heard of a task.
@@ -44,6 +52,49 @@ TERMINAL = frozenset(
     {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR"}
     | {"TASK_LOST", "TASK_DROPPED", "TASK_GONE"}
 )
+
+
+class Executor:
+    """What runs in an executor's container."""
+
+    def __init__(self) -> None:
+        self.is_connected = False
+        #: What it was sent and has not read.
+        self.inbox: deque[Json] = deque()
+        #: Tasks of which it has told nothing that was acknowledged; those that have not ended.
+        self.new: set[str] = set()
+        self.seen: set[str] = set()
+        self.tasks: dict[str, bool] = {}
+        #: What it told and was not acknowledged, by uuid.
+        self.updates: dict[str, Json] = {}
+
+    def hang_up(self) -> None:
+        """Lose the stream, with all that is on its way."""
+        self.is_connected = False
+        self.inbox.clear()
+
+    def read(self) -> bool:
+        """Read all that came; return whether it is to end."""
+        while self.inbox:
+            event = self.inbox.popleft()
+            content = event.get(event["type"].lower(), {})
+            match event["type"]:
+                case "LAUNCH":
+                    id = content["task"]["task_id"]["value"]
+                    assert id not in self.seen, "a task was started twice"
+                    self.seen.add(id)
+                    self.new.add(id)
+                    self.tasks[id] = False
+                case "KILL":
+                    id = content["task_id"]["value"]
+                    if id in self.tasks:
+                        self.tasks[id] = True
+                case "ACKNOWLEDGED":
+                    self.new.discard(content["task_id"]["value"])
+                    self.updates.pop(content["uuid"], None)
+                case "SHUTDOWN":
+                    return True
+        return False
 
 
 class Machine:
@@ -58,6 +109,9 @@ class Machine:
         self.ended: dict[str, int] = {}
         self.notes: dict[str, list[Json]] = {}
         self.reported: list[str] = []
+        #: By container, as long as that runs.
+        self.executors: dict[str, Executor] = {}
+        self.exits: list[Json] = []
         self.session: str | None = None
         self.inbox: deque[Json] = deque()
         self.outbox: list[Json] = []
@@ -85,6 +139,14 @@ class Machine:
                     self.notes.setdefault(id, []).append(json.loads(encode(entry)))
                 case Start(container):
                     self.running[container.id] = False
+                    if container.executor is not None:
+                        self.executors[container.id] = Executor()
+                case ToExecutor(id, event):
+                    if id in self.executors and self.executors[id].is_connected:
+                        self.executors[id].inbox.append(json.loads(encode(event)))
+                case Exited(end):
+                    if self.session is not None:
+                        self.exits.append(json.loads(encode(end)))
                 case Stop(id, _):
                     if self.running.pop(id, None) is not None:
                         self.ended[id] = 15
@@ -114,15 +176,69 @@ class Machine:
             if id in self.notes:
                 self.happened(Ended(id, status))
 
+    # Executors.
+
+    def running_executors(self) -> Iterator[tuple[str, Executor]]:
+        """Yield those whose containers run."""
+        for id in [id for id in self.executors if id not in self.running]:
+            del self.executors[id]
+        yield from [(id, each) for id, each in self.executors.items() if self.running[id]]
+
+    def subscribe_executors(self) -> None:
+        known = self.agent.executors
+        for id, executor in self.running_executors():
+            if not executor.is_connected and id in known:
+                (of,) = [each for each in known.known.values() if each.container.id == id]
+                tasks = [{"task_id": {"value": task}} for task in executor.new]
+                updates = [{"status": status} for status in executor.updates.values()]
+                call = {"unacknowledged_tasks": tasks, "unacknowledged_updates": updates}
+                executor.is_connected = True
+                known.subscribe(of, msgspec.convert(call, Subscribe))
+                self.carry_out()
+
+    def run_executors(self, n: int) -> None:
+        """Have executors read what came, and tell of a task each."""
+        for id, executor in self.running_executors():
+            if executor.read():
+                del self.running[id]
+                self.ended[id] = 0
+            elif executor.tasks and executor.is_connected:
+                task = sorted(executor.tasks)[n % len(executor.tasks)]
+                over = "TASK_KILLED" if executor.tasks[task] else "TASK_FINISHED"
+                self.tell(id, executor, task, over if n % 3 else "TASK_RUNNING")
+
+    def tell(self, container_id: str, executor: Executor, task: str, state: str) -> None:
+        uuid = base64.b64encode(next(_uuids).to_bytes(16, "big")).decode()
+        status = {"task_id": {"value": task}, "state": state, "uuid": uuid}
+        executor.updates[uuid] = status
+        if state != "TASK_RUNNING":
+            del executor.tasks[task]
+        known = self.agent.executors
+        (of,) = [each for each in known.known.values() if each.container.id == container_id]
+        known.update(of, msgspec.convert(status, m.TaskStatus))
+        self.carry_out()
+
+    def break_streams(self) -> None:
+        for id, executor in self.running_executors():
+            executor.hang_up()
+            self.agent.executors.disconnected(id)
+            self.carry_out()
+
     def restart(self) -> None:
         """Die and come again, knowing what is noted."""
         self.hang_up()
+        for executor in self.executors.values():
+            executor.hang_up()
         self.agent = self._new_agent()
         found: list[Container] = []
-        for id, entries in list(self.notes.items()):
+        for id, entries in in_order(self.notes.items()):
+            if "executor" in entries[0]:
+                self.agent.executors.recover(id, entries)
+                continue
             container = self.agent.recover(id, entries)
             if container is not None:
                 found.append(container)
+        found += self.agent.executors.recovered()
         self.carry_out()
         for container in found:
             if container.id in self.running:
@@ -138,6 +254,10 @@ class Machine:
         self.session = None
         self.inbox.clear()
         self.outbox.clear()
+        self.exits.clear()
+
+
+_uuids = itertools.count(2**64)
 
 
 class Rows:
@@ -200,7 +320,8 @@ class History:
             offer = self.offers.pop(0)
             ids = [f"t{len(self.launched) + i}" for i in range(1 + n % 2)]
             self.launched += ids
-            self.world.launch(self.framework, self.stream, offer, *ids)
+            by = world.executor(f"e{n % 2}") if n > 4 else None
+            self.world.launch(self.framework, self.stream, offer, *ids, executor=by)
             self.listen()
 
     def kill(self, n: int) -> None:
@@ -208,7 +329,7 @@ class History:
             id = self.launched[n % len(self.launched)]
             self.world.call("KILL", self.framework, self.stream, task_id={"value": id})
             self.listen()
-            if self.heard.get(id, [""])[-1] == "TASK_UNKNOWN":
+            if (self.heard.get(id) or [""])[-1] == "TASK_UNKNOWN":
                 self.heard[id].pop()
 
     def acknowledge(self, n: int) -> None:
@@ -267,10 +388,14 @@ class History:
 
     def send(self, n: int) -> None:
         machine = self.machine(n)
-        if machine.session is not None and machine.outbox:
+        if machine.session is not None and (machine.outbox or machine.exits):
             sent, machine.outbox = machine.outbox, []
+            exits, machine.exits = machine.exits, []
             try:
-                self.world.update(machine.session, *sent)
+                if sent:
+                    self.world.update(machine.session, *sent)
+                if exits:
+                    self.world.say(machine.session, "EXITED", executors=exits)
             except CallRefused:  # the master has ended the session
                 machine.hang_up()
             self.listen()
@@ -285,6 +410,15 @@ class History:
 
     def break_silently(self, n: int) -> None:
         self.machine(n).hang_up()
+
+    def subscribe_executors(self, n: int) -> None:
+        self.machine(n).subscribe_executors()
+
+    def run_executors(self, n: int) -> None:
+        self.machine(n).run_executors(n)
+
+    def break_streams(self, n: int) -> None:
+        self.machine(n).break_streams()
 
     def restart_agent(self, n: int) -> None:
         self.machine(n).restart()
@@ -339,6 +473,8 @@ class History:
             for n in range(2):
                 self.start(n)
                 machine = self.machine(n)
+                machine.subscribe_executors()
+                machine.run_executors(1)
                 for id in sorted(machine.running):
                     if machine.running.pop(id):
                         machine.ended[id] = 0
@@ -353,7 +489,7 @@ class History:
 
     def reconcile(self) -> None:
         """Ask for what nothing was heard of: launches may have been lost with a master."""
-        ids = [id for id in self.launched if self.heard.get(id, [""])[-1] not in TERMINAL]
+        ids = [id for id in self.launched if (self.heard.get(id) or [""])[-1] not in TERMINAL]
         if ids:
             tasks = [{"task_id": {"value": id}} for id in ids]
             self.world.call("RECONCILE", self.framework, self.stream, tasks=tasks)
@@ -366,15 +502,18 @@ class History:
         framework = self.world.master.frameworks[self.framework]
         assert framework.tasks == {}
         assert framework.unreachable == {}
+        assert framework.executors == {}
         for machine in self.machines:
             assert machine.agent.tasks == {}
+            assert machine.agent.executors.known == {}
+            assert self.world.master.agents[machine.id].executors == {}
             assert machine.notes == {}
             assert self.world.master.engine.agent(machine.id).allocated == Resources()
             assert set(machine.reported) <= self.uuids, "a status was lost"
         if self.restarted:
             self.reconcile()
         for id in self.launched:
-            assert self.heard.get(id, ["nothing"])[-1] in TERMINAL, (id, self.heard.get(id))
+            assert (self.heard.get(id) or ["nothing"])[-1] in TERMINAL, (id, self.heard.get(id))
 
 
 RULES: list[Callable[[History, int], None]] = [
@@ -393,6 +532,11 @@ RULES: list[Callable[[History, int], None]] = [
     History.cut,
     History.break_silently,
     History.restart_agent,
+    History.subscribe_executors,
+    History.subscribe_executors,
+    History.run_executors,
+    History.run_executors,
+    History.break_streams,
     History.start,
     History.start,
     History.end,
@@ -402,12 +546,14 @@ RULES: list[Callable[[History, int], None]] = [
 ]
 
 
-@pytest.mark.parametrize("aware", [False, True])
-@given(
-    steps=st.lists(st.tuples(st.sampled_from(range(len(RULES))), st.integers(0, 9)), max_size=60)
-)
-@settings(max_examples=150, deadline=None)
-def test_master_and_agents_agree_in_the_end(aware: bool, steps: list[tuple[int, int]]) -> None:
+#: What does not happen often.
+FAULTS = {
+    *(History.cut, History.break_silently, History.break_streams, History.restart_agent),
+    *(History.miss_pings, History.restart_master, History.subscribe_again, History.end),
+}
+
+
+def live_through(aware: bool, steps: Iterable[tuple[int, int]]) -> None:
     history = History(aware=aware)
     history.register(0)
     history.register(1)
@@ -415,3 +561,22 @@ def test_master_and_agents_agree_in_the_end(aware: bool, steps: list[tuple[int, 
         RULES[rule](history, n)
     history.settle()
     history.check()
+
+
+@pytest.mark.parametrize("aware", [False, True])
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(range(len(RULES))), st.integers(0, 9)), max_size=60)
+)
+@settings(max_examples=150, deadline=None)
+def test_master_and_agents_agree_in_the_end(aware: bool, steps: list[tuple[int, int]]) -> None:
+    live_through(aware, steps)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_so_they_do_after_long_histories(seed: int) -> None:
+    """In which executors come to run many tasks, which what comes together at random seldom has."""
+    draw = random.Random(seed)
+    weights = [1 if rule in FAULTS else 8 for rule in RULES]
+    rules = draw.choices(range(len(RULES)), weights, k=400)
+    steps = [(rule, draw.randrange(10)) for rule in rules]
+    live_through(bool(seed % 2), steps)
