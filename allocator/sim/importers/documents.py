@@ -90,7 +90,7 @@ def documents(path: str, plain: Form, *, items: bool) -> Iterator[Document]:
             first = chars.peek()
             if first == "<":
                 yield Document(name, "", "xml", _xml(chars.rest()))
-            elif first in ("{", "["):
+            elif first in ("{", "[") and (plain != "yaml" or chars.looks_like_json()):
                 yield from _json(name, chars, items=items)
             elif plain == "text" or not first:
                 yield Document(name, "", "text", chars.rest())
@@ -148,6 +148,11 @@ class _Chars:
                 return self._text[self._at]
             if not self.more():
                 return ""
+
+    def looks_like_json(self) -> bool:
+        """Tell JSON from YAML that begins with the same bracket: a key of JSON has quotes."""
+        match = re.compile(r"\{\s*(.)", re.DOTALL).match(self._text, self._at)
+        return match is None or match[1] in '"}'
 
     def rest(self) -> str:
         """Return all that is left, at most what a file may have that is read whole."""

@@ -48,7 +48,7 @@ class Reader:
 
     def take(self, document: Document) -> bool:
         """Read an object; False if it is none that is known. Raises `DumpError`, `InvalidValue`."""
-        if document.form == "xml" or not isinstance(document.value, Mapping):
+        if document.form == "xml" or not isinstance(document.value, dict):
             return False
         item = _object(document)
         if item.kind in ("Table", "Status"):
