@@ -82,21 +82,23 @@ def progress_bar(
     Yields
     ------
     callable
-        `advance(by=1.0)`, to be called when so much more has been done.
+        `advance(by=1.0, said="")`, to be called when so much more has been done; `said` is shown
+        beside the time that is left.
     """
     console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     bar = Progress(
         *columns,
         TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
         console=console,
         transient=True,
         disable=not (shown and console.is_terminal),
     )
     with bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(what, total=total, said="")
 
-        def advance(by: float = 1.0) -> None:
-            bar.advance(task, by)
+        def advance(by: float = 1.0, said: str = "") -> None:
+            bar.update(task, advance=by, said=said)
 
         yield advance

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from allocator.cli.interrupting import INTERRUPTED
 from allocator.errors import AllocatorError
 from allocator.version import installed_version
 
@@ -26,7 +27,10 @@ EXTRAS = {
     "yaml": "drf-allocator[import]",
     "defusedxml": "drf-allocator[import]",
     "distributed": "drf-allocator[dask]",
+    "matplotlib": "drf-allocator[lab]",
     "pandas": "drf-allocator[lab]",
+    "pyarrow": "drf-allocator[lab]",
+    "scipy": "drf-allocator[lab]",
     "httptools": "drf-allocator[master]",
     "httpx": "drf-allocator[master]",
     "kazoo": "drf-allocator[master]",
@@ -67,8 +71,7 @@ exit status:
   2  a wrong argument or input: one line on stderr says which, or one for each problem
 """
 
-#: What a shell reports of a command that SIGINT or SIGPIPE ended.
-INTERRUPTED = 128 + 2
+#: What a shell reports of a command that SIGPIPE ended.
 PIPE_CLOSED = 128 + 13
 
 

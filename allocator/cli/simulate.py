@@ -5,18 +5,35 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
+import tempfile
+import time
+import webbrowser
 from pathlib import Path
 from typing import Any
 
+from allocator.cli.arguments import count
+from allocator.cli.interrupting import INTERRUPTED, interruption
 from allocator.cli.overrides import add_overrides, changes_of, once
 from allocator.errors import InvalidValue, shown
 from allocator.files import STDIN
 from allocator.roles import ancestry
-from allocator.sim import WORKLOADS, Options, Result, Scenario, Trace, read_trace, workload
+from allocator.sim import (
+    WORKLOADS,
+    Options,
+    Result,
+    Scenario,
+    Trace,
+    plots,
+    read_trace,
+    saved,
+    workload,
+)
 from allocator.sim.cluster import looks_like_spec
 from allocator.sim.readers import FORMATS
+from allocator.sim.report.words import span
 from allocator.sim.scenario import SHIPPED, is_file
-from allocator.sim.simulator import simulate
+from allocator.sim.simulator import POINTS, simulate
 
 DESCRIPTION = """\
 Run the allocator on a scenario, a recorded trace or a built-in workload, in simulated time. Each
@@ -37,7 +54,8 @@ examples:
 A file that ends in .toml is a scenario, another file a trace; what is no file is the name of a
 scenario that `allocator scenario list` lists (./NAME is always a file). A group of machines is
 COUNTxRESOURCES[@KIND]; mem and disk are in MB. Exit status: 0 done, 2 a wrong argument or input:
-one line on stderr says which, or one for each problem of a scenario.
+one line on stderr says which, or one for each problem of a scenario; 130 interrupted by Ctrl-C:
+tables and files are of the run so far.
 """
 
 #: What a scenario's file ends in.
@@ -101,29 +119,88 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--all-roles", action="store_true", help="show every role, not only the largest"
     )
     group.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    group.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="also write result.json, jobs.parquet, series.parquet and report.html into a folder "
+        "that is new, empty or has a result",
+    )
+    group.add_argument(
+        "--open", action="store_true", help="show the report in a browser when the run has ended"
+    )
+    group.add_argument(
+        "--plots", type=Path, metavar="DIR", help="also draw the curves as SVG and PNG files"
+    )
+    group.add_argument(
+        "--points",
+        type=count,
+        default=POINTS,
+        metavar="N",
+        help=f"intervals of the curves over time at most (default: {POINTS})",
+    )
     group.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the input, run it, and print and write what came of it."""
     # Here, not above: `allocator --help` works without rich.
-    from allocator.cli.console import progress_bar
     from allocator.cli.simulate_report import print_report
 
-    scenario = _scenario(args)
-    with progress_bar("simulating", shown=not args.no_progress) as advance:
-        done = 0.0
-
-        def progress(part: float, now_s: float) -> None:
-            nonlocal done
-            advance(part - done)
-            done = part
-
-        result = simulate(scenario, progress=progress)
+    _check_output(args)
+    result, interrupted = _simulated(_scenario(args), args)
+    if interrupted:
+        so_far = f"interrupted after {span(result.end_s)} of simulated time"
+        print(f"allocator simulate: {so_far}; this is the run so far", file=sys.stderr)
     if args.json is not None:
         _write(result, args.json)
+    if args.output is not None:
+        result.save(args.output)
+    if args.plots is not None:
+        result.plot(args.plots)
     print_report(result, all_roles=args.all_roles)
-    return 0
+    if args.open:
+        _show(result, args.output)
+    return INTERRUPTED if interrupted else 0
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Raise now what would keep the results from being written when the run has ended."""
+    if args.output is not None:
+        saved.check(args.output)
+        saved.parquet()
+    if args.plots is not None:
+        plots.matplotlib()
+
+
+def _simulated(scenario: Scenario, args: argparse.Namespace) -> tuple[Result, bool]:
+    """Run a scenario with progress; tell whether it was interrupted, and ended there."""
+    from allocator.cli.console import progress_bar
+
+    bar = progress_bar("simulating", shown=not args.no_progress)
+    with bar as advance, interruption() as interrupted:
+        started_s, done = time.monotonic(), 0.0
+
+        def progress(part: float, now_s: float) -> bool:
+            nonlocal done
+            rate = now_s / max(time.monotonic() - started_s, 1e-9)
+            advance(part - done, said=f"{span(now_s)}, {span(rate)} a second")
+            done = part
+            return not interrupted()
+
+        result = simulate(scenario, points=args.points, progress=progress)
+        return result, interrupted()
+
+
+def _show(result: Result, folder: Path | None) -> None:
+    """Show the report in a browser."""
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="allocator-report-"))
+        (folder / saved.REPORT).write_text(result.report(), encoding="utf-8")
+    page = (folder / saved.REPORT).resolve()
+    if not webbrowser.open(page.as_uri()):
+        print(f"allocator simulate: no browser was found to show {page}", file=sys.stderr)
 
 
 def _scenario(args: argparse.Namespace) -> Scenario:

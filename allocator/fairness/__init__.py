@@ -6,6 +6,7 @@
 """
 
 from allocator.errors import FairnessError
+from allocator.fairness.deviation import deviation
 from allocator.fairness.divided import Division, division
 from allocator.fairness.filling import asset, drf
 from allocator.fairness.hierarchical import hdrf
@@ -25,6 +26,7 @@ __all__ = [
     "FairnessError",
     "asset",
     "ceei",
+    "deviation",
     "division",
     "drf",
     "drfh",

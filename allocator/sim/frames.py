@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +16,46 @@ if TYPE_CHECKING:
 #: A job that ran more shortly counts as one of so many seconds in its slowdown.
 SHORTEST_RUN_S = 10.0
 
+#: Curves that a frame, and the series as JSON, have by name besides the fair share.
+CURVES = ("share", "in_need", "queue", "running", "offers")
+
 
 def pandas() -> Any:
     """Return pandas, or say what brings it."""
     try:
         import pandas
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         what = "frames need pandas: pip install 'drf-allocator[lab]'"
-        raise ImportError(what, name=error.name) from error
+        raise ModuleNotFoundError(what, name=error.name) from error
     return pandas
+
+
+def roles_frame(result: Result) -> Any:
+    """Return a row a role, by path. O(roles)."""
+    rows = []
+    tasks_lost = lost_by_role(result.record)
+    for role in result.roles:
+        far = result.fairness["roles"].get(role.role, dict.fromkeys(("mean", "p95", "worst")))
+        rows.append(
+            {
+                "role": role.role,
+                "weight": role.weight,
+                "has_framework": role.has_framework,
+                **asdict(role.counts),
+                "tasks_lost": tasks_lost[role.role],
+                **{f"wait_{name}": wait for name, wait in asdict(role.waits).items()},
+                "share": role.share,
+                "share_run": role.share_run,
+                "share_peak": role.share_peak,
+                "share_in_need": role.share_in_need,
+                "in_need_s": role.in_need_s,
+                **{f"deviation_{name}": value for name, value in far.items()},
+            }
+        )
+    frame = pandas().DataFrame(rows)
+    # Where all are unknown, they would be objects.
+    floats = [name for name in frame if name.startswith(("wait_", "share", "deviation_"))]
+    return frame.astype(dict.fromkeys(floats, float))
 
 
 def lost_by_role(record: Record) -> dict[str, int]:
@@ -71,3 +104,49 @@ def jobs_frame(result: Result) -> Any:
             "slowdown": slowdowns(record),
         }
     )
+
+
+def series_frame(result: Result) -> Any:
+    """Return a row an interval of each role, first the cluster's. O(size of the series)."""
+    record, curves = result.record, result.record.series
+    n = len(curves.edges_s) - 1
+    rows = [len(record.roles), *range(len(record.roles))]
+    roles = np.array(["", *record.roles], object)
+    columns: dict[str, Any] = {
+        "role": np.repeat(roles, n),
+        "start_s": np.tile(curves.edges_s[:-1], len(rows)),
+        "end_s": np.tile(curves.edges_s[1:], len(rows)),
+        "share": curves.share[rows].ravel(),
+        "fair_share": result.fair_share[rows].ravel(),
+        **{name: getattr(curves, name)[rows].ravel() for name in CURVES[1:]},
+    }
+    for axis, name in enumerate(record.names):
+        columns[f"use.{name}"] = curves.use[rows, axis].ravel()
+    for axis, name in enumerate(record.names):
+        capacity = np.full((len(rows), n), np.nan)
+        capacity[0] = curves.capacity[axis]
+        columns[f"capacity.{name}"] = capacity.ravel()
+    return pandas().DataFrame(columns)
+
+
+def series_to_json(result: Result) -> dict[str, Any]:
+    """Return the series as `Result.to_json` tells them. O(size)."""
+    record, curves, fair_share = result.record, result.record.series, result.fair_share
+
+    def told(row: int) -> dict[str, Any]:
+        found: dict[str, Any] = {name: getattr(curves, name)[row].tolist() for name in CURVES}
+        found["fair_share"] = fair_share[row].tolist()
+        found["use"] = _by_name(record, curves.use[row])
+        return found
+
+    cluster = told(len(record.roles))
+    return {
+        "start_s": curves.edges_s[:-1].tolist(),
+        "end_s": curves.edges_s[1:].tolist(),
+        "roles": {role: told(row) for row, role in enumerate(record.roles)},
+        "cluster": {**cluster, "capacity": _by_name(record, curves.capacity)},
+    }
+
+
+def _by_name(record: Record, levels: Floats) -> Mapping[str, list[float]]:
+    return {name: levels[axis].tolist() for axis, name in enumerate(record.names)}

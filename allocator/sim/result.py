@@ -1,14 +1,20 @@
-"""What a simulation found, as typed values, as JSON and as frames."""
+"""What a simulation found, as typed values, as JSON, as frames, in a folder and for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from allocator.sim import frames
-from allocator.sim.frames import lost_by_role
-from allocator.sim.record import Record, RoleQuota
+import numpy as np
+
+from allocator.sim import frames, saved
+from allocator.sim.fairshares import fair_shares, measure
+from allocator.sim.frames import lost_by_role, series_to_json
+from allocator.sim.record import Floats, Heat, Jobs, Record, RoleQuota
 from allocator.sim.recorded import Use
 
 
@@ -93,9 +99,11 @@ class Timing:
     engine_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """What one simulation found.
+
+    Two results are equal if all that they tell is, measured times included.
 
     Parameters
     ----------
@@ -136,10 +144,49 @@ class Result:
     roles: tuple[RoleResult, ...]
     cycles: CycleCounts
     timing: Timing
-    record: Record = field(repr=False, compare=False)
+    record: Record = field(repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result):
+            return NotImplemented
+        return (
+            self.to_json() == other.to_json()
+            and _same(self.record.jobs, other.record.jobs)
+            and _same(self.record.heat, other.record.heat)
+            and np.array_equal(self.record.cycle_ns, other.record.cycle_ns)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def fair_share(self) -> Floats:
+        """The fair share of each role, the cluster's last, in each interval of the series.
+
+        (R + 1, n), rows as in `record`. Computed when first asked for: O(intervals × a division).
+        """
+        return fair_shares(self.record, self.record.series)
+
+    @cached_property
+    def fairness(self) -> dict[str, Any]:
+        r"""How far from their fair shares leaf roles were while in need.
+
+        `roles` maps each leaf role that needed anything to the mean, the 95th percentile (nearest
+        rank) and the worst of \|share − fair share\| over 250 to 500 intervals of the run, each
+        weighted by its length and the part of it in which the role was in need; all None if it
+        never was. `all` is the same over all of these roles, `jain` Jain's index of
+        share in need / weight over those that were in need, None if none was. Computed when first
+        asked for: O(intervals × a division).
+        """
+        record, measured = self.record, self.record.measured
+        assert measured is not None
+        if np.array_equal(measured.edges_s, record.series.edges_s):
+            fair_share = self.fair_share
+        else:
+            fair_share = fair_shares(record, measured)
+        return measure(record, fair_share, {role.role: role.share_in_need for role in self.roles})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values. O(jobs).
+        """Return the result as JSON values. O(jobs + size of the series + `fairness`).
 
         Two runs of the same scenario differ under the key `timing` alone.
         """
@@ -158,8 +205,20 @@ class Result:
             }
             for role in self.roles
         ]
+        told["fairness"] = self.fairness
+        told["series"] = series_to_json(self)
         told["timing"] = asdict(self.timing)
         return told
+
+    def roles_frame(self) -> Any:
+        """Return a pandas frame with a row a role, by path. O(roles + `fairness`).
+
+        Raises
+        ------
+        ImportError
+            If pandas (extra `lab`) is missing.
+        """
+        return frames.roles_frame(self)
 
     def jobs_frame(self) -> Any:
         """Return a pandas frame with a row a job; first the work that ran from the beginning.
@@ -176,6 +235,88 @@ class Result:
             If pandas (extra `lab`) is missing.
         """
         return frames.jobs_frame(self)
+
+    def series_frame(self) -> Any:
+        """Return a pandas frame with a row an interval of each role, first the cluster's (`""`).
+
+        Columns: `role, start_s, end_s, share, fair_share, in_need, queue, running, offers`,
+        `use.NAME` and, of the cluster, `capacity.NAME`. Each is the time average of its interval;
+        `offers` is a number. O(size of the series + `fair_share`).
+
+        Raises
+        ------
+        ImportError
+            If pandas (extra `lab`) is missing.
+        """
+        return frames.series_frame(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the result into a folder: for programs, for pandas and for people.
+
+        `result.json` is what `to_json` returns, `jobs.parquet` and `series.parquet` are the
+        frames, `report.html` is the report. O(size of the result).
+
+        Parameters
+        ----------
+        folder : path
+            Made if it is not there. A result that is in it is replaced.
+
+        Raises
+        ------
+        InvalidValue
+            If there is something in the folder, and not a result.
+        ImportError
+            If pandas or pyarrow (extra `lab`) is missing.
+        """
+        saved.save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Result:
+        """Return the result that was saved into a folder; it equals the one that was saved.
+
+        O(size of the result).
+
+        Raises
+        ------
+        InvalidValue
+            If a file of it is missing or damaged; the text names it.
+        ImportError
+            If pandas or pyarrow (extra `lab`) is missing.
+        """
+        return saved.load(folder)
+
+    def report(self) -> str:
+        """Return the report: one page of HTML that needs nothing else. O(size of the result)."""
+        from allocator.sim.report import page
+
+        return page(self)
+
+    def plot(
+        self, folder: str | os.PathLike[str], formats: Sequence[str] = ("svg", "png")
+    ) -> list[Path]:
+        """Draw the curves of the report with matplotlib, and return the files that were written.
+
+        Parameters
+        ----------
+        folder : path
+            Made if it is not there.
+        formats : sequence of str
+            Suffixes of files that matplotlib writes.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib (extra `lab`) is missing.
+        """
+        from allocator.sim.plots import plot
+
+        return plot(self, Path(folder), formats)
+
+    def _repr_html_(self) -> str:
+        """Return the verdict, the roles and the curves, for a notebook."""
+        from allocator.sim.report import excerpt
+
+        return excerpt(self)
 
 
 #: Of a role without quota.
@@ -197,3 +338,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return value
+
+
+def _same(one: Jobs | Heat, other: Jobs | Heat) -> bool:
+    """Tell whether two tables are equal; unknown values are."""
+    pairs = ((getattr(one, p.name), getattr(other, p.name)) for p in fields(one))
+    return all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a == b
+        for a, b in pairs
+    )

@@ -40,9 +40,11 @@ from allocator.sim.trace import Job
 STALLED_CYCLES = 1000
 
 #: Called now and then with the part of the jobs that are done (0 to 1) and the simulated time.
-Progress = Callable[[float, float], None]
+#: If it returns False, the run ends there.
+Progress = Callable[[float, float], object]
 
-_PROGRESS_EVERY = 256
+#: Cycles from one such call to the next.
+_PROGRESS_EVERY = 16
 
 #: Beyond this, instants on the grid cannot be told apart (a double has 53 bits).
 _MAX_CYCLES = 2**52
@@ -192,8 +194,11 @@ class Run:
             self._clock.advance_to(instant_s)
             self._cycle()
             turns += 1
-            if progress is not None and turns % _PROGRESS_EVERY == 0:
-                progress(self._done(), instant_s)
+            if progress is None or turns % _PROGRESS_EVERY:
+                continue
+            if progress(self._done(), instant_s) is False:
+                self._horizon_s = instant_s
+                break
         if math.isfinite(self._horizon_s):
             self._happen(self._horizon_s)
 

@@ -108,6 +108,7 @@ def simulate(
         At most so many intervals of the series tile the run.
     progress : callable, optional
         Called now and then with the part of the jobs done, from 0 to 1, and the simulated seconds.
+        If it returns False, the run ends there, as at a horizon.
     engine : callable
         Makes the allocator; another implementation of the contract may stand in.
 

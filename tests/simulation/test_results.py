@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from allocator.errors import InvalidValue
+from allocator.fairness import deviation, hdrf
+from allocator.roles import ancestry
 from allocator.sim import Result, Scenario, simulate
+from allocator.sim.record import Curves
+
+CURVES = ("share", "fair_share", "in_need", "queue", "running", "offers")
 
 SCENARIO = {
     "title": "Two queues and an analyst",
@@ -111,3 +124,329 @@ def test_frames_say_what_they_need(result: Result, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(ImportError, match=r"drf-allocator\[lab\]"):
         result.jobs_frame()
+
+
+# Series.
+
+
+def test_the_series_tile_the_run_in_at_most_so_many_intervals() -> None:
+    scenario = Scenario.from_dict(SCENARIO)
+    for points in (1, 7, 500):
+        result = simulate(scenario, points=points)
+        series = result.to_json()["series"]
+        n = len(series["start_s"])
+        assert 1 <= n <= points
+        assert series["start_s"][0] == 0
+        assert series["end_s"][-1] == result.end_s
+        assert series["start_s"][1:] == series["end_s"][:-1]
+        told = [*series["roles"].values(), series["cluster"]]
+        for curves in told:
+            assert all(len(curves[name]) == n for name in CURVES)
+            assert curves["use"].keys() == {"cpus", "gpus", "mem"}
+            assert all(len(levels) == n for levels in curves["use"].values())
+        assert series["roles"].keys() == {"analyst", "eng", "eng/batch", "eng/ci"}
+        assert series["cluster"]["capacity"].keys() == {"cpus", "gpus", "mem"}
+        assert sum(series["cluster"]["offers"]) == result.cycles.offers
+
+
+def test_the_area_under_a_curve_is_what_the_jobs_took(result: Result) -> None:
+    pytest.importorskip("pandas")
+    series, jobs = result.series_frame(), result.jobs_frame()
+    length = series["end_s"] - series["start_s"]
+    area = (series["running"] * length).groupby(series["role"]).sum()
+    seconds = jobs.groupby("role")["task_seconds"].sum()
+    for role in ("eng/ci", "eng/batch", "analyst"):
+        assert area[role] == pytest.approx(seconds[role], rel=1e-9)
+    assert area["eng"] == pytest.approx(area["eng/ci"] + area["eng/batch"], rel=1e-9)
+    assert area[""] == pytest.approx(jobs["task_seconds"].sum(), rel=1e-9)
+    cpus = (series["use.cpus"] * length)[series["role"] == "eng/ci"].sum()
+    assert cpus == pytest.approx(2 * seconds["eng/ci"], rel=1e-9)
+
+
+def test_the_series_frame_says_what_the_json_does(result: Result) -> None:
+    pytest.importorskip("pandas")
+    frame, series = result.series_frame(), result.to_json()["series"]
+    assert list(frame) == [
+        *("role", "start_s", "end_s", "share", "fair_share"),
+        *("in_need", "queue", "running", "offers", "use.cpus", "use.gpus", "use.mem"),
+        *("capacity.cpus", "capacity.gpus", "capacity.mem"),
+    ]
+    assert list(dict.fromkeys(frame["role"])) == ["", *sorted(series["roles"])]
+    for role, rows in frame.groupby("role"):
+        told = series["roles"].get(role, series["cluster"])
+        assert rows["start_s"].tolist() == series["start_s"]
+        for name in CURVES:
+            assert rows[name].tolist() == told[name]
+        assert rows["use.mem"].tolist() == told["use"]["mem"]
+        known = rows["capacity.cpus"].dropna().tolist()
+        assert known == (series["cluster"]["capacity"]["cpus"] if role == "" else [])
+
+
+# Fair shares.
+
+
+def own_need(result: Result, curves: Curves, i: int) -> dict[str, dict[str, float]]:
+    """Return what each leaf role needs in an interval, by names with some of it."""
+    record = result.record
+    assert curves.need is not None
+    found = {
+        role: {
+            name: float(curves.need[row, axis, i])
+            for axis, name in enumerate(record.names)
+            if curves.need[row, axis, i] > 0
+        }
+        for row, role in enumerate(record.roles)
+        if record.is_leaf[row]
+    }
+    return {role: demand for role, demand in found.items() if demand}
+
+
+def test_the_fair_share_is_that_of_one_divisible_task_a_leaf_role(result: Result) -> None:
+    record, curves = result.record, result.record.series
+    weights = dict(zip(record.roles, record.weights, strict=True))
+    for i in range(0, len(curves.edges_s) - 1, 7):
+        capacity = {name: float(curves.capacity[axis, i]) for axis, name in enumerate(record.names)}
+        if not all(capacity.values()):
+            continue  # while the machines with GPUs are down
+        demands = own_need(result, curves, i)
+        if not demands:
+            continue
+        paths = {path for leaf in demands for path in ancestry(leaf)}
+        given = {path: weight for path, weight in weights.items() if path in paths}
+        division = hdrf(capacity, demands, weights=given, tasks=dict.fromkeys(demands, 1.0))
+        for row, role in enumerate(record.roles):
+            below = [leaf for leaf in demands if (leaf + "/").startswith(role + "/")]
+            used = {
+                name: sum(division.allocation[leaf].get(name, 0.0) for leaf in below)
+                for name in capacity
+            }
+            expected = max(used[name] / capacity[name] for name in capacity)
+            assert result.fair_share[row, i] == pytest.approx(expected, abs=1e-9)
+        together = max(used / capacity[name] for name, used in division.used.items())
+        assert result.fair_share[-1, i] == pytest.approx(together, abs=1e-9)
+    assert (result.fair_share >= 0).all()
+    assert (result.fair_share <= 1 + 1e-9).all()
+
+
+def greedy(weights: tuple[float, float]) -> dict[str, Any]:
+    """Return two tenants that want more than there is, from the beginning to the end."""
+    tenant = {"jobs": 400, "arrivals": "at-once", "demand": "cpus:1;mem:1", "duration": "1m"}
+    return {
+        "horizon": "20m",
+        "cluster": {"machines": ["30x cpus:1;mem:1000"]},
+        "roles": {"a": {"weight": weights[0]}, "b": {"weight": weights[1]}},
+        "workload": {"tenant": [{"name": "a", **tenant}, {"name": "b", **tenant}]},
+    }
+
+
+def test_greedy_tenants_get_their_fair_shares_by_weight() -> None:
+    result = simulate(Scenario.from_dict(greedy((1.0, 2.0))))
+    series = result.to_json()["series"]
+    middle = len(series["start_s"]) // 4
+    assert series["roles"]["a"]["fair_share"][middle] == pytest.approx(1 / 3)
+    assert series["roles"]["b"]["fair_share"][middle] == pytest.approx(2 / 3)
+    fairness = result.fairness
+    assert fairness["all"]["mean"] < 0.02
+    assert fairness["jain"] > 0.99
+    # The same shares are far from fair where the weights are equal.
+    unfair = replace(result.record, weights=(1.0, 1.0))
+    far = replace(result, record=unfair).fairness
+    assert far["roles"]["a"]["mean"] == pytest.approx(1 / 6, abs=0.02)
+    assert far["jain"] == pytest.approx(1 / (2 * (1 / 9 + 4 / 9)), abs=0.02)
+    assert deviation(result) == fairness
+
+
+def test_deviations_are_weighted_by_need(result: Result) -> None:
+    record, measured = result.record, result.record.measured
+    assert measured is not None
+    assert 250 <= len(measured.edges_s) - 1 <= 500
+    row = record.roles.index("eng/batch")
+    same = simulate(Scenario.from_dict(SCENARIO), points=500)
+    assert np.array_equal(same.record.series.edges_s, measured.edges_s)
+    weights = np.diff(measured.edges_s) * measured.in_need[row]
+    pairs = sorted(
+        (abs(share - fair), weight)
+        for share, fair, weight in zip(
+            measured.share[row].tolist(), same.fair_share[row].tolist(), weights, strict=True
+        )
+        if weight > 0
+    )
+    far = result.fairness["roles"]["eng/batch"]
+    total = sum(weight for _, weight in pairs)
+    assert far["mean"] == pytest.approx(sum(d * w for d, w in pairs) / total)
+    assert far["worst"] == pairs[-1][0]
+    up_to, p95 = 0.0, None
+    for distance, weight in pairs:
+        up_to += weight
+        if up_to >= 0.95 * total * (1 - 1e-12):
+            p95 = distance
+            break
+    assert far["p95"] == pytest.approx(p95)
+    # Whatever the points of the series are.
+    assert simulate(Scenario.from_dict(SCENARIO), points=3).fairness == result.fairness
+
+
+def test_who_was_never_in_need_has_no_deviation() -> None:
+    tenant = {"name": "a", "jobs": 1, "arrivals": "at-once", "demand": "cpus:1", "duration": "1m"}
+    scenario = {"cluster": {"machines": ["1x cpus:2"]}, "workload": {"tenant": [tenant]}}
+    nobody = {"mean": None, "p95": None, "worst": None}
+    assert simulate(Scenario.from_dict(scenario)).fairness == {
+        "roles": {"a": nobody},
+        "all": nobody,
+        "jain": None,
+    }
+
+
+def test_a_run_that_takes_no_time_has_one_interval() -> None:
+    tenant = {"name": "a", "jobs": 1, "arrivals": "at-once", "demand": "gpus:1", "duration": "1m"}
+    scenario = {
+        "horizon": "1s",
+        "cluster": {"machines": ["1x cpus:2", "1x gpus:1"], "event": []},
+        "workload": {"tenant": [{**tenant, "tasks": 2}]},
+    }
+    result = simulate(Scenario.from_dict(scenario))
+    told = result.to_json()
+    assert len(told["series"]["start_s"]) == 1
+    assert result.report().count('id="verdict"') == 1
+
+
+# Equal wherever it ran.
+
+TELL = """
+import hashlib, json, sys
+sys.path.insert(0, "tests")
+from tests.simulation.test_results import SCENARIO
+from allocator.sim import Scenario, simulate
+result = simulate(Scenario.from_dict(SCENARIO))
+told = result.to_json()
+del told["timing"]
+frames = [result.jobs_frame(), result.series_frame(), result.roles_frame()]
+text = json.dumps(told) + "".join(frame.to_csv() for frame in frames)
+print(hashlib.sha256(text.encode()).hexdigest())
+"""
+
+
+def test_equal_runs_tell_the_same_whatever_the_hash_seed() -> None:
+    pytest.importorskip("pandas")
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", TELL],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "77")
+    }
+    assert len(told) == 1
+
+
+# In a folder.
+
+
+@pytest.fixture
+def folder(result: Result, tmp_path: Path) -> Path:
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("pandas")
+    result.save(tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_what_was_saved_is_what_is_loaded(result: Result, folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {
+        *("result.json", "jobs.parquet", "series.parquet", "report.html")
+    }
+    loaded = Result.load(folder)
+    assert loaded == result
+    assert loaded.to_json() == result.to_json() == json.loads((folder / "result.json").read_text())
+    assert loaded.jobs_frame().equals(result.jobs_frame())
+    assert loaded.series_frame().equals(result.series_frame())
+    assert loaded.roles_frame().equals(result.roles_frame())
+    assert loaded.report() == result.report() == (folder / "report.html").read_text("utf-8")
+    assert loaded != replace(result, end_s=result.end_s + 1)
+
+
+def test_the_files_are_frames_for_others(result: Result, folder: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    assert pandas.read_parquet(folder / "jobs.parquet").equals(result.jobs_frame())
+    assert pandas.read_parquet(folder / "series.parquet").equals(result.series_frame())
+
+
+def test_a_result_is_replaced_and_nothing_else_is(
+    result: Result, folder: Path, tmp_path: Path
+) -> None:
+    result.save(folder)
+    (tmp_path / "empty").mkdir()
+    result.save(tmp_path / "empty")
+    assert Result.load(tmp_path / "empty") == result
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(InvalidValue, match=r"mine: holds something else"):
+        result.save(mine)
+    assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidValue, match="file: not a folder"):
+        result.save(tmp_path / "file")
+
+
+FILES = ("result.json", "jobs.parquet", "series.parquet", "report.html")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, name: str) -> None:
+    whole = (folder / name).read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damaged in (b"", whole[:middle], flipped, whole[:-1], b"\x00" * len(whole)):
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        (copy / name).write_bytes(damaged)
+        with pytest.raises(InvalidValue, match=rf"copy/{name}: damaged"):
+            Result.load(copy)
+        shutil.rmtree(copy)
+    (folder / name).unlink()
+    with pytest.raises(InvalidValue, match=rf"out/{name}: missing"):
+        Result.load(folder)
+
+
+def test_files_of_two_results_do_not_make_one(folder: Path, tmp_path: Path) -> None:
+    simulate(Scenario.from_dict({**SCENARIO, "seed": 4})).save(tmp_path / "other")
+    for name in ("result.json", "jobs.parquet", "report.html"):
+        shutil.copytree(folder, tmp_path / name)
+        shutil.copy(tmp_path / "other" / name, tmp_path / name / name)
+        with pytest.raises(InvalidValue, match=rf"{name}/{name}: damaged"):
+            Result.load(tmp_path / name)
+
+
+def test_work_that_ran_from_the_beginning_is_kept_too(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("pandas")
+    result = simulate(Scenario.load("hdrf").with_(horizon="10m"))
+    result.save(tmp_path)
+    assert Result.load(tmp_path) == result
+
+
+# Pictures.
+
+
+def test_the_curves_are_drawn_as_svg_and_png(result: Result, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    written = result.plot(tmp_path / "a")
+    names = {"shares", "roles", "utilisation", "queues", "waits", "quota", "cycles", "machines"}
+    assert {path.name for path in written} == {f"{n}.{s}" for n in names for s in ("svg", "png")}
+    for path in written:
+        begin = path.read_bytes()[:200]
+        assert begin.startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
+    # The same run gives the same files, but for the times of cycles.
+    again = simulate(Scenario.from_dict(SCENARIO)).plot(tmp_path / "b", ["svg"])
+    for path in again:
+        same = path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+        assert same or path.stem == "cycles"
+
+
+def test_notebooks_are_shown_tables_and_plots(result: Result) -> None:
+    shown = result._repr_html_()
+    assert shown.count("<svg") > 5
+    assert "<table" in shown
+    assert "<script" not in shown

@@ -96,7 +96,7 @@ def test_json(trace: Path, tmp_path: Path) -> None:
     assert data["recorded"]["jobs"] == 99
     assert set(data) == {
         *("trace", "options", "cluster", "defects", "arrivals_s", "end_s", "counts", "waits"),
-        *("use", "recorded", "roles", "cycles", "tasks_lost", "timing"),
+        *("use", "recorded", "roles", "cycles", "fairness", "series", "tasks_lost", "timing"),
     }
 
 
