@@ -147,9 +147,10 @@ class _Tree:
         self._k = len(asked.names)
         self._weights = weights
         self._tenants = {tenant: index for index, tenant in enumerate(asked.tenants)}
-        parents = {parent_of(path) for path in prefixes}
-        #: path of an inner node, None for the root → tenants that are leaves right below it.
-        self._leaves: dict[str | None, list[int]] = {path: [] for path in {None, *parents}}
+        parents = {parent for path in prefixes if (parent := parent_of(path)) is not None}
+        #: path of an inner node, None for the root → tenants that are leaves right below it; by
+        #: path, so that sums are the same whatever the order of sets is.
+        self._leaves: dict[str | None, list[int]] = {path: [] for path in (None, *sorted(parents))}
         for tenant, index in self._tenants.items():
             self._leaves[tenant if tenant in self._leaves else parent_of(tenant)].append(index)
         self._speeds = np.array([self._leaf_weight(t) for t in asked.tenants]) / asked.dominant
