@@ -1,4 +1,4 @@
-"""Draws the figures of docs/drf.md: `python docs/draw.py`, with matplotlib, into docs/pictures."""
+"""Draws the figures of docs/fairness.md with matplotlib: `python docs/draw.py`."""
 
 from __future__ import annotations
 
