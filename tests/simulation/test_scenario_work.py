@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator.resources import Quantities
-from allocator.sim import Job, Scenario, mesos_workload
+from allocator.sim import Job, Scenario, ScenarioError, mesos_workload
 from allocator.sim.scenario.distributions import Random, read_durations, read_tasks
 from allocator.sim.scenario.synthetic import jobs_of, tenants_of
 
@@ -304,3 +304,20 @@ def test_running_and_waiting_work_of_a_cluster(tmp_path: Path) -> None:
     assert (waiting.id, waiting.tenant, waiting.submit_s, waiting.run_s) == ("j", "x", 0.0, 30.0)
     assert waiting.shape.n_tasks == 2
     assert len(drawn) == 200
+
+
+def test_a_cluster_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.json"
+    data = {"cluster": {"file": "cluster.json"}, "workload": {"cluster": "cluster.json"}}
+
+    def machines() -> list[str]:
+        setting = Scenario.from_dict(data, base=tmp_path).setting()
+        return [machine.id for machine in setting.machines]
+
+    for names in (["a"], ["a", "b"], ["c"]):
+        content = [{"id": name, "resources": {"cpus": 1}} for name in names]
+        path.write_text(json.dumps({"machines": content}))
+        assert machines() == machines() == names
+    path.unlink()
+    with pytest.raises(ScenarioError, match="No such file"):
+        machines()

@@ -28,6 +28,7 @@ from allocator.sim.scenario.kinds import (
     integer,
     text,
 )
+from allocator.sim.scenario.marks import FileMark, file_mark
 from allocator.sim.scenario.problems import Place, ScenarioError, in_order
 from allocator.sim.setting import Placed
 from allocator.sim.trace import Job, Shape, Tasks, Tenant
@@ -100,6 +101,22 @@ def read_dump(path: str | Dump, place: Place) -> Dump | None:
     """
     if isinstance(path, Dump):
         return path
+    mark = file_mark(path)
+    dump = _last_read.get((path, mark))
+    if dump is None:
+        dump = _read(path, place)
+        _last_read.clear()
+        if dump is not None and mark is not None:
+            _last_read[path, mark] = dump
+    return dump
+
+
+#: The file read last, with what changes when it does -> what it says: a scenario takes machines out
+#: of it, and work.
+_last_read: dict[tuple[str, FileMark | None], Dump] = {}
+
+
+def _read(path: str, place: Place) -> Dump | None:
     try:
         with Input(path) as file:
             content = json.loads(file.read())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
 
 from allocator.errors import InvalidValue, shown
@@ -310,4 +311,12 @@ SOME = Value(_some, f"{_AS}, not none", _AMOUNTS)
 #: Amounts in thousandths by name, where 0 is an amount.
 LIMITS = Value(_limits, _AS, _AMOUNTS)
 
-ROLE = Value(validate_role, "a role path such as eng/batch", {"type": "string", "minLength": 1})
+#: Of a cluster's tasks, many are in one role.
+_known_role = lru_cache(maxsize=4096)(validate_role)
+
+
+def _role(value: object) -> str:
+    return _known_role(value) if isinstance(value, str) else validate_role(value)
+
+
+ROLE = Value(_role, "a role path such as eng/batch", {"type": "string", "minLength": 1})

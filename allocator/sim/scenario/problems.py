@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from allocator.errors import InvalidValue, cut
 
@@ -76,9 +76,10 @@ class ScenarioError(InvalidValue):
         return "\n".join(self.lines)
 
 
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where in a scenario something stands, and where to say what is wrong with it.
+
+    One is made for each value that is read, so what it knows is worked out only when asked for.
 
     Parameters
     ----------
@@ -90,41 +91,56 @@ class Place:
     problems : list of Problem
         Where problems are added; shared by all places of a scenario.
     value : object
-        What stands here, as it was given; None where nothing does.
-    path : tuple
-        The way to it.
+        The scenario as a whole, as it was given: the place made so is where it begins.
     """
 
-    file: str
-    lines: Mapping[Path, int | None]
-    problems: list[Problem]
-    value: object
-    path: Path = ()
+    __slots__ = ("_above", "_lines", "_step", "_value", "file", "problems")
+
+    def __init__(
+        self, file: str, lines: Mapping[Path, int | None], problems: list[Problem], value: object
+    ) -> None:
+        self.file = file
+        self.problems = problems
+        self._lines = lines
+        self._value = value
+        self._above: Place | None = None
+        self._step: str | int = ""
 
     def __getitem__(self, step: str | int) -> Place:
-        value = self.value[step] if self._has(step) else None  # type: ignore[index]
-        return Place(self.file, self.lines, self.problems, value, (*self.path, step))
+        place = Place(self.file, self._lines, self.problems, None)
+        place._above = self
+        place._step = step
+        return place
+
+    @property
+    def path(self) -> Path:
+        """The way to it. O(depth)."""
+        return () if self._above is None else (*self._above.path, self._step)
+
+    @property
+    def value(self) -> Any:
+        """What stands here, as it was given; None where nothing does. O(depth)."""
+        if self._above is None:
+            return self._value
+        above = self._above.value
+        return above[self._step] if _has(above, self._step) else None
 
     def deeper(self, step: str | int) -> Place:
-        """Return the place one step on, if something stands there, else this one. O(1)."""
-        return self[step] if self._has(step) else self
-
-    def _has(self, step: str | int) -> bool:
-        if isinstance(self.value, (list, tuple)):
-            return isinstance(step, int) and step < len(self.value)
-        return isinstance(self.value, Mapping) and step in self.value
+        """Return the place one step on, if something stands there, else this one. O(depth)."""
+        return self[step] if _has(self.value, step) else self
 
     def reject(self, found: object, expected: str) -> None:
         """Note a problem with what stands here. O(depth)."""
-        line = next(
-            (
-                self.lines[self.path[:depth]]
-                for depth in range(len(self.path), 0, -1)
-                if self.path[:depth] in self.lines
-            ),
-            None,
-        )
-        self.problems.append(Problem(self.file, line, dotted(self.path), cut(found), cut(expected)))
+        path = self.path
+        known = (path[:depth] for depth in range(len(path), 0, -1) if path[:depth] in self._lines)
+        line = next((self._lines[inner] for inner in known), None)
+        self.problems.append(Problem(self.file, line, dotted(path), cut(found), cut(expected)))
+
+
+def _has(value: object, step: str | int) -> bool:
+    if isinstance(value, (list, tuple)):
+        return isinstance(step, int) and step < len(value)
+    return isinstance(value, Mapping) and step in value
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

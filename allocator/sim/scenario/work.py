@@ -19,6 +19,7 @@ from allocator.sim.scenario.distributions import TaskCounts
 from allocator.sim.scenario.dump import Dump, read_dump
 from allocator.sim.scenario.grammar import MAX_JOBS, MAX_TENANTS
 from allocator.sim.scenario.kinds import Found
+from allocator.sim.scenario.marks import file_mark
 from allocator.sim.scenario.problems import Place
 from allocator.sim.scenario.synthetic import Template, jobs_of
 from allocator.sim.setting import Placed
@@ -161,7 +162,7 @@ def _read_once(
     path: str, format: str | None, machines: tuple[str, ...], scale: float, lenient: bool
 ) -> Trace:
     """Read a trace, or take it as it was read last, if none of its files has changed."""
-    marks = [_mark(name) for name in (path, f"{path.removesuffix('.gz')}.machines", *machines)]
+    marks = [file_mark(name) for name in (path, f"{path.removesuffix('.gz')}.machines", *machines)]
     read = _read if marks[0] is not None else _read.__wrapped__
     return read(path, format, machines, scale, lenient, tuple(marks))
 
@@ -176,14 +177,6 @@ def _read(
     marks: tuple[object, ...],
 ) -> Trace:
     return read_trace(path, format=format, machines=machines, scale=scale, lenient=lenient)
-
-
-def _mark(path: str) -> tuple[int, int, int] | None:
-    """Return what changes with a file's content; None for what is no regular file."""
-    if not os.path.isfile(path):
-        return None
-    status = os.stat(path)
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 # Drawn work, and what stood in a cluster.
