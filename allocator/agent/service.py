@@ -177,7 +177,8 @@ class Service:
             text = str(error) if isinstance(error, LaunchFailed) else error_in_words(error)
             self.runtime.tell(NotStarted(container.id, f"Not started: {text}"))
         else:
-            self.runtime.start(container)
+            # It may have been given more meanwhile.
+            self.runtime.start(self.containers[container.id])
         finally:
             self._fetches.pop(container.id, None)
 

@@ -338,6 +338,22 @@ def test_its_environment(framework: FrameworkClient, agent: Process, tmp_path: P
     }
 
 
+def test_what_it_has_when_it_is_fetched_first(
+    framework: FrameworkClient, agent: Process, tmp_path: Path
+) -> None:
+    """Its second task comes while its files are copied, and counts all the same."""
+    (tmp_path / "big").write_bytes(bytes(2**24))
+    offer = open_offer(framework)
+    uris = [{"value": str(tmp_path / "big"), "output_file": f"big{n}"} for n in range(20)]
+    by = executor("e")
+    by["command"]["uris"] = uris
+    launch(framework, offer, of_executor("t1", offer, by), of_executor("t2", offer, by))
+    for _ in range(2):
+        assert next_status(framework)["state"] == "TASK_RUNNING"
+    (row,) = httpx.get(f"{agent.url}/containers").json()
+    assert row["statistics"]["mem_limit_bytes"] >> 20 == 64 + 32 + 32
+
+
 def test_its_container_has_what_its_tasks_have(
     framework: FrameworkClient,
     master: Process,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import json
@@ -31,8 +32,11 @@ from allocator.agent.instructions import (
     Wake,
     Woken,
 )
-from allocator.agent.service import in_order
+from allocator.agent.null import NullRuntime
+from allocator.agent.service import Service, in_order
+from allocator.agent.state import Facts
 from allocator.agent.tasks import MAX_WAITING
+from allocator.agent.watch import WatchOptions
 from allocator.resources import Resources
 from allocator.wire import messages as m
 from allocator.wire.decode import encode
@@ -432,6 +436,44 @@ def test_what_the_master_is_brought(host: Host) -> None:
     assert (known.framework_id.value, known.executor.executor_id.value) == ("F", "e")
     (task_known,) = brought.tasks or ()
     assert (task_known.executor_id or m.Value(value="")).value == "e"
+
+
+def test_what_cannot_be_destroyed_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("allocator.agent.runtime._DESTROY_SECONDS", 0.02)
+
+    class Stubborn(NullRuntime):
+        def make_end(self, container_id: str) -> None:
+            """It does not."""
+
+    async def run() -> None:
+        runtime = Stubborn(lambda events: None)
+        for id in ("c1", "c2"):
+            runtime.stop(id, 0.0)
+        await asyncio.sleep(0.01)
+        runtime.tell(Ended("c2", 9))
+        while not runtime.n_destroy_errors:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        assert runtime.n_destroy_errors == 1
+        runtime.close()
+
+    asyncio.run(run())
+
+
+def test_lost_tasks_and_executors_are_counted(host: Host) -> None:
+    service = Service([host.agent], NullRuntime, None, keeps_tasks=False, watching=WatchOptions())
+    before = Facts(service, "agent@h", {}).metrics()
+    assert (before["slave/executors_running"], before["slave/executors_registering"]) == (1, 0)
+    assert (before["slave/tasks_running"], before["slave/frameworks_active"]) == (1, 1)
+    assert before["slave/cpus_used"] == 1.5
+    host.agent.executors.disconnected("c0")
+    waiting = Facts(service, "agent@h", {}).metrics()
+    assert (waiting["slave/executors_running"], waiting["slave/executors_registering"]) == (0, 1)
+    host.happened(Ended("c0", 0))
+    host.launch("u", executor=executor_info(), is_new=False)
+    after = Facts(service, "agent@h", {}).metrics()
+    assert (after["slave/tasks_lost"], after["slave/tasks_failed"]) == (1, 1)
+    assert (after["slave/executors_terminated"], after["slave/cpus_used"]) == (1, 0)
 
 
 def test_only_so_much_of_the_past_is_shown() -> None:

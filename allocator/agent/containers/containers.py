@@ -629,6 +629,8 @@ class Containers:
             record = self._settled(container.id)
             if not container.has_started and record is not None:
                 container.has_started = record.state in ("running", "ended")
+                if container.has_started and container.is_resized:
+                    self._write_amounts(container)
                 if container.has_started and container.plan is not None:
                     container.plan = None
                     self._runtime_ended(container)
