@@ -12,6 +12,11 @@ from allocator.sim.report.words import percent, span
 
 _NONE = "-"
 
+_LEGEND = (
+    "unfair: mean of |share − fair share| of roles in need; jain: Jain's index of share / weight",
+    "share: mean dominant share over the run; in need: mean while jobs of the role wait",
+)
+
 
 def print_policies(scenario: Scenario, found: Sequence[tuple[Policy, Result]]) -> None:
     """Print one table of all policies, and for each policy one of its roles."""
@@ -21,13 +26,24 @@ def print_policies(scenario: Scenario, found: Sequence[tuple[Policy, Result]]) -
         f"{first.cluster['machines']:,} machines"
     )
     names = list(first.use)
-    header = ["policy", "end", "finished", "running", "waiting", "wait p50", "p95"]
+    header = [
+        "policy",
+        "end",
+        "finished",
+        "running",
+        "waiting",
+        "wait p50",
+        "p95",
+        "unfair",
+        "jain",
+    ]
     rows = [
         [
             policy.name,
             span(result.end_s),
             *(f"{n:,}" for n in _counts(result)),
             *_waits(result.waits.p50_s, result.waits.p95_s),
+            *_fairness(result),
             *(percent(result.use[name].mean_run) for name in names),
         ]
         for policy, result in found
@@ -35,7 +51,8 @@ def print_policies(scenario: Scenario, found: Sequence[tuple[Policy, Result]]) -
     print_table("Policies", [*header, *names], rows)
     for policy, result in found:
         _print_roles(policy, result)
-    print_line("share: mean dominant share over the run; in need: mean while jobs of the role wait")
+    for line in _LEGEND:
+        print_line(line)
 
 
 def _print_roles(policy: Policy, result: Result) -> None:
@@ -66,6 +83,11 @@ def _row(role: RoleResult) -> list[str]:
 
 def _counts(result: Result) -> tuple[int, int, int]:
     return result.counts.finished, result.counts.running, result.counts.waiting
+
+
+def _fairness(result: Result) -> list[str]:
+    jain = result.fairness["jain"]
+    return [percent(result.fairness["all"]["mean"]), _NONE if jain is None else f"{jain:.3f}"]
 
 
 def _waits(*waits_s: float | None) -> list[str]:

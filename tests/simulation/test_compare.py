@@ -214,6 +214,7 @@ def test_tables_of_policies(
     assert output.startswith("two: 80 jobs of 2 tenants on 2 machines\n")
     titles = ("Policies", "Roles under drf", "Roles under roles.a.weight=3")
     assert all(f"\n{title}\n" in output for title in titles)
+    assert "unfair" in output
     rows = [line.split() for line in output.splitlines()]
     assert [row[1] for row in rows if row[:1] == ["a"]] == ["1", "3"]
     data = json.loads(out.read_text("utf-8"))["policies"]
