@@ -175,6 +175,10 @@ def test_it_fits_and_asks_for_nothing(seen: Any) -> None:
             getComputedStyle(e).overflowX)).map(e => e.tagName)"""
     assert seen.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert seen.evaluate(wide) == []
+    # Nothing is drawn beyond its plot.
+    beyond = """[...document.querySelectorAll("svg")].filter(svg => [...svg.children].some(e =>
+        e.getBoundingClientRect().right > svg.getBoundingClientRect().right + 3)).length"""
+    assert seen.evaluate(beyond) == 0
     # All figures have a title, all axes have one with a unit or what they count.
     for title in seen.locator(".y-title, .x-title").all_inner_texts():
         assert title.strip()

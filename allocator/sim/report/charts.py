@@ -81,9 +81,23 @@ def path(d: str, style: str, title: str = "") -> str:
     return f'<path class="{style}" d="{d}">{inside}</path>' if d else ""
 
 
-def plot(inside: str, x: Axis, y: Axis, *, label: str, tall: bool = False) -> str:
-    """Return a plot with its axes; `label` says what it shows to those who do not see it."""
-    grid = "".join(f"M0 {round((1 - at) * HEIGHT)}h{WIDTH}" for at, _ in y.ticks)
+def plot(
+    inside: str,
+    x: Axis,
+    y: Axis,
+    *,
+    label: str,
+    tall: bool = False,
+    size: tuple[int, int] | None = None,
+) -> str:
+    """Return a plot with its axes.
+
+    `label` says what it shows to those who do not see it. `size` is the inner one, if it is not
+    (`WIDTH`, `HEIGHT`); then there are no lines of a grid.
+    """
+    width, height = size or (WIDTH, HEIGHT)
+    ticks = () if size else y.ticks
+    grid = "".join(f"M0 {round((1 - at) * HEIGHT)}h{WIDTH}" for at, _ in ticks)
     marks = "".join(
         f'<span style="bottom:{at * 100:.2f}%">{escape(text)}</span>' for at, text in y.ticks
     )
@@ -91,7 +105,7 @@ def plot(inside: str, x: Axis, y: Axis, *, label: str, tall: bool = False) -> st
     return (
         f'<div class="plot{" tall" if tall else ""}">'
         f'<p class="y-title">{escape(y.title)}</p><div class="y">{_widest(y)}{marks}</div>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label)}">{path(grid, "grid")}{inside}</svg>'
         f'<div class="x">{below}</div><p class="x-title">{escape(x.title)}</p></div>'
     )
@@ -215,5 +229,4 @@ def heat(levels: Floats, x: Axis, y: Axis, *, label: str) -> str:
         for shade, parts in enumerate(d)
         if shade
     )
-    svg = plot(inside, x, y, label=label, tall=True)
-    return svg.replace(f'viewBox="0 0 {WIDTH} {HEIGHT}"', f'viewBox="0 0 {n_columns} {n_rows}"')
+    return plot(inside, x, y, label=label, tall=True, size=(n_columns, n_rows))

@@ -142,7 +142,7 @@ def _quota(result: Result) -> str:
         whose = f"{role}'s guarantee of {amount(name, least)}"
         if met == 1.0:
             parts.append(
-                f"{counted(len(guarantees), 'guarantee was', 'guarantees were')} met always"
+                f"{counted(len(guarantees), 'guarantee was', 'guarantees were')} always met"
             )
         else:
             parts.append(f"{whose} was met {rounded(met)} of the time")
