@@ -30,7 +30,7 @@ examples:
   allocator whatif cluster.json.gz --set-weight eng=2
   allocator whatif cluster.json --set-quota 'eng:guarantee=cpus:10,limit=cpus:40' --json
   allocator whatif cluster.json --remove-agents 3 --add-agents '10x cpus:64;mem:256000'
-  allocator whatif quota --sorter hdrf
+  allocator whatif quota --sorter hdrf -o out
   ssh master cat cluster.json.gz | allocator whatif - --remove-quota eng
 
 exit status: 0 done; 2 a wrong argument or input: one line on stderr says which
@@ -83,6 +83,11 @@ def register(subparsers: Any) -> None:
         group.add_argument(
             f"--{name}", dest="changes", action=_Add, default=[], metavar=metavar, help=help
         )
+    parser.add_argument(
+        *("-o", "--output"),
+        metavar="FOLDER",
+        help="of a scenario: write both results here, and a report with both in each plot",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--no-progress", action="store_true", help="no progress bar on stderr")
     parser.set_defaults(func=run)
@@ -93,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
     changes = [_read(kind, text) for kind, text in args.changes]
     subject = read_subject(args.subject)
     if isinstance(subject, Allocator):
+        if args.output is not None:
+            raise InvalidValue(f"--output {args.output}: reports are of scenarios")
         return _outlook(subject, changes, as_json=args.json)
     return _comparison(subject, changes, args)
 
@@ -126,6 +133,9 @@ def _comparison(scenario: Scenario, changes: Sequence[Change], args: argparse.Na
             done = part
 
         found = compared(scenario, changes, progress=progress)
+    if args.output is not None:
+        asked = [f"--{kind} {text}" for kind, text in args.changes]
+        found.save(args.output, scenario.title, asked)
     if args.json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))
     else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
+from allocator.errors import InvalidValue
 from allocator.sim.changes import Change
 from allocator.sim.result import Result
 from allocator.sim.scenario import Scenario
@@ -52,6 +55,32 @@ class Comparison:
             )
             for path in sorted({*runs[0], *runs[1]})
         }
+
+    def save(self, folder: str | os.PathLike[str], title: str, changes: Sequence[str] = ()) -> None:
+        """Write both results into a folder, and `report.html`, which has both in each plot.
+
+        Parameters
+        ----------
+        folder : path
+            Gets `before` and `after`, as `Result.save` writes them.
+        title : str
+        changes : sequence of str
+            What was changed, in words.
+
+        Raises
+        ------
+        InvalidValue
+            If there is something else in the folder.
+        """
+        # Here, not above: pages are made of results only when somebody wants one.
+        from allocator.sim.report.both import page
+
+        place = Path(folder)
+        if place.exists() and not (place / "report.html").exists() and any(place.iterdir()):
+            raise InvalidValue(f"{place}: is not empty, and no folder of a comparison")
+        self.before.save(place / "before")
+        self.after.save(place / "after")
+        (place / "report.html").write_text(page(self, title, changes), "utf-8")
 
     def to_json(self) -> Json:
         """Return both results, and what the second has more than the first, role by role."""

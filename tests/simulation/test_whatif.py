@@ -17,6 +17,7 @@ from allocator.cli import main as cli
 from allocator.errors import AllocatorError, InvalidValue
 from allocator.sim.changes import CHANGES, Change, role_key
 from allocator.sim.comparison import compared
+from allocator.sim.result import Result
 from allocator.sim.scenario import Scenario
 from allocator.sim.scenario.overrides import parse_key
 from allocator.sim.whatif import Outlook, outlook
@@ -323,6 +324,33 @@ def test_the_command_tells_scenarios_from_snapshots_by_content(
     assert cli.main(["whatif", str(file), "--set", "policy.sortr=x"]) == 2
     out, err = capsys.readouterr()
     assert (out, "policy.sortr" in err) == ("", True)
+
+
+def test_both_runs_are_in_each_plot_of_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    file, out = tmp_path / "two.toml", tmp_path / "out"
+    file.write_text(SCENARIO)
+    told = ["whatif", str(file), "--add-agents", "2x cpus:8", "-o", str(out)]
+    assert cli.main(told) == 0
+    assert cli.main(told) == 0  # writes over what it wrote
+    text = (out / "report.html").read_text("utf-8")
+    assert "--add-agents 2x cpus:8" in text
+    for name in ("src=", "url(", "@import", "http:", "https:"):
+        assert name not in text
+    plots = text.count("<svg")
+    assert plots == 2 + 1 + 2 + 1  # roles, resources, queues, waits
+    assert text.count('class="line fair"') == plots
+    assert Result.load(out / "before") != Result.load(out / "after")
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    assert cli.main([*told[:-1], str(other)]) == 2
+    assert "thesis" in capsys.readouterr().err
+    snapshot = tmp_path / "snapshot.json"
+    snapshot.write_text(json.dumps(cluster(1, "cpus:1", "a").snapshot()))
+    assert cli.main(["whatif", str(snapshot), "-o", str(out)]) == 2
 
 
 @given(st.text(min_size=1))

@@ -6,10 +6,10 @@ Everything in it is text, inline SVG and a few lines of script: nothing is loade
 from __future__ import annotations
 
 from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from allocator.sim.report import sections
+from allocator.sim.report.frame import asset, framed
 from allocator.sim.report.sections import Shown
 from allocator.sim.report.verdict import verdict
 
@@ -49,17 +49,8 @@ def page(result: Result) -> str:
     """Return the report. O(size of the result)."""
     shown = Shown(result)
     title = _title(result)
-    links = "".join(f'<a href="#{id}">{escape(text)}</a>' for id, text in _LINKS)
     body = "".join(section(shown) for section in _ALL)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_text('style.css')}</style></head>"
-        f'<body class="lab"><header class="top"><div class="bar"><h1>{escape(title)}</h1>'
-        '<button type="button" id="theme" class="quiet">auto</button></div>'
-        f"<nav>{links}</nav></header><main>{_verdict(shown)}{sections.tiles(shown)}{body}</main>"
-        f"<script>{_text('script.js')}</script></body></html>\n"
-    )
+    return framed(title, _LINKS, f"{_verdict(shown)}{sections.tiles(shown)}{body}")
 
 
 def excerpt(result: Result) -> str:
@@ -68,7 +59,7 @@ def excerpt(result: Result) -> str:
     parts = (sections.shares, sections.roles, sections.utilisation, sections.tenants)
     body = "".join(section(shown) for section in parts)
     return (
-        f'<div class="lab excerpt"><style>{_text("style.css")}</style><main>'
+        f'<div class="lab excerpt"><style>{asset("style.css")}</style><main>'
         f"{_verdict(shown)}{body}</main></div>"
     )
 
@@ -81,7 +72,3 @@ def _title(result: Result) -> str:
 def _verdict(shown: Shown) -> str:
     said = "".join(f"<p>{escape(text)}</p>" for text in verdict(shown.result, shown.tenants))
     return f'<section class="card" id="verdict"><h2>Verdict</h2>{said}</section>'
-
-
-def _text(name: str) -> str:
-    return (files(__package__) / name).read_text("utf-8")

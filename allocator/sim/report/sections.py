@@ -299,7 +299,7 @@ def waiting(shown: Shown) -> str:
     styles = _tenant_styles(shown, drawn)
     lines = [(t.tenant, t.waits_s, f"line {styles[t.tenant]}") for t in drawn]
     lines.append(("all jobs", all_s, "line text"))
-    inside = "".join(charts.path(_cdf(w, x, y), style, name) for name, w, style in lines)
+    inside = "".join(charts.path(cdf(w, x, y), style, name) for name, w, style in lines)
     key = charts.legend((name, style.split()[1]) for name, _, style in reversed(lines))
     distribution = charts.figure(
         "Distribution over jobs",
@@ -343,7 +343,7 @@ def _tenant_styles(shown: Shown, tenants: Sequence[TenantSummary]) -> dict[str, 
     return styles
 
 
-def _cdf(ascending: Floats, x: axes.Axis, y: axes.Axis) -> str:
+def cdf(ascending: Floats, x: axes.Axis, y: axes.Axis) -> str:
     """Return the path of a distribution in at most `_CDF_STEPS` steps."""
     n = len(ascending)
     ranks = np.unique(np.linspace(1, n, min(n, _CDF_STEPS)).round().astype(np.int64))
