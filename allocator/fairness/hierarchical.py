@@ -17,7 +17,10 @@ from allocator.roles import ancestry, parent_of, validate_role
 
 #: Keys and amounts that differ by no larger part than this are the same: far above what rounding
 #: leaves, far below what the result is asked to be exact to.
-_SAME = 1e-11
+_SAME = 1e-12
+
+#: A name is full when no larger part of it is left.
+_NOTHING = 1e-14
 
 
 def hdrf(
@@ -378,7 +381,7 @@ class _Tree:
                 for name, x in enumerate(node.pool.direction):
                     self._left[name] -= grown * x
         for name, left in enumerate(self._left):
-            if left <= _SAME:
+            if left <= _NOTHING:
                 self._full[name] = True
 
 

@@ -23,6 +23,9 @@ from allocator.fairness.divided import Division, entitlements_of
 #: Tenants that are compared with all others at once.
 _ROWS = 256
 
+#: What part of a name's capacity rounding may leave.
+_REST = 1e-12
+
 #: What a number of tasks may lack of a whole one by rounding.
 _ROUNDING = 1e-9
 
@@ -182,7 +185,8 @@ def pareto_slack(division: Division) -> float:
         from allocator.fairness.linear import largest_gain
 
         return largest_gain(asked, tasks * asked.dominant)
-    left = np.maximum(asked.capacity - tasks @ asked.demands, 0.0)
+    left = asked.capacity - tasks @ asked.demands
+    left[left <= _REST * asked.capacity] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         fits = np.where(asked.demands > 0, left / asked.demands, np.inf).min(axis=1, initial=np.inf)
     gains = np.minimum(fits, asked.bounds - tasks) * asked.dominant
