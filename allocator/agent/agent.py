@@ -329,6 +329,15 @@ class Agent:
             why = "Killed" if each is task else f"Task {task_id!r} of its group was killed"
             self._kill(each, why)
 
+    def shut_down_executor(self, framework_id: str, executor_id: str) -> None:
+        """SHUTDOWN_EXECUTOR: have an executor end; that of a command is the command."""
+        key = (framework_id, executor_id)
+        task = self.tasks.get(key)
+        if key not in self.executors.known and task is not None and task.runs_in is None:
+            self.kill(*key)
+        else:
+            self.executors.shut_down(*key)
+
     def _kill(self, task: Task, why: str) -> None:
         if not task.is_running:
             return
@@ -523,7 +532,7 @@ class Agent:
             status = msgspec.convert(entry["status"], m.TaskStatus)
             task.healthy, task.check_status = status.healthy, status.check_status
             self._ledger.take_in(task, status)
-            if status.uuid is not None:
+            if status.uuid is not None and task.uuids is not None:
                 task.uuids.append(status.uuid)
         elif entry.get("sent"):
             task.is_sent = True

@@ -427,13 +427,15 @@ class Executors:
         check_status(executor, status)
         task = self._ledger.tasks.get((executor.key[0], status.task_id.value))
         uuid = status.uuid or ""
-        is_known = task is not None and task.runs_in == executor.container.id
-        if task is not None and is_known and task.is_running and uuid not in task.uuids:
+        known = () if task is None or task.uuids is None else task.uuids
+        is_its = task is not None and task.runs_in == executor.container.id
+        if task is not None and is_its and task.is_running and uuid not in known:
             is_over = status.state in TERMINAL
             if len(task.waiting) >= MAX_WAITING and not is_over:
                 text = f"task {cut(task.key[1])} has {MAX_WAITING} statuses that wait"
                 raise CallRefused(UNAVAILABLE, f"{text} for its framework")
-            task.uuids.append(uuid)
+            if task.uuids is not None:
+                task.uuids.append(uuid)
             task.is_running = not is_over
             if not task.is_unwanted:
                 self._ledger.keep(task, completed(status, task))

@@ -394,7 +394,7 @@ def take_record(agent: Agent, record: m.ToAgents) -> None:
         case "MESSAGE":
             agent.executors.message(framework_id, executor_id, record.data or "")
         case "SHUTDOWN_EXECUTOR":
-            agent.executors.shut_down(framework_id, executor_id)
+            agent.shut_down_executor(framework_id, executor_id)
         case "ACKNOWLEDGE":
             agent.acknowledge(framework_id, task_id, record.uuid or "")
         case "SHUTDOWN_FRAMEWORK":

@@ -87,8 +87,8 @@ class Task:
         self.history: dict[str, m.TaskStatus] = {}
         #: Statuses that were not acknowledged (E2).
         self.waiting: deque[m.TaskStatus] = deque()
-        #: Those of the last statuses of an executor, which may say one twice.
-        self.uuids: deque[str] = deque(maxlen=MAX_WAITING)
+        #: Those of the last statuses of an executor, which may say one twice; None of a command.
+        self.uuids: deque[str] | None = None if runs_in is None else deque(maxlen=MAX_WAITING)
 
     @property
     def info(self) -> m.TaskInfo:

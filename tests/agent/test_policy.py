@@ -356,6 +356,21 @@ def test_one_that_makes_no_sense_is_told_to_the_master() -> None:
     assert host.of(Exited)
 
 
+def test_the_executor_of_a_command_is_the_command(host: Host) -> None:
+    host.launch("cmd")
+    (start,) = [each for each in host.of(Start) if each.container.executor is None]
+    host.happened(Started(start.container.id))
+    host.agent.shut_down_executor("F", "cmd")
+    assert any(isinstance(each, Stop) for each in host.take())
+    host.happened(Ended(start.container.id, 15))
+    assert host.told()[-1] == ("cmd", "TASK_KILLED", None)
+    host.agent.shut_down_executor("F", "e")
+    assert host.sent(host.take()) == [{"type": "SHUTDOWN"}]
+    host.agent.shut_down_executor("F", "nothing")
+    host.take()
+    assert host.of(Exited)[-1].end.executor_id.value == "nothing"
+
+
 def test_limits_of_tasks_are_its(host: Host) -> None:
     host.launch("u", executor=executor_info(), is_new=False, limits={"mem": m.Limit(value=100.0)})
     limits = host.of(Resize)[-1].container.task.limits
