@@ -19,7 +19,6 @@ from .plots import PICTURES, framed
 
 COUNTS = (50, 150, 500, 1000)
 MOUNTS = (0, 150, 1000)
-TURNS = 2
 RUNTIMES = ("linux", "process", "oci")
 PEERS = ("crun", "runc")
 
@@ -50,24 +49,36 @@ Curves = dict[str, dict[int, float]]
 
 
 def lives(machine: Machine) -> tuple[Curves, Curves]:
-    """Return how long launches and destructions take: the best of some turns."""
+    """Return how long launches and destructions take; each size has its turn of all."""
     launched: Curves = {}
     destroyed: Curves = {}
 
-    def note(curves: Curves, name: str, n: int, seconds: float) -> None:
-        curve = curves.setdefault(name, {})
-        curve[n] = min(seconds, curve.get(n, seconds))
+    def note(name: str, n: int, who: Agent | Peer) -> None:
+        launch = launched.setdefault(name, {})[n] = who.launch(n)
+        destroy = destroyed.setdefault(name, {})[n] = who.destroy(n)
+        print(f"{name}, {n}: launch {launch:.2f} s, destroy {destroy:.2f} s")
 
     peers = {name: Peer(machine, name, max(COUNTS)) for name in PEERS}
-    for n in (*COUNTS,) * TURNS:
+    for n in COUNTS:
         for runtime in RUNTIMES:
             with Agent(machine, runtime) as agent:
-                note(launched, runtime, n, agent.launch(n))
-                note(destroyed, runtime, n, agent.destroy(n))
+                note(runtime, n, agent)
         for name, peer in peers.items():
-            note(launched, name, n, peer.launch(n))
-            note(destroyed, name, n, peer.destroy(n))
+            note(name, n, peer)
     return launched, destroyed
+
+
+def read_all(machine: Machine) -> dict[int, dict[int, Read]]:
+    """Return how long `/containers` takes, by number of containers and of mounts."""
+    found = {}
+    with Agent(machine, "linux") as agent:
+        taken = memory(agent, max(COUNTS))
+        print(f"idle {taken.idle:.0f}, each {taken.each:.2f}, init {taken.init:.0f} KiB")
+        for n in COUNTS:
+            found[n] = reads(agent, n, MOUNTS)
+            for n_mounts, read in found[n].items():
+                print(f"read {n} with {n_mounts} more mounts: {read}")
+    return found
 
 
 def draw_lives(curves: Curves, picture: Path, what: str) -> None:
@@ -84,7 +95,7 @@ def draw_lives(curves: Curves, picture: Path, what: str) -> None:
 def draw_reads(found: Mapping[int, Mapping[int, Read]], picture: Path) -> None:
     """Draw how long `/containers` takes by number of containers, for each number of mounts."""
     title = "One GET of /containers"
-    with framed(picture, title, "containers", "time of one answer, the fastest of 50") as axes:
+    with framed(picture, title, "containers", "time of one answer, the fastest") as axes:
         for n_mounts in MOUNTS:
             curve = {n: by_mounts[n_mounts].whole.least for n, by_mounts in found.items()}
             label = f"{n_mounts:,} more mounts".replace(",", "\u202f")
@@ -100,26 +111,21 @@ def main() -> None:
     """Measure and draw."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--directory", type=Path, default=PICTURES)
+    parser.add_argument("--what", choices=["all", "reads", "lives"], default="all")
     parser.add_argument("--format", choices=["svg", "png"], default="svg")
     options = parser.parse_args()
     apart("benchmarks.container_plots")
     options.directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         machine = Machine(Path(folder))
-        found = {}
-        with Agent(machine, "linux") as agent:
-            taken = memory(agent, max(COUNTS))
-            print(f"idle {taken.idle:.0f}, each {taken.each:.2f}, init {taken.init:.0f} KiB")
-            for n in COUNTS:
-                found[n] = reads(agent, n, MOUNTS)
-                for n_mounts, read in found[n].items():
-                    print(f"read {n} with {n_mounts} more mounts: {read}")
-        draw_reads(found, options.directory / f"containers_read.{options.format}")
-        launched, destroyed = lives(machine)
-        for what, curves in (("Launching", launched), ("Destroying", destroyed)):
-            print(what, curves)
-            name = f"containers_{what.lower()}.{options.format}"
-            draw_lives(curves, options.directory / name, what)
+        if options.what != "lives":
+            found = read_all(machine)
+            draw_reads(found, options.directory / f"containers_read.{options.format}")
+        if options.what != "reads":
+            launched, destroyed = lives(machine)
+            for what, curves in (("Launching", launched), ("Destroying", destroyed)):
+                name = f"containers_{what.lower()}.{options.format}"
+                draw_lives(curves, options.directory / name, what)
         machine.leave()
 
 

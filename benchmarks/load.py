@@ -157,11 +157,12 @@ class Launcher:
             return
         first = self.n_launched
         self.n_launched += n
-        tasks = [
-            task(f"t{index}", offer, self.command, self.cpus, self.mem, **self._more)
-            for index in range(first, first + n)
-        ]
+        tasks = [self.task(index, offer) for index in range(first, first + n)]
         framework.send("ACCEPT", launch([offer], tasks))
+
+    def task(self, index: int, offer: Json) -> Json:
+        """Return a task to launch."""
+        return task(f"t{index}", offer, self.command, self.cpus, self.mem, **self._more)
 
 
 class Steady(Launcher):
