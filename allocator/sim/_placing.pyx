@@ -539,6 +539,8 @@ def grouped(const int64_t[::1] of, Py_ssize_t n_groups):
         O(n + groups).
     """
     cdef Py_ssize_t n = of.shape[0], i, group
+    if n_groups == 1:
+        return [np.arange(n)]
     cdef int64_t[::1] begin = np.zeros(n_groups + 1, np.int64)
     rows = np.empty(n, np.int64)
     cdef int64_t[::1] placed = rows

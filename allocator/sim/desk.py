@@ -25,6 +25,9 @@ _FEW_OFFERS = 6
 #: With so few, a call each is faster than one for all.
 _FEW_ANSWERS = 2
 
+#: With more, what is kept and what is not are told apart, which saves a look at each.
+_MANY_OFFERS = 256
+
 #: Resources made of amounts are kept for the next time, so many at most.
 _MAX_MADE = 65536
 
@@ -73,66 +76,74 @@ class Desk:
         for offer in offers:
             amounts = run.stage.vector(offer.resources.quantities().milli)
             hand.add(run.agents[offer.agent], amounts, framework.scheduler.room)
-        kept = [EMPTY] * len(offers)
-        for row, resources in self._serve(framework, lambda row: offers[row].resources):
-            kept[row] = resources
+        kept = dict(self._serve(framework, lambda row: offers[row].resources))
         self._refuse(framework)
-        self._send(offers, kept, framework.refuse_s or None)
+        self._send(offers, kept, framework.refuse_s)
 
     def _answer_columns(self, offers: Any, columns: dict[str, Any]) -> None:
         """Answer the offers of several frameworks by their columns, at once."""
         run, hand = self._run, self._hand
-        index = np.array([run.agents[id] for id in columns["agents"]], np.int64)
+        ids = columns["agents"]
+        index = np.fromiter(map(run.agents.__getitem__, ids), np.int64, len(ids))
         agents = index[columns["agent"]]
         axes = np.array([run.stage.axes.get(name, -1) for name in columns["names"]], np.int64)
         frameworks = [run.frameworks[name] for name in columns["frameworks"]]
-        kept: list[Resources] = [EMPTY] * len(offers)
-        refuse_s = np.zeros(len(offers))
-        answered = np.ones(len(offers), bool)
+        kept: dict[int, Resources] = {}
+        hoarded: list[NDArray[np.int64]] = []
         groups = grouped(columns["framework"], len(frameworks))
         for framework, rows in zip(frameworks, groups, strict=True):
             self._count(framework, len(rows))
             if framework.hoards:
-                answered[rows] = False
+                hoarded.append(rows)
                 self._answer_hoarder(framework, list(offers[rows]))
                 continue
             hand.clear()
             hand.add_rows(rows, agents, columns["quantities"], axes, framework.scheduler.room)
-            refuse_s[rows] = framework.refuse_s
             for row, resources in self._serve(framework, partial(_resources_at, offers, rows)):
-                kept[rows[row]] = resources
+                kept[int(rows[row])] = resources
             self._refuse(framework)
-        if not answered.all():
-            places = np.flatnonzero(answered)
-            offers, kept = offers[places], [kept[place] for place in places]
-            refuse_s = refuse_s[places]
-        self._send(offers, kept, refuse_s)
+        self._send_many(offers, kept, _refusals(frameworks, groups, len(offers)), hoarded)
         for framework in frameworks:
             self._look_ahead(framework)
 
-    def _send(
+    def _send(self, offers: Sequence[Offer], kept: dict[int, Resources], refuse_s: float) -> None:
+        """Have the engine know what is kept of which of a few offers."""
+        self._count_answers(len(offers), len(kept))
+        if not kept and len(offers) > _FEW_ANSWERS:
+            self._run.engine.accept(offers, EMPTY, refuse_s or None)
+            return
+        for place, offer in enumerate(offers):
+            self._run.engine.accept(offer, kept.get(place, EMPTY), refuse_s or None)
+
+    def _send_many(
         self,
-        offers: Sequence[Offer],
-        kept: list[Resources],
+        offers: Any,
+        kept: dict[int, Resources],
         refuse_s: float | NDArray[np.float64] | None,
+        hoarded: list[NDArray[np.int64]],
     ) -> None:
-        """Have the engine know what is kept of each offer."""
-        engine = self._run.engine
-        n_accepted = sum(map(bool, kept))
-        self.n_accepted += n_accepted
-        self.n_declined += len(kept) - n_accepted
-        if isinstance(refuse_s, np.ndarray) and len(kept) and (refuse_s == refuse_s[0]).all():
-            refuse_s = float(refuse_s[0]) or None
-        if len(kept) <= _FEW_ANSWERS:
-            for i, (offer, resources) in enumerate(zip(offers, kept, strict=True)):
-                each_s = (
-                    float(refuse_s[i]) or None if isinstance(refuse_s, np.ndarray) else refuse_s
-                )
-                engine.accept(offer, resources, each_s)
-        elif n_accepted:
-            engine.accept(offers, kept, refuse_s)
-        else:
+        """Have the engine know what is kept of which offers; those `hoarded` stay open."""
+        engine, n = self._run.engine, len(offers)
+        self._count_answers(n - sum(map(len, hoarded)), len(kept))
+        if n <= _MANY_OFFERS and kept and not hoarded:
+            engine.accept(offers, [kept.get(place, EMPTY) for place in range(n)], refuse_s)
+            return
+        declined = np.ones(n, bool)
+        if kept:
+            places = np.fromiter(kept, np.int64, len(kept))
+            declined[places] = False
+            engine.accept(offers[places], list(kept.values()), _at(refuse_s, places))
+        for rows in hoarded:
+            declined[rows] = False
+        if declined.all():
             engine.accept(offers, EMPTY, refuse_s)
+        elif declined.any():
+            places = np.flatnonzero(declined)
+            engine.accept(offers[places], EMPTY, _at(refuse_s, places))
+
+    def _count_answers(self, n: int, n_accepted: int) -> None:
+        self.n_accepted += n_accepted
+        self.n_declined += n - n_accepted
 
     def _serve(
         self, framework: Framework, resources_at: Callable[[int], Resources]
@@ -268,7 +279,7 @@ class Desk:
             self._forget(framework, held.offer.id)
             if framework.refuse_s > 0:
                 framework.scheduler.refused.note_row(hand, row)
-            self._send([held.offer], [resources], framework.refuse_s or None)
+            self._send([held.offer], {0: resources}, framework.refuse_s)
             new = [each for each in new if each is not held]
         self._keep_open(framework, new)
 
@@ -306,7 +317,7 @@ class Desk:
             hand.add(held.agent, held.amounts, framework.scheduler.room)
             self._forget(framework, held.offer.id)
         self._refuse(framework)
-        self._send([held.offer for held in gone], [EMPTY] * len(gone), framework.refuse_s or None)
+        self._send([held.offer for held in gone], {}, framework.refuse_s)
 
     def give_up(self, machine: int) -> None:
         """Give back offers of a machine that are kept open."""
@@ -324,3 +335,22 @@ class Desk:
 def _resources_at(offers: Any, rows: NDArray[np.int64], row: int) -> Resources:
     resources: Resources = offers[int(rows[row])].resources
     return resources
+
+
+def _refusals(
+    frameworks: list[Framework], groups: list[NDArray[np.int64]], n: int
+) -> float | NDArray[np.float64] | None:
+    """Return how long each of n offers is refused, one number if that is the same for all."""
+    lives = {framework.refuse_s for framework in frameworks}
+    if len(lives) == 1:
+        return lives.pop() or None
+    refuse_s = np.zeros(n)
+    for framework, rows in zip(frameworks, groups, strict=True):
+        refuse_s[rows] = framework.refuse_s
+    return refuse_s
+
+
+def _at(
+    refuse_s: float | NDArray[np.float64] | None, places: NDArray[np.int64]
+) -> float | NDArray[np.float64] | None:
+    return refuse_s[places] if isinstance(refuse_s, np.ndarray) else refuse_s
