@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(found: Imported, args: argparse.Namespace) -> None:
     """Write the files, all or none."""
-    from allocator.sim.importers.writing import check_folder, write_folder, write_snapshot
+    from allocator.sim.importers.writing import check_folder, write_files, write_snapshot
 
     if args.output is not None:
         check_folder(found, args.output, force=args.force)
@@ -129,7 +129,7 @@ def _write(found: Imported, args: argparse.Namespace) -> None:
             raise InvalidValue("--snapshot -: name a file")
         write_snapshot(found, args.snapshot)
     if args.output is not None:
-        write_folder(found, args.output, force=args.force)
+        write_files(found, args.output)
 
 
 def print_import(found: Imported, args: argparse.Namespace) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from allocator.errors import AllocatorError
-from allocator.sim import Scenario
+from allocator.sim import Scenario, simulate
 from allocator.sim.importers import SYSTEMS, Imported, read
+from allocator.sim.importers.writing import write_folder
 
 pytest.importorskip("yaml")
 pytest.importorskip("defusedxml")
@@ -216,3 +217,42 @@ def test_each_case_runs_on_machines_of_another_scenario(name: str, mode: str) ->
     found = imported(CASES[name], entitlements=mode, cluster="8x cpus:64;mem:512000;gpus:8")
     assert found.machines
     check_conserved(found)
+
+
+#: Dumps whose machines and work are known, together.
+CLUSTERS_AS_THEY_STOOD = {
+    "slurm/restd-24.05": "slurm",
+    "slurm/restd-24.11": "slurm",
+    "slurm/text-24.11": "slurm",
+    "kubernetes/k8rs": "kubernetes",
+    "kubernetes/pai": "kubernetes",
+    "kubernetes/mig": "kubernetes",
+    "mesos/ovh1-0.22": "mesos",
+    "mesos/dcos-cassandra": "mesos",
+    "mesos/mesos-dns-0.19": "mesos",
+    "mesos/dcos-subscribe": "mesos",
+    "yarn/rest/nodes.json": "yarn",
+}
+
+
+@pytest.mark.parametrize("name", CLUSTERS_AS_THEY_STOOD)
+def test_a_scenario_that_was_written_loads_simulates_and_is_the_same(
+    name: str, tmp_path: Path
+) -> None:
+    path = CLUSTERS / name
+    files = [p for p in path.iterdir() if p.name != "table-pods.json"] if path.is_dir() else [path]
+    found = read(CLUSTERS_AS_THEY_STOOD[name], sorted(files))
+    write_folder(found, str(tmp_path))
+    written = Scenario.load(tmp_path / "scenario.toml").setting()
+    kept = found.scenario().setting()
+    for part in ("machines", "inactive", "roles", "placed", "policy", "behaviours"):
+        assert getattr(written, part) == getattr(kept, part)
+    assert written.trace.jobs == kept.trace.jobs
+    assert written.trace.tenants == kept.trace.tenants
+    result = simulate(Scenario.load(tmp_path / "scenario.toml"))
+    held: dict[str, int] = {}
+    for work in (*found.placement.placed, *found.placement.found):
+        for key, amount in work.demand.items():
+            held[key] = held.get(key, 0) + amount * work.count
+    for key, amount in held.items():
+        assert round(result.use[key].peak * 1000) >= amount, key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -124,8 +125,17 @@ class Imported:
         for before, role in self._names.encoded.items():
             source.tell("names", "names that no role may have, encoded", f"{before} -> {role}")
 
+    def _tell_full(self) -> None:
+        """Tell of machines that run as many tasks as they may, whatever is left there."""
+        n_tasks = Counter(w.machine for w in self.running if w.machine is not None)
+        for id, node in self.machines.items():
+            if node.most_tasks is not None and n_tasks[id] >= node.most_tasks:
+                text = "machines that run as many tasks as they may: numbers of tasks have no limit"
+                self._source.lacks(text, id)
+
     def _tell_work(self) -> None:
         source = self._source
+        self._tell_full()
         asks_nothing = sum(work.n_tasks for work in source.running if not work.demand)
         n_running = sum(work.n_tasks for work in source.running)
         if asks_nothing:

@@ -42,6 +42,8 @@ class Node:
         Role path -> what is reserved for it there, in thousandths.
     others : str
         Ranges and sets, as text.
+    most_tasks : int or None
+        How many tasks it may run at once, which no engine models.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Node:
     stays: bool = False
     reserved: dict[Path, Milli] = field(default_factory=dict)
     others: str = ""
+    most_tasks: int | None = None
 
 
 @dataclass(slots=True)

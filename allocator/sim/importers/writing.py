@@ -235,6 +235,11 @@ def write_folder(imported: Imported, folder: str, *, force: bool = False) -> Non
     OSError
     """
     check_folder(imported, folder, force=force)
+    write_files(imported, folder)
+
+
+def write_files(imported: Imported, folder: str) -> None:
+    """Write what `check_folder` has found to be fine; raises `OSError`."""
     path, text = Path(folder) / SCENARIO, scenario_toml(imported)
     Path(folder).mkdir(parents=True, exist_ok=True)
     _write(Path(folder) / CLUSTER, _lines_of(cluster_json(imported)))

@@ -101,6 +101,7 @@ class Room:
             elif limit != -1 and limit != 0:
                 _checked(limit, "limit")
         queue.weight = weights.get("gpus" if has_gpus else "cpus", Fraction(1))
+        source.tell("weights", "overQuotaWeight, which weighs the surplus alone", item.name)
         if len(set(weights.values())) > 1:
             text = "weights that differ by resource, of which one is taken"
             source.tell("weights", text, item.name)

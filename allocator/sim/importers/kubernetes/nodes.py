@@ -13,6 +13,7 @@ from allocator.sim.importers.kubernetes.words import (
     listing,
     mapping,
     named,
+    whole,
 )
 from allocator.sim.importers.source import Node, Source
 
@@ -56,6 +57,7 @@ def node_of(node: Object, source: Source) -> Node:
         rounded(named(found)),
         kind="-".join(kind.split()),
         attributes=labels,
+        most_tasks=whole(found["pods"]) if "pods" in found else None,
         region=next((labels[key] for key in _REGIONS if labels.get(key)), None),
         zone=next((labels[key] for key in _ZONES if labels.get(key)), None),
         state=state,

@@ -99,6 +99,8 @@ class Room:
                 queues = listing(roots[0].get("queues"))
             for queue in queues:
                 self._queue(mapping(queue), (), document)
+        text = "queues have no weights; sorting compares use with what is guaranteed, or is fifo"
+        self._source.tell("weights", text, name)
         self._is_there = True
 
     def _chosen(self) -> str:

@@ -80,6 +80,8 @@ class Capacities:
             if entry.path:
                 self._source.add_queue(self._queue(entry), self._document)
                 self.factors[entry.path] = entry.factor
+        text = "capacities: YARN orders siblings by what they use of theirs, here by dominant share"
+        self._source.tell("weights", text, n=len(self._entries) - 1)
         self._count()
 
     def _walk(self, dotted: str, path: Path) -> None:
