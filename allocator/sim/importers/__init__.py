@@ -7,7 +7,8 @@ queues, work and machines become is decided in one place for all (`policy`, `pla
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,14 +134,16 @@ def read(
     named = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     files = list(files_of(named))
     unknown = [file for file in files if not _read_file(file, known, reader)]
-    reader.finish()
     machines = chosen.machines()
+    where = (", ".join(files[:3]) + ("" if len(files) <= 3 else ", …")) or "nothing"
+    with _naming(lambda error: DumpError(where, "", error)):
+        reader.finish()
     if source.is_empty():
-        where = ", ".join(files[:3]) + ("" if len(files) <= 3 else ", …")
-        raise DumpError(where or "nothing", "", f"nothing in it that is imported from {system}")
+        raise DumpError(where, "", f"nothing in it that is imported from {system}")
     for file in unknown:
         source.tell(UNKNOWN_FILES, f"files with nothing that is imported from {system}", file)
-    imported = Imported(source, chosen.entitlements, machines)
+    with _naming(lambda error: DumpError(where, "", error)):
+        imported = Imported(source, chosen.entitlements, machines)
     if chosen.strict:
         _refuse_told(imported.told)
     return imported
@@ -150,17 +153,24 @@ def _read_file(path: str, system: System, reader: Any) -> bool:
     """Have a reader take the documents of a file; tell whether it knew any of them."""
     known = False
     for document in documents(path, system.plain, items=system.items):
-        try:
+        with _naming(document.error):
             known = bool(reader.take(document)) or known
-        except DumpError:
-            raise
-        except InvalidValue as error:
-            raise document.error(error) from None
-        except (AttributeError, LookupError, TypeError, ArithmeticError, ValueError) as error:
-            raise document.error(f"not as such dumps are: {_short(error)}") from None
-        except RecursionError:
-            raise document.error("nested too deep") from None
     return known
+
+
+@contextmanager
+def _naming(make: Callable[[object], DumpError]) -> Iterator[None]:
+    """Make errors of what is wrong with a dump that say where, whatever it is."""
+    try:
+        yield
+    except DumpError:
+        raise
+    except InvalidValue as error:
+        raise make(error) from None
+    except (AttributeError, LookupError, TypeError, ArithmeticError, ValueError) as error:
+        raise make(f"not as such dumps are: {_short(error)}") from None
+    except RecursionError:
+        raise make("nested too deep") from None
 
 
 def _short(error: Exception) -> str:

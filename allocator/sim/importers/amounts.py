@@ -15,6 +15,7 @@ from math import floor
 from allocator.errors import InvalidValue, shown
 from allocator.resources import Quantities
 from allocator.resources.fixed import MAX_MILLI
+from allocator.resources.text import is_word
 
 #: Exact amounts by name, in whole units.
 Amounts = dict[str, Fraction]
@@ -115,6 +116,7 @@ def rounded(amounts: Mapping[str, Fraction]) -> Milli:
     """
     found = {}
     for name, amount in amounts.items():
+        check_name(name)
         value = milli(amount)
         if not 0 <= value <= MAX_MILLI:
             what = "negative" if value < 0 else "larger than the engine can count"
@@ -122,6 +124,12 @@ def rounded(amounts: Mapping[str, Fraction]) -> Milli:
         if value:
             found[name] = value
     return found
+
+
+def check_name(name: str) -> None:
+    """Raise `InvalidValue` for what is no name of a resource. O(length)."""
+    if not is_word(name):
+        raise InvalidValue(f"{shown(name)} is no name of a resource")
 
 
 def add(into: Amounts, more: Mapping[str, Fraction], times: int = 1) -> None:

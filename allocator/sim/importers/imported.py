@@ -69,6 +69,8 @@ class Imported:
             source.tell("machines", "the dump has machines: those of --cluster are not used")
         elif machines:
             source.nodes = {m.id: Node(m.id, dict(m.resources.milli), m.kind) for m in machines}
+        source.running = [work for work in source.running if work.count > 0]
+        source.waiting = [work for work in source.waiting if work.count > 0]
         self._holding = {work.machine for work in source.running if work.demand}
         self.machines = {id: node for id, node in source.nodes.items() if self._is_kept(node)}
         self._tell_machines()

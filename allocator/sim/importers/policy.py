@@ -15,7 +15,7 @@ from typing import Literal
 from allocator.errors import InvalidValue, shown
 from allocator.resources.fixed import MAX_MILLI, write_milli
 from allocator.roles import DEFAULT_ROLE, parent_of
-from allocator.sim.importers.amounts import Amounts, Milli, add, milli
+from allocator.sim.importers.amounts import Amounts, Milli, add, check_name, milli
 from allocator.sim.importers.names import Names
 from allocator.sim.importers.source import Queue, Source
 from allocator.sorter.base import MAX_WEIGHT, MIN_WEIGHT
@@ -96,10 +96,14 @@ def _take(role: Role, queue: Queue, total: Milli | None, source: Source) -> None
         for name, amount in _part(queue.limit_percent, total).items():
             if queue.limit_percent != 100:
                 limit[name] = min(amount, limit.get(name, amount))
+    for name in (*entitlement, *limit, *queue.guarantee):
+        check_name(name)
     role.exact = entitlement
     role.entitlement = _bounded(entitlement, role, source, "entitlement")
     role.guarantee = _bounded(queue.guarantee, role, source, "guarantee")
     for name, amount in limit.items():
+        if amount < 0:
+            raise InvalidValue(f"queue {shown(role.path)}: a limit of {name} that is negative")
         if milli(amount) <= MAX_MILLI:
             role.limit[name] = milli(amount)
         else:

@@ -62,7 +62,8 @@ class Room:
 
     def _take(self, value: Json, document: Document) -> None:
         for partition in listing(value.get("partitions")):
-            name = str(mapping(partition).get("name") or _DEFAULT)
+            partition = mapping(partition)
+            name = str(partition.get("name") or _DEFAULT)
             if name.startswith("<"):
                 raise document.error(f"partition {shown(name)}: a placeholder")
             known = self._partitions.setdefault(name, [])
