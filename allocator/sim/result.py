@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ class Timing:
     engine_s: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """What one simulation found.
 
@@ -144,7 +144,7 @@ class Result:
     roles: tuple[RoleResult, ...]
     cycles: CycleCounts
     timing: Timing
-    record: Record = field(repr=False)
+    record: Record
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Result):
@@ -157,6 +157,11 @@ class Result:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        done = f"{counts.finished} of {counts.submitted} jobs finished in {self.end_s:g} s"
+        return f"<Result of {self.trace['name']!r}: {done}>"
 
     @cached_property
     def fair_share(self) -> Floats:

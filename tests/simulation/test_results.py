@@ -228,6 +228,27 @@ def test_the_fair_share_is_that_of_one_divisible_task_a_leaf_role(result: Result
     assert (result.fair_share <= 1 + 1e-9).all()
 
 
+def test_a_role_with_others_below_it_competes_with_them() -> None:
+    tenant = {"jobs": 400, "arrivals": "at-once", "demand": "cpus:1;mem:1", "duration": "1m"}
+    tenants = [{"name": name, "role": name, **tenant} for name in ("eng", "eng/ci", "ops")]
+    for at, told in enumerate(tenants):
+        told["name"] = f"t{at}"
+    scenario = {
+        "horizon": "10m",
+        "cluster": {"machines": ["24x cpus:1;mem:1000"]},
+        "roles": {"eng/ci": {"weight": 3.0}},
+        "workload": {"tenant": tenants},
+    }
+    result = simulate(Scenario.from_dict(scenario))
+    roles = result.to_json()["series"]["roles"]
+    middle = len(roles["eng"]["share"]) // 2
+    fair = {role: curves["fair_share"][middle] for role, curves in roles.items()}
+    # Half for ops; of the other half a quarter for eng itself, which has the weight 1 there.
+    assert fair == pytest.approx({"eng": 1 / 2, "eng/ci": 3 / 8, "ops": 1 / 2})
+    assert roles["eng/ci"]["share"][middle] == pytest.approx(3 / 8, abs=0.02)
+    assert result.fairness["roles"].keys() == {"eng/ci", "ops"}
+
+
 def greedy(weights: tuple[float, float]) -> dict[str, Any]:
     """Return two tenants that want more than there is, from the beginning to the end."""
     tenant = {"jobs": 400, "arrivals": "at-once", "demand": "cpus:1;mem:1", "duration": "1m"}
@@ -446,6 +467,7 @@ def test_the_curves_are_drawn_as_svg_and_png(result: Result, tmp_path: Path) -> 
 
 
 def test_notebooks_are_shown_tables_and_plots(result: Result) -> None:
+    assert repr(result).startswith("<Result of 'Two queues and an analyst': ")
     shown = result._repr_html_()
     assert shown.count("<svg") > 5
     assert "<table" in shown
