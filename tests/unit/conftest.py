@@ -1,4 +1,4 @@
-"""Engines on a manual clock, over each of the orderings that decide the same."""
+"""Engines on a manual clock, over each of the orderings by dominant shares."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from allocator import Allocator, ManualClock
 
 
-@pytest.fixture(params=["drf", "naive", "sorted"])
+@pytest.fixture(params=["drf", "naive", "sorted", "hdrf", "naive-hdrf"])
 def ordering(request: pytest.FixtureRequest) -> str:
-    """Each of the orderings by dominant share."""
+    """Each of the orderings by dominant share, and of those of hierarchical DRF."""
     return str(request.param)
 
 

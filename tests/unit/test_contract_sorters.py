@@ -5,10 +5,18 @@ import random
 import pytest
 
 from allocator import AllocatorError, Quantities
-from allocator.sorter import DRFSorter, NaiveDRFSorter, RandomSorter, SortedDRFSorter
+from allocator.sorter import (
+    DRFSorter,
+    HDRFSorter,
+    NaiveDRFSorter,
+    NaiveHDRFSorter,
+    RandomSorter,
+    SortedDRFSorter,
+)
 from tests.contract import R, revocable, volume
 
 DRF = [DRFSorter, NaiveDRFSorter, SortedDRFSorter]
+HDRF = [HDRFSorter, NaiveHDRFSorter]
 
 
 @pytest.fixture(params=DRF)
@@ -31,7 +39,7 @@ def join(sorter, *clients):
 
 
 class TestInterface:
-    @pytest.mark.parametrize("make", [*DRF, RandomSorter])
+    @pytest.mark.parametrize("make", [*DRF, *HDRF, RandomSorter])
     def test_clients_come_and_go(self, make):
         sorter = make()
         assert len(sorter) == 0
@@ -455,12 +463,13 @@ class Script:
 
 class TestSameOrder:
     @pytest.mark.parametrize("seed", range(40))
-    def test_after_any_sequence_of_calls(self, seed):
-        sorters = [make() for make in DRF]
+    @pytest.mark.parametrize("kinds", [DRF, HDRF])
+    def test_after_any_sequence_of_calls(self, seed, kinds):
+        sorters = [make() for make in kinds]
         script = Script(seed, sorters)
         for _ in range(250):
             script.step()
             orders = [sorter.sort() for sorter in sorters]
-            assert orders[0] == orders[1] == orders[2]
+            assert all(order == orders[0] for order in orders)
         for path in script.clients:
             assert len({sorter.share(path) for sorter in sorters}) == 1
