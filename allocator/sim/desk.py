@@ -146,11 +146,15 @@ class Desk:
         self.n_declined += n - n_accepted
 
     def _serve(
-        self, framework: Framework, resources_at: Callable[[int], Resources]
+        self,
+        framework: Framework,
+        resources_at: Callable[[int], Resources],
+        close: Callable[[int], None] | None = None,
     ) -> list[tuple[int, Resources]]:
         """Start what fits into the offers in hand; return what is kept of which rows.
 
-        `resources_at` returns the resources of the offer in a row.
+        `resources_at` returns the resources of the offer in a row. `close` is called with a row
+        before anything starts there: what was kept open must not count beside what is taken of it.
         """
         run, hand = self._run, self._hand
         left: dict[int, Resources] = {}
@@ -161,6 +165,9 @@ class Desk:
             if run.stage.reserved:
                 self._choose(starts, resources_at, left, reserved)
             for start in starts:
+                if close is not None:
+                    for _, row, *_ in start.grants:
+                        close(row)
                 run.begin(framework, start)
             goes_on = bool(starts) and run.reserves_anew(framework)
         return [
@@ -274,9 +281,13 @@ class Desk:
         hand.clear()
         for held in in_hand:
             hand.add(held.agent, held.amounts, framework.scheduler.room)
-        for row, resources in self._serve(framework, lambda row: in_hand[row].offer.resources):
+        served = self._serve(
+            framework,
+            lambda row: in_hand[row].offer.resources,
+            lambda row: self._forget(framework, in_hand[row].offer.id),
+        )
+        for row, resources in served:
             held = in_hand[row]
-            self._forget(framework, held.offer.id)
             if framework.refuse_s > 0:
                 framework.scheduler.refused.note_row(hand, row)
             self._send([held.offer], {0: resources}, framework.refuse_s)

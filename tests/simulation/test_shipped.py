@@ -88,6 +88,14 @@ def test_hoarder_keeps_from_others_what_it_does_not_use() -> None:
         assert wait_s("hoarder", path) > 5 * wait_s("hoarder", path, greedy)
 
 
+def test_what_a_hoarder_keeps_open_does_not_count_beside_what_it_takes_of_it() -> None:
+    assert role("hoarder", "hoarder").share_peak <= 1
+    limited = run("hoarder", "roles.hoarder.limit=cpus:60")
+    assert limited.record is not None
+    limit, peak = limited.record.quota["hoarder"].limit["cpus"]
+    assert 0 < peak <= limit == 60
+
+
 def test_bursts_get_their_share_and_give_it_back() -> None:
     for path in ("morning", "noon", "evening"):
         found = role("bursts", path)
