@@ -219,7 +219,8 @@ def test_points_change_nothing_but_the_series() -> None:
     results = {points: simulate(given, points=points) for points in (1, 7, 500, 1000)}
     for points, result in results.items():
         record = record_of(result)
-        assert untimed(result) == untimed(results[500])
+        first, here = untimed(results[500]), untimed(result)
+        assert {**here, "series": first["series"]} == first
         assert 250 <= len(record.measured.edges_s) - 1 <= 500
         assert math.ceil(points / 2) <= len(record.series.edges_s) - 1 <= points
         assert record.series.edges_s[[0, -1]].tolist() == [0.0, result.end_s]
