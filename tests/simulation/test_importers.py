@@ -186,8 +186,9 @@ def test_a_table_made_for_print_is_refused(load: Any) -> None:
 
 
 def test_files_of_another_kind_are_told_beside_good_ones(load: Any) -> None:
-    found = load("kubernetes", json.dumps(NODE), '{"slaves": []}')
-    assert "dump-1" in told(found)
+    for other in ('{"slaves": []}', "# Notes\n\n* a: [b\n\tc: d", ""):
+        found = load("kubernetes", json.dumps(NODE), other)
+        assert "dump-1" in told(found)
 
 
 # Amounts and names.
@@ -483,6 +484,33 @@ def test_slurm_text_forms_together(load: Any) -> None:
     assert set(found.machines) == {"n1", "n2", "n4"}
     assert found.inactive == {"n2", "n4"}
     assert value["machines"]["unusable"] == 3
+
+
+def test_sacctmgr_and_sacct(load: Any) -> None:
+    tree = (
+        "Cluster|Account|User|Share|GrpTRES|ParentName\n"
+        "c|root||1||\nc|sci||1||root\nc|bio||4|cpu=10,mem=1T,gres/gpu=2|sci\nc|bio|ann|3||\n"
+    )
+    rows = (
+        "JobID|User|Account|State|NNodes|ReqCPUS|ReqMem|AllocTRES|NodeList\n"
+        "1|ann|bio|RUNNING|2|4|3000Mc||n[1-2]\n"
+        "1.batch|||RUNNING|1|2||cpu=2|n1\n"
+        "2_[1-3]|ann|bio|PENDING|1|1|500Mn||None assigned\n"
+        "3|ann|bio|CANCELLED by 7|1|1|1G||None assigned\n"
+        "4+1|ann|bio|SUSPENDED|1|2||cpu=2,mem=2G|n1\n"
+    )
+    value = load("slurm", tree, rows).to_json()
+    assert value["roles"]["sci/bio"]["weight"] == 4
+    assert value["roles"]["sci/bio"]["limit"] == {"cpus": 10, "gpus": 2, "mem": 1048576}
+    assert value["running"]["sci/bio/ann"] == {
+        "tasks": 2,
+        "tasks_without_requests": 0,
+        "cpus": 4,
+        "mem": 12000 + 2048,
+    }
+    assert value["per_machine"]["n2"] == {"cpus": 2, "mem": 6000}
+    assert value["waiting"] == {"sci/bio/ann": {"tasks": 3, "cpus": 3, "mem": 1500}}
+    assert value["not_running"] == {"pending": 1, "finished": 1}
 
 
 def test_slurm_conf(load: Any) -> None:

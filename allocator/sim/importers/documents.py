@@ -23,6 +23,10 @@ Form = Literal["json", "yaml", "xml", "text"]
 
 #: So much is read at once, in bytes.
 _CHUNK = 1 << 20
+#: What objects say in YAML, of any system here; a text without it is none of theirs.
+_OBJECT = re.compile(
+    r"(^|[{\s])(apiVersion|kind|items|partitions|queues|clusters)[\"']?\s*:", re.MULTILINE
+)
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
@@ -94,8 +98,10 @@ def documents(path: str, plain: Form, *, items: bool) -> Iterator[Document]:
                 yield from _json(name, chars, items=items)
             elif plain == "text" or not first:
                 yield Document(name, "", "text", chars.rest())
+            elif not _OBJECT.search(text := chars.rest()):
+                yield Document(name, "", "text", text)
             else:
-                for line, value in yaml_documents(chars.rest()):
+                for line, value in yaml_documents(text):
                     yield from _flat(Document(name, f"line {line}", "yaml", value), items=items)
         except DumpError:
             raise

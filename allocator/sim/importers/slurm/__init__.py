@@ -16,8 +16,7 @@ from allocator.sim.importers.slurm.accounts import (
     json_associations,
     json_shares,
     looks_like_sshare,
-    sacctmgr_rows,
-    sshare_rows,
+    rows_of,
 )
 from allocator.sim.importers.slurm.hostlist import hosts
 from allocator.sim.importers.slurm.jobs import (
@@ -209,16 +208,15 @@ class Reader:
             return False
         names = [cell.strip().lower().rstrip(":") for cell in found[0]]
         if "account" in names and ("rawshares" in names or "share" in names):
-            table = [dict(zip(names, row, strict=False)) for row in found[1:]]
-            read = sshare_rows if "rawshares" in names else sacctmgr_rows
-            self._associations(read(_as_rows(table)))
+            self._associations(rows_of(dict(zip(names, row, strict=False)) for row in found[1:]))
             return True
         if "jobid" in names and ("state" in names or "st" in names):
             self._take_jobs([dict(zip(names, row, strict=False)) for row in found[1:]], document)
             return True
         if all(looks_like_sshare(row) for row in found):
-            table = [dict(zip(SSHARE_COLUMNS, row, strict=True)) for row in found]
-            self._associations(sshare_rows(_as_rows(table)))
+            self._associations(
+                rows_of(dict(zip(SSHARE_COLUMNS, row, strict=True)) for row in found)
+            )
             return True
         columns = _guessed_columns(found)
         if not columns:
@@ -370,10 +368,6 @@ class Reader:
         if not is_maintenance:
             text = "reservations for one account: machines reserved for its role"
             self._source.tell("reservations", text, one["name"])
-
-
-def _as_rows(table: list[dict[str, str]]) -> list[Mapping[str, str]]:
-    return list(table)
 
 
 def _guessed_columns(found: list[list[str]]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -188,36 +188,26 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def sshare_rows(rows: list[Mapping[str, str]]) -> Iterator[Association]:
-    """Yield the associations of `sshare -P`, whose tree stands in leading blanks."""
+def rows_of(rows: Iterable[Mapping[str, str]]) -> Iterator[Association]:
+    """Yield the associations of `sshare -P` and of `sacctmgr -P show associations`.
+
+    The tree stands in leading blanks, or in a column of parents.
+    """
     above: list[tuple[int, str]] = []
     for row in rows:
         text = row.get("account", "")
         depth = len(text) - len(text.lstrip())
         account, user = text.strip(), row.get("user", "").strip()
-        shares = row.get("rawshares", "").strip()
+        shares = (row.get("rawshares") or row.get("share") or "").strip()
         is_parents = shares == "parent"
         weight = number(shares) if shares and not is_parents else None
+        limit = tres(row.get("grptres", "").strip())
         if user:
-            yield Association(account, user, "", weight, is_parents)
+            yield Association(account, user, "", weight, is_parents, limit)
             continue
         while above and above[-1][0] >= depth:
             above.pop()
-        parent = above[-1][1] if above else ""
+        parent = (row.get("parentname") or row.get("par name") or "").strip()
+        parent = parent or (above[-1][1] if above else "")
         above.append((depth, account))
-        yield Association(account, "", parent, weight)
-
-
-def sacctmgr_rows(rows: list[Mapping[str, str]]) -> Iterator[Association]:
-    """Yield the associations of `sacctmgr -P show associations`."""
-    for row in rows:
-        shares = (row.get("share") or row.get("fairshare") or row.get("rawshares") or "").strip()
-        is_parents = shares == "parent"
-        yield Association(
-            row.get("account", "").strip(),
-            row.get("user", "").strip(),
-            (row.get("parentname") or row.get("par name") or "").strip(),
-            number(shares) if shares and not is_parents else None,
-            is_parents,
-            tres(row.get("grptres", "").strip()),
-        )
+        yield Association(account, "", parent, weight, limit=limit)
