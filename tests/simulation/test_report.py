@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from allocator.sim import Result, Scenario, mesos_workload, simulate
-from allocator.sim.report import axes, charts
+from allocator.sim.report import axes, charts, sections
 from allocator.sim.report.tenants import summaries
 from allocator.sim.report.verdict import verdict
 from tests.simulation.test_results import SCENARIO
@@ -98,6 +99,38 @@ def test_many_roles_and_machines_stay_small() -> None:
     report = simulate(Scenario.from_dict(scenario)).report()
     assert len(report.encode()) < 3_000_000
     assert report.count("<tr>") == 401
+
+
+def test_the_largest_report_has_five_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise on every curve and machine, and more tenants than the table has."""
+    tenants = [
+        {"name": f"a-tenant-with-a-long-name-{'x' * 60}-{i}", "jobs": 40, "rate": "10/h",
+         "demand": "cpus:1;mem:1000;disk:5;gpus:1", "duration": "exponential 10m"}
+        for i in range(26)
+    ]  # fmt: skip
+    machines = ["400x cpus:2;mem:4000;disk:10;gpus:2"]
+    quota = {tenant["name"]: {"guarantee": "cpus:1", "limit": {"cpus": 100}} for tenant in tenants}
+    scenario = {
+        "cluster": {"machines": machines}, "workload": {"tenant": tenants}, "roles": quota
+    }  # fmt: skip
+    result = simulate(Scenario.from_dict(scenario))
+    random = np.random.default_rng(0)
+    record = result.record
+    curves = {
+        name: random.random(getattr(record.series, name).shape)
+        for name in ("share", "in_need", "queue", "running", "use", "capacity")
+    }
+    noisy = replace(
+        record,
+        series=replace(record.series, **curves),
+        heat=replace(record.heat, share=random.random((200, 200)), first=np.arange(201) * 2),
+    )
+    result = replace(result, record=noisy)
+    many = [replace(tenant) for tenant in summaries(noisy)] * 250
+    monkeypatch.setattr(sections, "summaries", lambda record: many)
+    report = result.report()
+    assert f" of {len(many):,}." in report
+    assert 2_500_000 < len(report.encode()) < 5_000_000
 
 
 # Drawing.

@@ -34,11 +34,12 @@ ALL_COLOURS = tuple(f"c{at}" for at in range(N_COLOURS + 1))
 MAX_RANGES = 20
 MAX_QUOTAS = 12
 
-#: So many tenants are in the table.
-MAX_TENANTS = 5000
+#: The table of tenants is no larger.
+MAX_TABLE_BYTES = 2_000_000
 
-#: So many lines tell what the run was asked for.
+#: So many lines, of so many characters, tell what the run was asked for.
 MAX_OPTIONS = 200
+MAX_LINE = 1000
 
 #: A curve of a distribution has so many steps.
 _CDF_STEPS = 200
@@ -137,7 +138,10 @@ def what_was_run(shown: Shown) -> str:
     entries += [("Note", note) for note in trace["notes"]]
     entries += [("Odd in the input", f"{what}: {n:,}") for what, n in result.defects.items()]
     listed = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in entries if v)
-    options = "\n".join(_flat(result.options.get("scenario") or result.options)[:MAX_OPTIONS])
+    options = "\n".join(
+        line[:MAX_LINE]
+        for line in _flat(result.options.get("scenario") or result.options)[:MAX_OPTIONS]
+    )
     listed += f"<dt>Asked for</dt><dd><pre>{escape(options)}</pre></dd>"
     return card("run", "What was run", f"<dl>{listed}</dl>")
 
@@ -492,7 +496,14 @@ _HEADS: tuple[tuple[str, bool], ...] = (
 def tenants(shown: Shown) -> str:
     """Return the table of tenants, which sorts by its heads."""
     ranked = sorted(shown.tenants, key=lambda t: (-t.task_seconds, t.tenant))
-    rows = "".join(_tenant(t) for t in ranked[:MAX_TENANTS])
+    rows: list[str] = []
+    size = 0
+    for tenant in ranked:
+        row = _tenant(tenant)
+        size += len(row.encode())
+        if size > MAX_TABLE_BYTES:
+            break
+        rows.append(row)
     heads = "".join(
         f'<th scope="col"{" class=number" if is_number else ""}'
         f"{' aria-sort=descending' if name == 'Task-hours' else ''}>"
@@ -500,16 +511,13 @@ def tenants(shown: Shown) -> str:
         for name, is_number in _HEADS
     )
     note = "Click on a head to sort by it."
-    if len(ranked) > MAX_TENANTS:
-        note += f" The {MAX_TENANTS:,} with the most task-hours of {len(ranked):,}."
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    if len(ranked) > len(rows):
+        note += f" The {len(rows):,} with the most task-hours of {len(ranked):,}."
     return (
         f'<section class="card"><div class="head"><h2>Tenants</h2><p>{escape(note)}</p></div>'
-        f'<div class="scroller">{table.replace("<table>", _TABLE, 1)}</div></section>'
+        f'<div class="scroller"><table id="tenants"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
-
-
-_TABLE = '<table id="tenants">'
 
 
 def _tenant(tenant: TenantSummary) -> str:
@@ -530,9 +538,7 @@ def _texts(texts: Iterable[str]) -> str:
 
 def _numbers(numbers: Sequence[tuple[float | None, str]]) -> str:
     """Return cells with what to sort by: nothing where nothing is known."""
-    heads = [name for name, is_number in _HEADS if is_number]
     return "".join(
-        f'<td class="number" data-of="{head}" data-by="{"" if value is None else f"{value:.10g}"}">'
-        f"{text}</td>"
-        for head, (value, text) in zip(heads, numbers, strict=True)
+        f'<td data-by="{"" if value is None else f"{value:.10g}"}">{text}</td>'
+        for value, text in numbers
     )
