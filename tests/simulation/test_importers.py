@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from allocator.errors import InvalidValue
 from allocator.sim.importers import DumpError, Imported, read
 from allocator.sim.importers.amounts import milli, number, quantity
+from allocator.sim.importers.kubernetes.requests import effective_request, plain_key
 from allocator.sim.importers.names import Names
 from allocator.sim.importers.slurm.hostlist import hosts, numbers
 from allocator.sim.importers.slurm.words import gres, states, tres
@@ -695,3 +696,32 @@ def test_odd_values_are_imported_or_refused_in_one_line(load: Any, text: str) ->
     else:
         refusal = "imported"
     assert "\n" not in refusal
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    part: st.dictionaries(
+                        st.sampled_from(["cpu", "memory", "nvidia.com/gpu"]),
+                        st.sampled_from(["1", "250m", "1Gi", "0", 2]),
+                    )
+                    for part in ("requests", "limits")
+                },
+            ),
+            max_size=3,
+        ),
+        max_size=6,
+    )
+)
+def test_equal_pods_are_read_once_as_if_each_were(pods: list[list[dict[str, Any]]]) -> None:
+    specs = [{"containers": [{"name": "c", "resources": r} for r in pod]} for pod in pods]
+    keys = [plain_key(spec, {}) for spec in specs]
+    wanted = [effective_request(spec) for spec in specs]
+    for key, request in zip(keys, wanted, strict=True):
+        same = [w for k, w in zip(keys, wanted, strict=True) if k == key]
+        assert all(other == request for other in same)
+    assert None not in keys
+    assert plain_key({"initContainers": [{"name": "i"}]}, {}) is None

@@ -10,7 +10,7 @@ from typing import Any
 
 from allocator.errors import InvalidValue, shown
 from allocator.sim.importers.amounts import Milli, number, rounded
-from allocator.sim.importers.kubernetes.requests import effective_request
+from allocator.sim.importers.kubernetes.requests import effective_request, plain_key
 from allocator.sim.importers.kubernetes.words import (
     Json,
     Object,
@@ -24,6 +24,8 @@ from allocator.sim.importers.source import Source
 
 #: Labels and annotations of the pod that holds a whole GPU for those that share it.
 _RESERVATIONS = ("app.runai.resource.reservation", "kai.scheduler/resource-reservation")
+#: So many kinds of pods are remembered, by what they ask for.
+_MAX_DEMANDS = 10_000
 _RESERVED_INDEX = "run.ai/reserve_for_gpu_index"
 
 
@@ -74,6 +76,8 @@ class Pods:
         self._known: dict[tuple[str, str], Pod | str] = {}
         #: whether something that the last pod asks for is too little to count
         self._lost = False
+        #: what plain containers say -> what they hold, and whether some is too little to count
+        self._demands: dict[Any, tuple[Milli, bool]] = {}
         #: equal demands and hints are kept once
         self._shared: dict[Any, Any] = {}
 
@@ -122,10 +126,15 @@ class Pods:
 
     def _demand(self, pod: Object) -> tuple[Milli, int]:
         """Return what a pod holds, and the MiB of a GPU that it shares."""
+        annotations = pod.annotations
+        shares_gpu = "gpu-fraction" in annotations or "gpu-memory" in annotations
+        key = None if shares_gpu else plain_key(pod.spec, pod.status)
+        if key in self._demands:
+            demand, self._lost = self._demands[key]
+            return demand, 0
         found = named(effective_request(pod.spec, pod.status))
         gpu_memory = 0
         if not found.get("gpus"):
-            annotations = pod.annotations
             if annotations.get("gpu-fraction") is not None:
                 devices = annotations.get("gpu-fraction-num-devices") or 1
                 found["gpus"] = number(annotations["gpu-fraction"]) * number(devices)
@@ -133,7 +142,10 @@ class Pods:
                 gpu_memory = whole(annotations["gpu-memory"])
         demand = rounded(found)
         self._lost = any(amount and name not in demand for name, amount in found.items())
-        return self._shared.setdefault(frozenset(demand.items()), demand), gpu_memory
+        demand = self._shared.setdefault(frozenset(demand.items()), demand)
+        if key is not None and len(self._demands) < _MAX_DEMANDS:
+            self._demands[key] = demand, self._lost
+        return demand, gpu_memory
 
     def _hints(self, pod: Object) -> tuple[tuple[str, str], ...]:
         labels, annotations = pod.labels, pod.annotations

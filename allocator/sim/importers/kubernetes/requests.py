@@ -40,6 +40,29 @@ def effective_request(spec: Json, status: Json | None = None) -> Amounts:
     return together
 
 
+def plain_key(spec: Json, status: Json) -> tuple[Any, ...] | None:
+    """Return what the effective request of a pod of plain containers depends on; None for others.
+
+    Pods of equal keys have equal requests, which need to be found once. O(containers × names).
+    """
+    if spec.get("initContainers") or spec.get("overhead") or spec.get("resources"):
+        return None
+    if any("allocatedResources" in one for one in status.get("containerStatuses") or ()):
+        return None
+    key: list[Any] = []
+    for container in spec.get("containers") or ():
+        if "allocatedResources" in container:
+            return None
+        resources = container.get("resources") or {}
+        for part in ("requests", "limits"):
+            key.append(tuple((resources.get(part) or {}).items()))
+    try:
+        hash(found := tuple(key))
+    except TypeError:
+        return None
+    return found
+
+
 def _own(container: Any, held: dict[str, Amounts]) -> Amounts:
     """Return what a container asks for, or holds while it is being resized."""
     container = mapping(container)
