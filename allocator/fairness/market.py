@@ -8,8 +8,9 @@ from allocator.errors import AllocatorError
 from allocator.fairness.asked import Asked, Capacity, Demands, Floats, Numbers, read
 from allocator.fairness.divided import ITERATED, Division
 
-#: By how much each turn comes nearer, and how near is near enough: price × part left of each name.
-_NEARER, _NEAR = 0.1, 1e-14
+#: By how much each turn comes nearer; how near the dual, as a double, can tell, and how near is
+#: near enough also of names with tiny prices: price × part left of each name.
+_NEARER, _NEAR, _NEAREST = 0.1, 1e-13, 1e-24
 
 #: Steps in one turn, of which some five are needed.
 _MOST_STEPS = 100
@@ -79,20 +80,32 @@ class _Market:
         while near > _NEAR:
             near *= _NEARER
             prices = self._step_to(prices, near)
+        # From here on each whole step is right, but for its length where a price falls to 0.
+        while near > _NEAREST:
+            near *= _NEARER
+            for _ in range(3):
+                change, _ = self._newton(prices, near)
+                prices = prices * (1 + np.clip(change, -0.95, 10.0))
         return prices
+
+    def _newton(self, prices: Floats, near: float) -> tuple[Floats, float]:
+        """Return Newton's change of prices, as parts of them, and what it promises to lower."""
+        costs = self._parts @ prices
+        tasks = np.minimum(self._incomes / costs, self._bounds)
+        slope = (1 - tasks @ self._parts) * prices - near
+        moving = np.where(tasks < self._bounds, np.sqrt(self._incomes) / costs, 0.0)
+        # In logarithms of prices, and then so that the curve is 1 along each.
+        rows = moving[:, None] * self._parts * prices
+        size = np.sqrt((rows * rows).sum(axis=0) + near)
+        rows = rows / size
+        curve = rows.T @ rows + np.diag(near / size**2)
+        change = np.asarray(np.linalg.lstsq(curve, -slope / size, rcond=None)[0] / size, float)
+        return change, -float(slope @ change)
 
     def _step_to(self, prices: Floats, near: float) -> Floats:
         """Return prices that minimise the dual and the barrier `near` × −Σ log price."""
         for _ in range(_MOST_STEPS):
-            costs = self._parts @ prices
-            tasks = np.minimum(self._incomes / costs, self._bounds)
-            slope = 1 - tasks @ self._parts - near / prices
-            moving = np.where(tasks < self._bounds, np.sqrt(self._incomes) / costs, 0.0)
-            # In logarithms of prices, so that all are of one size.
-            rows = moving[:, None] * self._parts * prices
-            curve = rows.T @ rows + np.diag(np.full(len(prices), near))
-            change = np.asarray(np.linalg.lstsq(curve, -slope * prices, rcond=None)[0], np.float64)
-            promised = -float(slope @ (change * prices))
+            change, promised = self._newton(prices, near)
             if promised <= 0.01 * near:
                 return prices * (1 + change)
             stepped = self._line_search(prices, change, promised, near)

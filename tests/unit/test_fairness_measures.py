@@ -57,6 +57,24 @@ def test_ceei_with_incomes_and_bounds() -> None:
     assert found.saturated == frozenset()
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_ceei_with_incomes_that_are_worlds_apart(seed: int) -> None:
+    rng = random.Random(seed)
+    capacity = {name: rng.choice([1e-9, 1.0, 1e12]) for name in ("cpus", "mem", "gpus")}
+    demands = {
+        f"t{i}": {name: rng.choice([0, 1e-6, rng.random()]) * x for name, x in capacity.items()}
+        for i in range(8)
+    }
+    for demand in demands.values():
+        demand["cpus"] += 0.01 * capacity["cpus"]
+    weights = {tenant: 10 ** rng.uniform(-9, 9) for tenant in demands}
+    bounds = {tenant: rng.choice([None, None, 0, rng.random() * 8]) for tenant in demands}
+    found = ceei(capacity, demands, weights=weights, tasks=bounds)
+    assert envy(found) < 1e-6
+    assert pareto_slack(found) < 1e-6
+    assert all(found.used[name] <= x * (1 + 1e-9) for name, x in capacity.items())
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_at_the_prices_of_ceei_the_market_clears(seed: int) -> None:
     """A small shift of what one has to another lowers the product: the first-order condition."""
