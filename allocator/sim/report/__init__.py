@@ -27,6 +27,7 @@ _LINKS = (
     ("fairness", "Fairness"),
     ("cycles", "Cycles"),
     ("machines", "Machines"),
+    ("run", "Run"),
     ("tenants", "Tenants"),
 )
 
@@ -40,8 +41,8 @@ _ALL = (
     sections.fairness,
     sections.cycles,
     sections.machines,
-    sections.tenants,
     sections.what_was_run,
+    sections.tenants,
 )
 
 
