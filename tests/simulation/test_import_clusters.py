@@ -256,3 +256,12 @@ def test_a_scenario_that_was_written_loads_simulates_and_is_the_same(
             held[key] = held.get(key, 0) + amount * work.count
     for key, amount in held.items():
         assert round(result.use[key].peak * 1000) >= amount, key
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_files_twice_count_once(name: str) -> None:
+    case = CASES[name]
+    twice = imported({**case, "files": [*case["files"], *case["files"]]}).to_json()
+    once = imported(case).to_json()
+    for key in ("machines", "total", "per_machine", "roles", "running", "unplaced", "waiting"):
+        assert twice[key] == once[key], key

@@ -111,6 +111,9 @@ class Imported:
                 source.tell("machines", f"machines left out: {why}", id)
             elif node.state:
                 source.tell("machines", f"machines that take nothing new: {node.state}", id)
+            if node.reserved:
+                text = "machines with reservations: the snapshot has them, the scenario has not"
+                source.tell("reservations", text, id)
         if len(self.machines) > MAX_MACHINES:
             raise InvalidValue(f"{len(self.machines)} machines, more than {MAX_MACHINES}")
 
@@ -165,7 +168,7 @@ class Imported:
                 add_milli(per_machine.setdefault(work.machine, {}), work.demand, work.count)
         unplaced: dict[str, Milli] = {}
         for work in self.placement.unplaced:
-            add_milli(unplaced.setdefault(self._key(work), {}), work.demand, work.count)
+            add_milli(unplaced.setdefault(work.framework, {}), work.demand, work.count)
         return {
             "system": self.system,
             "machines": {

@@ -7,6 +7,7 @@ from allocator.sim.cluster import MAX_MACHINES
 from allocator.sim.importers.amounts import number, rounded
 from allocator.sim.importers.kubernetes.pods import Pod
 from allocator.sim.importers.kubernetes.words import (
+    Json,
     Object,
     amounts,
     listing,
@@ -29,6 +30,8 @@ class Room:
 
     def __init__(self, source: Source, options: Options) -> None:
         self._source = source
+        #: queue -> the work that its simulator gives it
+        self._workloads: dict[str, Json] = {}
 
     @staticmethod
     def knows(item: Object) -> bool:
@@ -104,7 +107,17 @@ class Room:
         if not name:
             raise item.document.error("a queue without a name")
         weight = number(found.get("weight", 1) or 1)
-        self._source.add_queue(Queue((name,), weight=weight), item.document)
+        known = self._source.queues.setdefault((name,), Queue((name,), weight=weight))
+        if known.weight != weight:
+            raise item.document.error(f"queue {shown(name)} is given twice, with other weights")
+        before = self._workloads.setdefault(name, found)
+        if before is not found:
+            if before != found:
+                raise item.document.error(
+                    f"work of queue {shown(name)} is given twice, and differs"
+                )
+            self._source.tell("given twice", "work given more than once, counted once", name)
+            return
         for template in listing(found.get("jobTemplates")):
             needs = mapping(mapping(template).get("requirements"))
             asked = mapping(needs.get("resourceRequirements")).get("requests")

@@ -36,8 +36,18 @@ class Schedulers:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.uses: list[Use] = []
+        #: (queue, user) -> what is in use
+        self._uses: dict[tuple[Path, str], Use] = {}
         self.factors: dict[Path, Fraction] = {}
+
+    @property
+    def uses(self) -> list[Use]:
+        """What is in use, by queue and user. O(uses)."""
+        return list(self._uses.values())
+
+    def _add_use(self, use: Use) -> None:
+        """Take a use once, however often it is told of."""
+        self._uses.setdefault((use.path, use.user), use)
 
     def take(self, info: Json, document: Document) -> None:
         """Read what the scheduler says. Raises `DumpError`, `InvalidValue`."""
@@ -108,11 +118,11 @@ class Schedulers:
         for user in named:
             held = resource_info(user.get("resourcesUsed"))
             if any(held.values()):
-                self.uses.append(Use(path, str(user.get("username")), rounded(held), 1))
+                self._add_use(Use(path, str(user.get("username")), rounded(held), 1))
                 left = {name: max(Fraction(0), x - held.get(name, 0)) for name, x in left.items()}
         if any(left.values()):
             n = int(number(info.get("numContainers") or info.get("allocatedContainers") or 1))
-            self.uses.append(Use(path, "", rounded(left), max(1, n if not named else 1)))
+            self._add_use(Use(path, "", rounded(left), max(1, n if not named else 1)))
 
     def _fair(self, info: Json, above: Path, document: Document) -> None:
         path = path_of(str(info.get("queueName") or ""))
