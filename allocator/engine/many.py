@@ -47,9 +47,13 @@ def read_each(what: str, given: EachLike, n: int) -> Each:
     ResourceError
         Malformed. O(n × names).
     """
-    if isinstance(given, list | tuple) and given and all(isinstance(r, _ONE_EACH) for r in given):
-        check_length(what, "resources", given, n)
-        return [Resources(each) for each in given]
+    if isinstance(given, list | tuple) and given:
+        if set(map(type, given)) == {Resources}:  # nothing is to be read
+            check_length(what, "resources", given, n)
+            return list(given)
+        if all(isinstance(each, _ONE_EACH) for each in given):
+            check_length(what, "resources", given, n)
+            return [Resources(each) for each in given]
     if isinstance(given, Mapping) and not is_v1(given):
         columns = {name: value for name, value in given.items() if _is_column(value)}
         if columns:

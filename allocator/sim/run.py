@@ -400,7 +400,8 @@ class Run:
 
     def _cycle(self) -> None:
         """Run one cycle and let every framework answer its offers."""
-        self._ask_again()
+        if self._backfill is not None:
+            self._ask_again(self._backfill)
         offers, took_ns = self.engine.allocate()
         self.cycle_ns.append(took_ns)
         if offers.rescinded:
@@ -409,14 +410,15 @@ class Run:
             self._fruitless_cycles += 1
             self.desk.answer(offers)
         self.desk.answer_restless()
-        self._ask_again()
+        if self._backfill is not None:
+            self._ask_again(self._backfill)
 
-    def _ask_again(self) -> None:
+    def _ask_again(self, backfill: Backfill) -> None:
         """Where a reservation has changed, revive frameworks that may start something now."""
-        if self._backfill is None or not self._backfill.look(self.now_s()):
+        if not backfill.look(self.now_s()):
             return
-        holder = self._backfill.holder
-        if self._backfill.is_due(self.now_s()):
+        holder = backfill.holder
+        if backfill.is_due(self.now_s()):
             assert holder is not None
             self.revive(holder)
         for framework in self.frameworks.values():

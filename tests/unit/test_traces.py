@@ -62,9 +62,10 @@ def swf_line(**fields: object) -> str:
 def test_swf_job(write: Write) -> None:
     trace = read_trace(write(*SWF_HEADER, swf_line(memory_kb=1024)))
     # MaxMemory is not in the header, so that no machine has memory and none is asked for.
-    assert trace.jobs == (
-        Job("1", "night_run/user7", 0.0, 60.0, Shape((Tasks(4, Quantities("cpus:1")),)), 5.0),
-    )
+    shape = Shape((Tasks(4, Quantities("cpus:1")),))
+    assert trace.jobs == (Job("1", "night_run/user7", 0.0, 60.0, shape, 5.0, 90.0),)
+    (job,) = read_trace(write(*SWF_HEADER, swf_line(limit=-1))).jobs
+    assert job.requested_s is None
     assert [str(group) for group in trace.cluster] == ["1xcpus:2", "2xcpus:3"]
     assert trace.format == "swf"
 
@@ -158,7 +159,7 @@ def test_metacentrum_job(write: Write) -> None:
     line = metacentrum_line("2:ppn=8:x86_64", procs=16)
     (job,) = read_metacentrum(write, line)
     shape = Shape((Tasks(2, Quantities("cpus:8;mem:1024")),))
-    assert job == Job("17", "q_1d/user62", 0.0, 60.0, shape, 30.0)
+    assert job == Job("17", "q_1d/user62", 0.0, 60.0, shape, 30.0, 3600.0)
 
 
 @pytest.mark.parametrize(

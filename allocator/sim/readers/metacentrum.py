@@ -84,7 +84,6 @@ def _job(fields: list[str], shapes: Shapes, workload: Workload) -> Job | None:
         defects[swf.NO_PROCS] += 1
         return None
     node_tasks, kinds = _nodespec(fields[_NODESPEC], procs, defects)
-    swf.note_limit(values[_RUN], values[_LIMIT], defects)
     memory = _memory(values[_MEMORY_BYTES], workload)
     tasks = [(n, {"cpus": cores, **memory}) for n, cores in node_tasks]
     role = f"{role_name(fields[_QUEUE])}/{role_name('user' + fields[_USER])}"
@@ -95,6 +94,7 @@ def _job(fields: list[str], shapes: Shapes, workload: Workload) -> Job | None:
         run_s=values[_RUN],
         shape=shapes.of(*tasks, kinds=kinds),
         recorded_start_s=swf.recorded_start(values[_SUBMIT], values[_WAIT], defects),
+        requested_s=swf.requested(values[_RUN], values[_LIMIT], defects),
     )
 
 

@@ -159,7 +159,6 @@ def _job(fields: list[str], values: list[float], log: _Log) -> Job | None:
     if procs <= 0:
         defects[NO_PROCS] += 1
         return None
-    note_limit(run_s, values[_LIMIT], defects)
     demand = {"cpus": 1000}
     if values[_MEMORY_KB] > 0:
         demand["mem"] = kb_to_milli_mb(values[_MEMORY_KB])
@@ -173,6 +172,7 @@ def _job(fields: list[str], values: list[float], log: _Log) -> Job | None:
         run_s=run_s,
         shape=log.shapes.of((procs, demand)),
         recorded_start_s=recorded_start(values[_SUBMIT], values[_WAIT], defects),
+        requested_s=requested(run_s, values[_LIMIT], defects),
     )
 
 
@@ -204,10 +204,13 @@ def recorded_start(submit_s: float, wait_s: float, defects: Counter[str]) -> flo
     return None
 
 
-def note_limit(run_s: float, limit_s: float, defects: Counter[str]) -> None:
-    """Count a job that ran for longer than it had asked for."""
-    if 0 < limit_s < run_s:
+def requested(run_s: float, limit_s: float, defects: Counter[str]) -> float | None:
+    """Return the time that a job asked for, None if unknown; count one that ran for longer."""
+    if limit_s <= 0:
+        return None
+    if limit_s < run_s:
         defects[OVER_LIMIT] += 1
+    return limit_s
 
 
 def kb_to_milli_mb(kilobytes: float) -> int:
