@@ -440,6 +440,33 @@ def test_files_of_two_results_do_not_make_one(folder: Path, tmp_path: Path) -> N
             Result.load(tmp_path / name)
 
 
+ONE = {"name": "a", "jobs": 2, "arrivals": "at-once", "demand": "cpus:1", "duration": "1m"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"workload": {"tenant": [{**ONE, "start": "1h"}]}, "horizon": "1m"},
+        {"workload": {"tenant": [{**ONE, "demand": "cpus:3", "tasks": 9}]}},
+        {"cluster.event": [{"at": "0s", "action": "fail", "machines": 2}], "horizon": "1h"},
+        {"policy.fairness_exclude": ["cpus"]},
+    ],
+    ids=["no job came", "none fits", "no machine is up", "nothing counts"],
+)
+def test_runs_of_next_to_nothing_leave_everything(tmp_path: Path, changes: dict[str, Any]) -> None:
+    for name in ("pyarrow", "pandas", "matplotlib"):
+        pytest.importorskip(name)
+    scenario = {"cluster": {"machines": ["2x cpus:5"]}, "workload": {"tenant": [ONE]}}
+    result = simulate(Scenario.from_dict(scenario).with_(**changes))
+    result.save(tmp_path / "out")
+    loaded = Result.load(tmp_path / "out")
+    assert loaded == result
+    assert loaded.jobs_frame().equals(result.jobs_frame())
+    assert len(result.roles_frame()) == 1
+    assert result.plot(tmp_path / "plots", ["svg"])
+    assert result.report().count("<section") == 12
+
+
 def test_work_that_ran_from_the_beginning_is_kept_too(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     pytest.importorskip("pandas")

@@ -53,7 +53,11 @@ def summaries(record: Record) -> list[TenantSummary]:
     slowdown = slowdowns(record)
     all_waits_s = jobs.start_s - jobs.submit_s
     found = []
-    for tenant, rows in zip(tenants.tolist(), np.split(order, starts[1:]), strict=True):
+    ends = [*starts[1:].tolist(), len(order)]
+    for tenant, start, end in zip(
+        tenants.tolist(), starts.tolist(), ends[: len(starts)], strict=True
+    ):
+        rows = order[start:end]
         state = jobs.state[rows]
         submitted = rows[rows >= jobs.n_placed]
         wait_s = all_waits_s[submitted]
