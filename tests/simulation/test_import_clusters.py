@@ -263,5 +263,5 @@ def test_the_same_files_twice_count_once(name: str) -> None:
     case = CASES[name]
     twice = imported({**case, "files": [*case["files"], *case["files"]]}).to_json()
     once = imported(case).to_json()
-    for key in ("machines", "total", "per_machine", "roles", "running", "unplaced", "waiting"):
+    for key in once.keys() - {"told"}:
         assert twice[key] == once[key], key

@@ -47,6 +47,8 @@ class Reader:
         #: task -> (framework id, work), of those that hold something; by framework and task id
         self._tasks: dict[tuple[str, str], Work] = {}
         self._orphans: set[str] = set()
+        #: tasks that hold nothing any more, though they stand among those that run
+        self._ended: set[tuple[str, str]] = set()
 
     def take(self, document: Document) -> bool:
         """Read an answer; False if it is none of a master."""
@@ -130,7 +132,8 @@ class Reader:
         name = str(info.get("name") or framework.get("name") or id)
         if not id:
             raise document.error("a framework without an id")
-        if id in self._frameworks:
+        is_known = id in self._frameworks
+        if is_known:
             self._source.tell("given twice", "frameworks given more than once, counted once", name)
         known = self._frameworks.setdefault(id, _Framework(id, name, [], {}))
         known.roles = known.roles or self._roles_of(name, info, framework)
@@ -151,7 +154,7 @@ class Reader:
             self._executor(executor, document, id)
         done = framework.get("completed_tasks")
         n_done = len(done) if isinstance(done, list) else done if isinstance(done, int) else 0
-        if n_done:
+        if n_done and not is_known:
             self._source.not_running["finished"] += n_done
 
     def _roles_of(self, name: str, info: Json, framework: Json) -> list[Path]:
@@ -186,6 +189,9 @@ class Reader:
         id = _value(task.get("id")) or _value(task.get("task_id"))
         state = str(task.get("state") or "TASK_RUNNING")
         if state not in _RUNNING:
+            if (framework, id) in self._ended:
+                return
+            self._ended.add((framework, id))
             ended = "unreachable" if state == "TASK_UNREACHABLE" else "finished"
             self._source.not_running[ended] += 1
             self._source.tell("not running", f"tasks in {state} among those that run", id)

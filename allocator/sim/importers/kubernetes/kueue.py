@@ -112,7 +112,7 @@ class Room:
         if known is holder or known.object is None:
             return
         before, now = known.object.spec, item.spec
-        if before == now:
+        if all(before.get(key) == value for key, value in now.items()):
             self._source.tell("given twice", "queues given more than once, counted once", item.name)
         elif all(now.get(key) == value for key, value in before.items()):
             self._source.tell("given twice", "queues of which the fuller one counts", item.name)

@@ -91,8 +91,9 @@ class Pods:
         """Take a pod. Raises `DumpError`, `InvalidValue`."""
         key = (pod.namespace, pod.name or f"{pod.document.file} {pod.document.place}")
         found = self._pod(pod)
-        known = self._known.setdefault(key, found)
-        if known is found:
+        known = self._known.get(key)
+        if known is None:
+            self._known[key] = found
             self._count(pod, found)
         elif known == found:
             text = "pods given more than once, counted once"
