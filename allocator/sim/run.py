@@ -77,6 +77,8 @@ class Run:
         self.trace = setting.trace
         self._interval_s = setting.policy.interval_s
         self._clock = ManualClock()
+        #: Returns the simulated time.
+        self.now_s: Callable[[], float] = self._clock
         self._horizon_s = math.inf if setting.horizon_s is None else setting.horizon_s
         self.ids = [machine.id for machine in setting.machines]
         self.agents = {id: index for index, id in enumerate(self.ids)}
@@ -115,10 +117,6 @@ class Run:
             self.revive(framework)
         for change in self._outages.first_changes():
             self.at(change.at_s, self._befall, change, _SECOND)
-
-    def now_s(self) -> float:
-        """Return the simulated time."""
-        return self._clock()
 
     # Setting up.
 
