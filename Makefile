@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := $(shell find allocator tests -name '*.pyx' -o -name '*.pxd') \
-	allocator/agent/init.c $(wildcard allocator/agent/containers/programs/*.[ch])
+	$(wildcard allocator/agent/containers/programs/*.[ch])
 MODULES := $(subst /,.,$(basename $(shell find allocator -name '*.pyx')))
 
 .PHONY: run demo test lint bench docs clients

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -77,8 +78,12 @@ def executor_json(executor: Executor) -> Json:
     return {"executor_info": info, "agent_id": {"value": executor.agent_id}}
 
 
-def framework_json(engine: Allocator, framework: Framework) -> Json:
-    """Return a framework, with what it holds if it is registered. O(what it holds)."""
+#: What a framework uses, and what it is offered, each by role.
+HeldByRole: TypeAlias = tuple[Mapping[str, Resources], Mapping[str, Resources]]
+
+
+def framework_json(framework: Framework, held: HeldByRole | None) -> Json:
+    """Return a framework, with what it holds, which is None if it is not registered. O(roles)."""
     json: Json = {
         "framework_info": framework_info(framework),
         "active": framework.active,
@@ -92,11 +97,21 @@ def framework_json(engine: Allocator, framework: Framework) -> Json:
         json["unregistered_time"] = time_json(framework.unregistered_time)
     if framework.constraints:
         json["offer_constraints"] = {"role_constraints": framework.constraints}
-    view = engine.frameworks.get(framework.id)
-    if view is not None:
-        json["allocated_resources"] = _held(view.allocated)
-        json["offered_resources"] = _held(view.offered)
+    if held is not None:
+        allocated, offered = held
+        json["allocated_resources"] = _in_roles(allocated)
+        json["offered_resources"] = _in_roles(offered)
     return json
+
+
+def _in_roles(by_role: Mapping[str, Resources]) -> list[Json]:
+    return [entry for role, total in sorted(by_role.items()) for entry in entries(total, role)]
+
+
+def held_of(engine: Allocator, framework: Framework) -> HeldByRole | None:
+    """Return what a framework holds; None if it is not registered. O(agents on which it does)."""
+    view = engine.frameworks.get(framework.id)
+    return None if view is None else (_by_role(view.allocated), _by_role(view.offered))
 
 
 def framework_info(framework: Framework) -> Json:
@@ -106,13 +121,13 @@ def framework_info(framework: Framework) -> Json:
     return {**json, "id": {"value": framework.id}, "roles": list(framework.roles)}
 
 
-def _held(by_agent: dict[str, dict[str, Resources]]) -> list[Json]:
+def _by_role(by_agent: dict[str, dict[str, Resources]]) -> dict[str, Resources]:
     """Return what is held on all agents together, by role. O(agents), and O(names) a value."""
-    by_role: dict[str, Counter[Resources]] = {}
+    n_of: dict[str, Counter[Resources]] = {}
     for held in by_agent.values():
         for role, resources in held.items():
-            by_role.setdefault(role, Counter())[resources] += 1
-    return [entry for role, n in by_role.items() for entry in entries(_sum(n), role)]
+            n_of.setdefault(role, Counter())[resources] += 1
+    return {role: _sum(n) for role, n in n_of.items()}
 
 
 def _sum(n_of: Counter[Resources]) -> Resources:
@@ -171,13 +186,13 @@ def task_updated(task: Task, status: Json) -> Json:
 
 def framework_added(engine: Allocator, framework: Framework) -> Json:
     """Return the event of a framework that was taken in."""
-    added = {"framework": framework_json(engine, framework)}
+    added = {"framework": framework_json(framework, held_of(engine, framework))}
     return {"type": "FRAMEWORK_ADDED", "framework_added": added}
 
 
 def framework_updated(engine: Allocator, framework: Framework) -> Json:
     """Return the event of a framework that came, left, or asks for something else."""
-    updated = {"framework": framework_json(engine, framework)}
+    updated = {"framework": framework_json(framework, held_of(engine, framework))}
     return {"type": "FRAMEWORK_UPDATED", "framework_updated": updated}
 
 

@@ -231,6 +231,38 @@ class Held:
         return sum(self._special.values(), start=Resources.from_milli(self._milli))
 
 
+class HeldByRole:
+    """The same by the roles in which things are held."""
+
+    __slots__ = ("_by_role", "_role_of")
+
+    def __init__(self) -> None:
+        self._by_role: dict[str, Held] = {}
+        self._role_of: dict[str, str] = {}
+
+    def set(self, key: str, role: str, resources: Resources) -> None:
+        """Note what one thing holds now, and in which role. O(names)."""
+        if self._role_of.get(key, role) != role:
+            self.drop(key)
+        self._role_of[key] = role
+        self._by_role.setdefault(role, Held()).set(key, resources)
+
+    def drop(self, key: str) -> None:
+        """Note that a thing holds nothing. O(names)."""
+        role = self._role_of.pop(key, None)
+        if role is not None:
+            self._by_role[role].set(key, None)
+
+    def total(self) -> Resources:
+        """Return the sum over all roles; costs as `Held.total` of each."""
+        return sum((held.total() for held in self._by_role.values()), start=Resources())
+
+    def by_role(self) -> dict[str, Resources]:
+        """Return the sum of each role in which something is held."""
+        sums = {role: held.total() for role, held in self._by_role.items()}
+        return {role: total for role, total in sums.items() if total}
+
+
 class TaskTexts:
     """The tasks of a framework as text: those that there are, are unreachable, are completed.
 
@@ -287,8 +319,8 @@ class FrameworkText:
         self._executors: Blocks[Executor] = Blocks(executors_text, TASKS_PER_BLOCK)
         self._known_executors: dict[str, Executor] = {}
         #: What its tasks hold, by their ids, and its executors, by theirs after a slash.
-        self._used = Held()
-        self._offered = Held()
+        self._used = HeldByRole()
+        self._offered = HeldByRole()
         #: What it is up to its lists, without a closing brace.
         self.head = b""
         self._parts: list[bytes] = []
@@ -300,7 +332,10 @@ class FrameworkText:
         if self.in_v1 is not None:
             self.in_v1.place(framework, id)
         held = framework.tasks.get(id)
-        self._used.set(id, held.resources if held is not None and held.holds else None)
+        if held is not None and held.holds:
+            self._used.set(id, held.role, held.resources)
+        else:
+            self._used.drop(id)
 
     def write(self, framework: Framework, offers: Mapping[str, Offer], until: float) -> bool:
         """Write what changed, no longer than until then; return whether all is written.
@@ -322,23 +357,23 @@ class FrameworkText:
         """Take in the offers that are new, and forget those that are closed. O(open offers)."""
         now = self._framework.offers
         for id in [id for id in self._offers if id not in now]:
-            self._offered.set(id, None)
+            self._offered.drop(id)
             self._offers.drop(id)
         for id in now:
             if id not in self._offers:
-                self._offered.set(id, offers[id].resources)
+                self._offered.set(id, offers[id].role, offers[id].resources)
                 self._offers.put(id, offers[id])
 
     def _follow_executors(self) -> None:
         """Take in the executors that are new, and forget those that are gone. O(executors)."""
         now = {f"{agent}/{id}": each for (agent, id), each in self._framework.executors.items()}
         for key in [key for key in self._executors if key not in now]:
-            self._used.set(f"/{key}", None)
+            self._used.drop(f"/{key}")
             self._executors.drop(key)
         for key, executor in now.items():
             # One that was launched again is another one, though it has the same key.
             if self._known_executors.get(key) is not executor:
-                self._used.set(f"/{key}", executor.resources)
+                self._used.set(f"/{key}", executor.role, executor.resources)
                 self._executors.put(key, executor)
         self._known_executors = now
 
@@ -361,6 +396,11 @@ class FrameworkText:
     def used(self) -> Resources:
         """What its tasks hold. O(names), and O(tasks with other resources than plain scalars)."""
         return self._used.total()
+
+    @property
+    def held(self) -> tuple[dict[str, Resources], dict[str, Resources]]:
+        """What it uses and what it is offered, by role; costs as `used`."""
+        return self._used.by_role(), self._offered.by_role()
 
     def parts(self) -> list[bytes]:
         """Return the texts. O(1)."""
@@ -598,6 +638,10 @@ class Model:
         """Return what a framework's tasks hold, as far as it was followed. O(names)."""
         text = self._frameworks.get(id)
         return Resources() if text is None else text.used
+
+    def held(self, framework: Framework) -> tuple[dict[str, Resources], dict[str, Resources]]:
+        """Return what a framework uses and what it is offered, by role. O(roles × names)."""
+        return self._frameworks[framework.id].held
 
     def head(self, framework: Framework) -> bytes:
         """Return a framework up to its lists, without a closing brace. O(1)."""

@@ -70,11 +70,11 @@ def _listed(parts: list[bytes]) -> msgspec.Raw:
     return msgspec.Raw(b"".join((b"[", *parts, b"]")))
 
 
-def get_frameworks(master: Master) -> Json:
-    """Return all frameworks, also those that were removed and are still kept."""
+def get_frameworks(master: Master, model: Model) -> Json:
+    """Return all frameworks, also those that were removed and are still kept. O(roles of each)."""
     return {
-        "frameworks": [forms.framework_json(master.engine, f) for f in master.frameworks.values()],
-        "completed_frameworks": [forms.framework_json(master.engine, f) for f in master.completed],
+        "frameworks": [forms.framework_json(f, model.held(f)) for f in master.frameworks.values()],
+        "completed_frameworks": [forms.framework_json(f, None) for f in master.completed],
     }
 
 
@@ -97,7 +97,7 @@ def get_state(master: Master, model: Model) -> Json:
     return {
         "get_tasks": get_tasks(master, model),
         "get_executors": get_executors(master),
-        "get_frameworks": get_frameworks(master),
+        "get_frameworks": get_frameworks(master, model),
         "get_agents": get_agents(master, model),
     }
 
@@ -162,7 +162,6 @@ READS: Final[dict[str, Callable[[Master], Json]]] = {
     "GET_HEALTH": lambda master: {"healthy": True},
     "GET_FLAGS": get_flags,
     "GET_VERSION": lambda master: {"version_info": build_info()},
-    "GET_FRAMEWORKS": get_frameworks,
     "GET_EXECUTORS": get_executors,
     "GET_ROLES": get_roles,
     "GET_WEIGHTS": lambda master: {"weight_infos": forms.weight_infos(master.weights)},
@@ -176,6 +175,7 @@ READS: Final[dict[str, Callable[[Master], Json]]] = {
 LARGE_READS: Final[dict[str, Callable[[Master, Model], Json]]] = {
     "GET_STATE": get_state,
     "GET_AGENTS": get_agents,
+    "GET_FRAMEWORKS": get_frameworks,
     "GET_TASKS": get_tasks,
 }
 

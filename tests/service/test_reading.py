@@ -389,6 +389,10 @@ class Histories(RuleBasedStateMachine):
         ):
             expected = json.loads(encode([forms.task_json(task) for task in kept]))
             assert sorted(tasks[name], key=json.dumps) == sorted(expected, key=json.dumps)
+        shown = self.world.operate("GET_FRAMEWORKS")["get_frameworks"]["frameworks"]
+        held = {f.id: forms.held_of(master.engine, f) for f in master.frameworks.values()}
+        every = [forms.framework_json(f, held[f.id]) for f in master.frameworks.values()]
+        assert shown == json.loads(encode(every))
         agents = self.world.operate("GET_AGENTS")["get_agents"]["agents"]
         every = [forms.agent_json(master.engine, agent) for agent in master.agents.values()]
         assert sorted(agents, key=json.dumps) == sorted(json.loads(encode(every)), key=json.dumps)
