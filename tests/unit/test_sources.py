@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +44,17 @@ def test_lines_of_compiled_modules_are_short() -> None:
         if len(line) > LINE_LENGTH
     ]
     assert long == []
+
+
+def test_nothing_that_is_built_is_kept() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    kept = [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    binary = [path for path in kept if b"\0" in path.read_bytes()[:8192]]
+    assert [path for path in binary if path.suffix != ".png"] == []
 
 
 def test_each_section_that_is_cited_is_in_the_contract() -> None:
