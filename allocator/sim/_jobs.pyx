@@ -85,10 +85,6 @@ cdef class JobTable:
         self.tasks_lost[row] += n
         return none_waited
 
-    def tenant_of(self, Py_ssize_t row):
-        """Return a job's tenant. O(1)."""
-        return self.tenant[row]
-
     def run_of(self, Py_ssize_t row):
         """Return how long each of its tasks runs, in seconds. O(1)."""
         return self.run_s[row]

@@ -221,10 +221,6 @@ cdef class Hand:
                     free[axes[j]] = amounts[row, j]
             memcpy(&self.offered[(self.n - 1) * self.n_axes], free, self.n_axes * sizeof(int64_t))
 
-    def agent_at(self, Py_ssize_t row):
-        """Return the machine of a row. O(1)."""
-        return self.agent[row]
-
     def touched(self):
         """Return each row of which something has been taken, and that in thousandths by axis.
 

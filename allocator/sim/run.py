@@ -464,6 +464,8 @@ class Run:
         for machine in machines:
             self._close(machine)
             self.engine.call("remove_agent", self.ids[machine])
+            for framework in self.frameworks.values():
+                framework.scheduler.refused.forget(machine)
             self.heat.set_up(now_s, machine, False)
             self._count_reserved(machine, -1)
         self.ledger.set_capacity(now_s, self._capacity())
