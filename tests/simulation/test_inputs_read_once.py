@@ -56,7 +56,9 @@ def simulated(folder: Path, *arguments: object, stdin: bytes | None = None) -> d
     done = run("simulate", *arguments, "--horizon", "5m", "--json", out, stdin=stdin)
     assert (done.returncode, done.stderr) == (0, b"")
     found: dict[str, Any] = json.loads(out.read_text("utf-8"))
+    asked = found["options"]["scenario"]
     del found["timing"], found["trace"]["name"], found["cluster"]["source"]
+    del asked["title"], asked["workload"]["trace"]
     return found
 
 
