@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from allocator.sim.run import Run
 
 #: With so few offers, looking at each is faster than columns.
-_FEW_OFFERS = 6
+_FEW_OFFERS = 32
 
 #: With so few, a call each is faster than one for all.
 _FEW_ANSWERS = 2
