@@ -20,6 +20,9 @@ def main(folder: Path, name: str) -> None:
     with Agent(folder, *kind, "--oci-runtime", "crun") as agent:
         r = agent.launch("a", "id -u; sleep 1000", **more)
         assert r.status_code == 200, r.text
+        stdout = agent.work / "containers/a/stdout"
+        while stdout.read_text() != "0\n":
+            assert agent.containers(container_id="a"), stdout.with_name("stderr").read_text()
         (row,) = agent.containers()
         pid = row["status"]["executor_pid"]
         assert os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
@@ -28,7 +31,6 @@ def main(folder: Path, name: str) -> None:
         assert row["statistics"]["mem_limit_bytes"] == 64 * 2**20
         assert agent.of("KILL_CONTAINER", "a", signal=15).status_code == 200
         assert agent.wait("a")["exit_status"] == 15
-        assert (agent.work / "containers/a/stdout").read_text() == "0\n"
         r = agent.launch("b", {"shell": False, "value": "nosuch"}, **more)
         assert (r.status_code, "execute nosuch" in r.text) == (400, True), r.text
         assert not [*(agent.work / "meta/oci").iterdir()]
