@@ -12,7 +12,7 @@ from allocator.engine import Allocator
 from allocator.errors import AllocatorError, InvalidValue, cut
 from allocator.sim.changes import CHANGES, Change
 from allocator.sim.comparison import Comparison, compared
-from allocator.sim.scenario import Scenario
+from allocator.sim.scenario import Scenario, ScenarioError
 from allocator.sim.whatif import Outlook, RoleOutlook, outlook
 
 DESCRIPTION = """\
@@ -132,7 +132,11 @@ def _comparison(scenario: Scenario, changes: Sequence[Change], args: argparse.Na
             advance(part - done)
             done = part
 
-        found = compared(scenario, changes, progress=progress)
+        try:
+            found = compared(scenario, changes, progress=progress)
+        except ScenarioError as error:
+            # The scenario itself was fine: what is wrong with it now is the change.
+            raise InvalidValue("; ".join(map(str, error.problems))) from None
     if args.output is not None:
         asked = [f"--{kind} {text}" for kind, text in args.changes]
         found.save(args.output, scenario.title, asked)

@@ -39,7 +39,8 @@ class RoleOutlook:
     now: Held
     before: Held
     after: Held
-    #: What it holds now beyond what it would if all were given back and filled anew.
+    #: What it holds now beyond what it would if all were given back and filled anew, at least what
+    #: it holds on agents that are removed.
     preempted: Mapping[str, float]
 
     def to_json(self) -> Json:
@@ -95,7 +96,7 @@ def outlook(engine: Allocator, changes: Iterable[Change]) -> Outlook:
 
     Notes
     -----
-    As long as four snapshots and the cycles that fill three clusters.
+    As long as five snapshots and the cycles that fill three clusters.
 
     Examples
     --------
@@ -117,6 +118,7 @@ def outlook(engine: Allocator, changes: Iterable[Change]) -> Outlook:
         _Books(run)
         for run in (
             restored(snapshot),
+            restored(after),
             filled(restored(snapshot)),
             filled(restored(after)),
             filled(restored(emptied(after))),
@@ -124,7 +126,7 @@ def outlook(engine: Allocator, changes: Iterable[Change]) -> Outlook:
     ]
     paths = sorted({path for each in books for path in each.paths})
     roles = {path: _outlook_of(path, *books) for path in paths}
-    now, _, then, _ = books
+    now, then = books[:2]
     agents = len(now.engine.agents), len(then.engine.agents)
     return Outlook(roles, (now.total, then.total), agents)
 
@@ -173,16 +175,19 @@ def _expected(snapshot: Mapping[str, Any]) -> dict[str, Quantities]:
     return found
 
 
-def _outlook_of(path: str, now: _Books, before: _Books, after: _Books, anew: _Books) -> RoleOutlook:
-    due = anew.of(path).milli
-    beyond = {name: x - due.get(name, 0) for name, x in now.of(path).milli.items()}
+def _outlook_of(
+    path: str, now: _Books, kept: _Books, before: _Books, after: _Books, anew: _Books
+) -> RoleOutlook:
+    held, left, due = (books.of(path).milli for books in (now, kept, anew))
+    # What stands on agents that are removed is lost, whatever the role is due elsewhere.
+    gone = {name: x - min(left.get(name, 0), due.get(name, 0)) for name, x in held.items()}
     role = after.engine.roles.get(path)
     return RoleOutlook(
         weight=1.0 if role is None else role.weight,
         now=now.held(path),
         before=before.held(path),
         after=after.held(path),
-        preempted={name: amount / 1000 for name, amount in beyond.items() if amount > 0},
+        preempted={name: amount / 1000 for name, amount in gone.items() if amount > 0},
     )
 
 

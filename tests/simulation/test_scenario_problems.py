@@ -132,6 +132,56 @@ def test_all_problems_at_once_each_with_its_line(tmp_path: Path) -> None:
     assert lines[-1] == "13 problems"
 
 
+def test_what_is_unfit_hides_nothing_else_of_its_tenant() -> None:
+    data = changed("tenants.a.gang", False)
+    data["tenants"]["b*"] = {"claims": "cpus:9"}
+    data["workload"]["tenant"] = [
+        {**TENANT, "jobs": "many", "demand": ["cpus:1", "cpus:9"]},
+        {**TENANT, "arrivals": "at-once", "duration": "soon"},
+        {**TENANT, "name": "b", "role": "b//c", "demand": "gpus:1"},
+        {"name": "c d"},
+    ]
+    found = {problem.key: problem.expected for problem in problems_of(data)}
+    at = "workload.tenant"
+    assert {key for key in found if key.startswith(at)} == {
+        f"{at}[0].jobs",
+        f"{at}[0].demand[1]",
+        f"{at}[1].name",
+        f"{at}[1].rate",
+        f"{at}[1].duration",
+        f"{at}[2].role",
+        f"{at}[2].demand",
+        *(f"{at}[3].{key}" for key in ("name", "rate", "jobs", "demand", "duration")),
+    }
+    assert [key for key in found if not key.startswith(at)] == ['tenants."b*".claims']
+
+
+@pytest.mark.parametrize(
+    ("unfit", "noted"),
+    [
+        ({**TENANT, "name": 3}, "workload.tenant[1].name"),
+        ({**TENANT, "name": "b", "copies": 0}, "workload.tenant[1].copies"),
+        (3, "workload.tenant[1]"),
+    ],
+)
+def test_patterns_may_be_for_tenants_whose_names_are_unfit(unfit: Any, noted: str) -> None:
+    data = changed("tenants.b000.gang", False)
+    data["workload"]["tenant"].append(unfit)
+    assert only(data)[0] == noted
+    data["workload"]["tenant"][1] = {**TENANT, "name": "b"}
+    assert only(data)[0] == "tenants.b000"
+
+
+@pytest.mark.parametrize("key", ["horizon", "cluster.scale"])
+def test_nothing_is_held_against_what_is_unfit(key: str) -> None:
+    data = changed(key, -1)
+    data["roles"] = {"a": {"guarantee": "cpus:1000"}}
+    if key == "horizon":
+        del data["workload"]["tenant"][0]["jobs"]
+        del data["roles"]
+    assert only(data)[0] == key
+
+
 @pytest.mark.parametrize(
     ("key", "value", "found"),
     [

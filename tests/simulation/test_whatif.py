@@ -151,6 +151,25 @@ def test_what_is_shared_is_not_taken_for_ever() -> None:
     assert cpus(outlook(engine, []))["a"] == (0, 4, 4, 0)
 
 
+def test_what_removed_agents_held_is_preempted_whatever_there_is_elsewhere() -> None:
+    engine = cluster(2, "cpus:10", "a")
+    take(engine, "a", 1)
+    (holder,) = [id for id, agent in engine.agents.items() if agent.allocated]
+    # The role gets as much on the other one, and still loses what runs here.
+    assert cpus(outlook(engine, [change("remove-agents", holder)])) == {"a": (10, 20, 10, 10)}
+    (other,) = set(engine.agents) - {holder}
+    assert cpus(outlook(engine, [change("remove-agents", other)])) == {"a": (10, 20, 10, 0)}
+
+
+def test_a_role_gives_back_what_goes_with_agents_and_what_others_are_due() -> None:
+    engine = cluster(3, "cpus:2", "a")
+    engine.accept(engine.allocate())
+    engine.add_framework("b", roles=["b"])
+    # Of the two that are left each role is due one: a loses one, and gives one of two to b.
+    found = outlook(engine, [change("remove-agents", "1")])
+    assert cpus(found) == {"a": (6, 6, 4, 4), "b": (0, 0, 0, 0)}
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     weights=st.lists(st.sampled_from([0.5, 1, 2, 5]), min_size=2, max_size=4),
@@ -323,7 +342,7 @@ def test_the_command_tells_scenarios_from_snapshots_by_content(
     assert "without the changes" in capsys.readouterr().out
     assert cli.main(["whatif", str(file), "--set", "policy.sortr=x"]) == 2
     out, err = capsys.readouterr()
-    assert (out, "policy.sortr" in err) == ("", True)
+    assert (out, "policy.sortr" in err, len(err.splitlines())) == ("", True, 1)
 
 
 def test_both_runs_are_in_each_plot_of_the_report(

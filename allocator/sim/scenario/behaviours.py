@@ -40,7 +40,7 @@ def read_behaviours(
         _check_kinds(tables, place, cluster)
     if work is None:
         return {}
-    matched = _matched(tables, place, list(work.tenants))
+    matched = _matched(tables, place, work)
     made: dict[tuple[str, ...], Behaviour] = {}
     for patterns in dict.fromkeys(matched.values()):
         made[patterns] = _behaviour([tables[pattern] for pattern in patterns])
@@ -51,10 +51,9 @@ def read_behaviours(
     return {tenant: made[patterns] for tenant, patterns in matched.items()}
 
 
-def _matched(
-    tables: Mapping[str, Any], place: Place, names: list[str]
-) -> dict[str, tuple[str, ...]]:
+def _matched(tables: Mapping[str, Any], place: Place, work: Work) -> dict[str, tuple[str, ...]]:
     """Return tenant -> the keys that match it, the most specific first."""
+    names = list(work.tenants)
     known = set(names)
     exact = tables.keys() & known
     globs = sorted(tables.keys() - exact, key=lambda key: (-len(key), key))
@@ -62,7 +61,7 @@ def _matched(
     for glob in globs:
         matches = re.compile(translate(glob)).match
         here = [name for name in names if matches(name)]
-        if not here:
+        if not here and work.is_whole:
             place[glob].reject(
                 "matches no tenant", f"the name of a tenant, or a pattern: {_alike(glob, names)}"
             )

@@ -68,6 +68,8 @@ def read_cluster(table: Mapping[str, Any], place: Place, base: str) -> Cluster |
     if "machines" in table and "file" in table:
         place["file"].reject("given", "none beside machines")
         return None
+    if "scale" in getattr(table, "names", ()) and "scale" not in table:
+        return None
     if "machines" in table:
         groups, source, key = merged(table["machines"]), "the scenario", "machines"
     elif isinstance(table.get("file"), Dump):

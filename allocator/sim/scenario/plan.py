@@ -71,6 +71,10 @@ class Plan:
         }
 
 
+#: A horizon before which few jobs come, in seconds.
+_SHORT_S = 1.0
+
+
 def read_plan(place: Place, base: str, title: str) -> Plan:
     """Read and check a scenario; the files that it names are read, too.
 
@@ -91,7 +95,8 @@ def read_plan(place: Place, base: str, title: str) -> Plan:
     found = SCENARIO.read(place.value, place) or {}
     stated = found.get("cluster", {})
     cluster = read_cluster(stated, place["cluster"], base)
-    horizon_s = found.get("horizon")
+    # One that is unfit stands in as short: whatever depends on it is not known.
+    horizon_s = found.get("horizon", _SHORT_S if "horizon" in getattr(found, "names", ()) else None)
     given = Given(
         base=base,
         title=found.get("title", title),

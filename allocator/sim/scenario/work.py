@@ -11,11 +11,11 @@ from typing import Any
 
 from allocator.errors import InvalidRole, InvalidValue, shown
 from allocator.files import STDIN
-from allocator.roles import validate_role
+from allocator.roles import DEFAULT_ROLE, validate_role
 from allocator.sim.cluster import MachineGroup, looks_like_spec
 from allocator.sim.errors import TraceError
 from allocator.sim.readers import read_trace
-from allocator.sim.scenario.distributions import TaskCounts
+from allocator.sim.scenario.distributions import Durations, TaskCounts
 from allocator.sim.scenario.dump import Dump, read_dump
 from allocator.sim.scenario.grammar import MAX_JOBS, MAX_TENANTS
 from allocator.sim.scenario.kinds import Found
@@ -48,6 +48,8 @@ class Work:
         Synthetic tenants, each with its position in the scenario.
     placed : tuple of Placed
         What runs when the run begins.
+    is_whole : bool
+        False if there are tenants whose names are unfit, and noted as such.
     """
 
     tenants: Mapping[str, Tenant]
@@ -56,6 +58,7 @@ class Work:
     cluster_source: str = ""
     templates: tuple[tuple[int, Template], ...] = ()
     placed: tuple[Placed, ...] = ()
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,8 @@ def _read(
 
 
 def _drawn(table: Mapping[str, Any], place: Place, given: Given, load: float) -> Work | None:
-    templates = _templates(table.get("tenant", ()), place["tenant"], given.horizon_s)
+    tables = table.get("tenant", ())
+    templates = _templates(tables, place["tenant"], given.horizon_s)
     tenants: dict[str, Tenant] = {}
     placed: tuple[Placed, ...] = ()
     waiting: tuple[Job, ...] = ()
@@ -204,10 +208,17 @@ def _drawn(table: Mapping[str, Any], place: Place, given: Given, load: float) ->
     expected = sum(t.copies * t.expected_jobs(end_s) for _, t in templates)
     if expected > MAX_JOBS:
         place["tenant"].reject(f"{expected:.0f} jobs in all", f"at most {MAX_JOBS}")
-        return None
     drawn = tuple(template for _, template in templates)
     make = partial(_draw, given, load, drawn, tenants, waiting)
-    return Work(tenants, make, templates=tuple(templates), placed=placed)
+    is_whole = all(map(_has_names, tables))
+    return Work(tenants, make, templates=tuple(templates), placed=placed, is_whole=is_whole)
+
+
+def _has_names(table: Found | None) -> bool:
+    """Tell whether the names of a table's tenants are fit."""
+    return (
+        table is not None and "name" in table and ("copies" in table) >= ("copies" in table.names)
+    )
 
 
 def _draw(
@@ -232,18 +243,18 @@ def _check_names(
             if tenant.name in tenants:
                 place[index]["name"].reject(shown(tenant.name), "a name that no other tenant has")
                 break
+            tenants[tenant.name] = tenant
             try:
                 validate_role(tenant.role)
             except InvalidRole as error:
                 place[index]["name"].reject(error, "a role path, or a role beside the name")
                 break
-            tenants[tenant.name] = tenant
 
 
 def _templates(
     tables: Sequence[Found | None], place: Place, horizon_s: float
 ) -> list[tuple[int, Template]]:
-    """Return the templates of `[[workload.tenant]]`, without those that are unfit."""
+    """Return the templates of `[[workload.tenant]]`, without those that have no name."""
     if not tables:
         return []
     found = [
@@ -254,26 +265,29 @@ def _templates(
 
 
 def _template(table: Found, place: Place, horizon_s: float) -> Template | None:
+    """Return what a table says, None without a name; what is unfit is noted, and stands in.
+
+    So that what is fit is checked, too: nothing is drawn from a template that is unfit.
+    """
     fits = _check_arrivals(table, place, horizon_s)
-    needed = table.names | {"name", "demand", "duration"}
-    if not fits or not table.keys() >= needed:
+    if "name" not in table:
         return None
     return Template(
         name=table["name"],
-        role=table.get("role"),
+        role=table.get("role", DEFAULT_ROLE if "role" in table.names else None),
         copies=table.get("copies", 1),
-        n_jobs=table.get("jobs"),
+        n_jobs=table.get("jobs") if fits else 1,
         start_s=table.get("start", 0.0),
         arrivals=table.get("arrivals", "poisson"),
         rate=table.get("rate", 0.0),
         tasks=table.get("tasks", TaskCounts((1,))),
-        demands=tuple(table["demand"]),
-        durations=table["duration"],
+        demands=tuple(table.get("demand", ())),
+        durations=table.get("duration", Durations("constant", 1.0)),
     )
 
 
 def _check_arrivals(table: Found, place: Place, horizon_s: float) -> bool:
-    """Tell whether a tenant says when its jobs come and where they end; note what it does not."""
+    """Tell whether a table is fit and says when jobs come and end; note what of that is not."""
     at_once = table.get("arrivals") == "at-once"
     has_rate = "rate" in table.names
     endless = "jobs" not in table.names and (at_once or math.isinf(horizon_s))
@@ -283,4 +297,4 @@ def _check_arrivals(table: Found, place: Place, horizon_s: float) -> bool:
         place["rate"].reject("nothing", 'a rate such as "20/h", or arrivals = "at-once"')
     if endless:
         place["jobs"].reject("nothing", "a number of jobs" + ("" if at_once else ", or a horizon"))
-    return not endless and at_once != has_rate
+    return not endless and at_once != has_rate and table.keys() >= table.names
