@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from allocator.errors import InvalidValue
 from allocator.resources import Quantities
+from allocator.roles import ancestry
 from allocator.sim.cluster import MAX_MACHINES, Machine
 from allocator.sim.importers.amounts import (
     Amounts,
@@ -149,8 +150,21 @@ class Imported:
         for work in source.waiting:
             text = "waiting tasks" if work.demand else "waiting tasks that ask for nothing"
             source.tell("tasks", text, self.role(work), work.n_tasks)
+            if self.role(work) in self.closed:
+                text = "tasks of queues that take nothing new, which go on waiting"
+                source.tell("queues", text, self.role(work), work.n_tasks)
         for what, n in source.not_running.items():
             source.tell("not running", f"tasks: {what}", None, n)
+
+    @cached_property
+    def closed(self) -> frozenset[str]:
+        """The roles whose queue, or one above it, takes no new work. O(roles × depth)."""
+        own = {path for path, role in self.roles.items() if role.queue and role.queue.state}
+        return frozenset(path for path in self.roles if own.intersection(ancestry(path)))
+
+    def wanted(self) -> list[Work]:
+        """Return what waits and may start: not that of queues which take nothing new. O(work)."""
+        return [w for w in self.waiting if w.demand and self.role(w) not in self.closed]
 
     def role(self, work: Work) -> str:
         """Return the role of work. O(1)."""

@@ -268,13 +268,30 @@ class Guarantees:
         self._roles = roles
         self._source = source
         self._below = children_of(roles)
+        #: (role, name) -> what is guaranteed in its subtree in any case, and is not cut
+        self._hard: dict[tuple[str, str], int] = {}
 
     def settle(self, total: Milli | None, *, soft: bool) -> None:
-        """Set guarantees; entitlements are some if `soft`. O(roles × depth × names)."""
+        """Set guarantees; entitlements are some if `soft`. O(roles × depth × names).
+
+        Where not all fit, those that are none in the source give way to those that are.
+        """
+        self._settle(total)
+        if not soft:
+            return
+        names = {name for role in self._roles.values() for name in role.guarantee}
+        self._hard = {
+            (path, name): self._together(path, name) for path in self._roles for name in names
+        }
         for role in self._roles.values():
-            if soft:
-                for name, amount in role.entitlement.items():
-                    role.guarantee[name] = max(role.guarantee.get(name, 0), amount)
+            for name, amount in role.entitlement.items():
+                have = amount if total is None else min(amount, total.get(name, 0))
+                role.guarantee[name] = max(role.guarantee.get(name, 0), have)
+        self._settle(total)
+
+    def _settle(self, total: Milli | None) -> None:
+        """Make the guarantees that roles have now fit."""
+        for role in self._roles.values():
             role.guarantee = {name: x for name, x in role.guarantee.items() if x}
         for name in sorted({name for role in self._roles.values() for name in role.guarantee}):
             tops = self._below[None]
@@ -286,10 +303,16 @@ class Guarantees:
                     f" cut to the {write_milli(have)} of the cluster"
                 )
                 self._source.tell("guarantees", text)
+                hard = sum(self._hard.get((path, name), 0) for path in tops)
                 for path in tops:
-                    self._scale(path, name, have, together)
+                    self._scale(path, name, have - hard, together - hard)
         for role in self._roles.values():
             role.guarantee = {name: x for name, x in role.guarantee.items() if x}
+
+    def _together(self, path: str, name: str) -> int:
+        """Return what is guaranteed in a subtree."""
+        below = sum(self._together(child, name) for child in self._below.get(path, ()))
+        return max(self._roles[path].guarantee.get(name, 0), below)
 
     def _fit(self, path: str, name: str) -> int:
         """Fit what is below into a role, and return what is guaranteed in its subtree."""
@@ -303,13 +326,16 @@ class Guarantees:
         limit = role.limit.get(name)
         if limit is not None and together > limit:
             self._source.tell("guarantees", "cut to the limit of the role", path)
-            self._scale(path, name, limit, together)
+            hard = self._hard.get((path, name), 0)
+            self._scale(path, name, limit - hard, together - hard)
             together = limit
         return together
 
     def _scale(self, path: str, name: str, part: int, whole: int) -> None:
+        """Cut what is guaranteed in a subtree beyond what is hard there to a part of a whole."""
         role = self._roles[path]
         if name in role.guarantee:
-            role.guarantee[name] = role.guarantee[name] * part // whole
+            hard = self._hard.get((path, name), 0)
+            role.guarantee[name] = hard + (role.guarantee[name] - hard) * part // whole
         for child in self._below.get(path, ()):
             self._scale(child, name, part, whole)

@@ -55,7 +55,7 @@ def snapshot_of(imported: Imported) -> Json:
             framework,
             roles,
             active=framework not in imported.disconnected(),
-            suppressed=roles if framework in quiet else (),
+            suppressed=roles if framework in quiet else sorted(imported.closed.intersection(roles)),
             capabilities=("GPU_RESOURCES", "MULTI_ROLE"),
         )
     return engine.snapshot()

@@ -80,7 +80,7 @@ def cluster_json(imported: Imported) -> Json:
             for id, node in imported.machines.items()
         ],
         "running": [_running(imported, work) for work in imported.to_place()],
-        "waiting": [_tasks(imported, work) for work in imported.waiting if work.demand],
+        "waiting": [_tasks(imported, work) for work in imported.wanted()],
         "told": imported.to_json()["told"],
     }
 

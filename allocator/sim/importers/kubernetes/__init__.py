@@ -43,8 +43,10 @@ class Reader:
         if options.role_label:
             self._hint_keys |= {options.role_label}
         self._pods = Pods(source, self._hint_keys)
-        self._quotas = ResourceQuotas(source)
+        self._quotas = ResourceQuotas(source, options)
         self._jobs: dict[str, tuple[Object, list[Job]]] = {}
+        #: (name space, owner as pods name it) -> a job, which says whose the pods are
+        self._owners: dict[tuple[str, str], Job] = {}
 
     def take(self, document: Document) -> bool:
         """Read an object; False if it is none that is known. Raises `DumpError`, `InvalidValue`."""
@@ -77,8 +79,10 @@ class Reader:
 
     def finish(self) -> None:
         """Decide whose the pods are. Raises `DumpError`, `InvalidValue`."""
+        self._quotas.finish()
         for room in self._rooms:
             room.finish()
+        self._owners = {(j.namespace, j.owner): j for _, jobs in self._jobs.values() for j in jobs}
         owned: dict[tuple[str, str], int] = {}
         for pod in self._pods:
             self._take_work(pod)
@@ -86,7 +90,7 @@ class Reader:
                 owned[pod.namespace, pod.owner] = owned.get((pod.namespace, pod.owner), 0) + 1
         workloads = self._kueue.finish_work(has_pods=len(self._pods) > 0)
         for item, jobs in self._jobs.values():
-            if f"Job/{item.name}" in workloads:
+            if (item.namespace, f"Job/{item.name}") in workloads:
                 continue
             if not jobs:
                 self._source.tell("not running", "finished jobs", item.name)
@@ -99,11 +103,15 @@ class Reader:
         if label:
             value = pod.hint(label)
             return (value or pod.namespace,), pod.namespace
+        job = self._owners.get((pod.namespace, pod.owner))
+        return self._in_queue(pod) or (job and self._in_queue(_pod_of(job))) or _in_namespace(pod)
+
+    def _in_queue(self, pod: Pod) -> tuple[Path, str] | None:
         for room in self._rooms:
             found: tuple[Path, str] | None = room.client(pod)
             if found is not None:
                 return found
-        return (pod.namespace,), pod.namespace
+        return None
 
     def _take_work(self, pod: Pod) -> None:
         path, framework = self._client(pod)
@@ -125,11 +133,18 @@ class Reader:
         waiting = max(0, job.wanted - (n_owned if len(self._pods) else active))
         for count, into in ((active, self._source.running), (waiting, self._source.waiting)):
             if count:
-                pod = Pod(job.namespace, None, job.demand, hints=job.hints)
-                path, framework = self._client(pod)
+                path, framework = self._client(_pod_of(job))
                 into.append(Work(framework, path, job.demand, count))
         if waiting and is_true(item.spec.get("suspend")):
             self._source.tell("tasks", "suspended jobs, which wait", job.title)
+
+
+def _pod_of(job: Job) -> Pod:
+    return Pod(job.namespace, None, job.demand, hints=job.hints, owner=job.made_by)
+
+
+def _in_namespace(pod: Pod) -> tuple[Path, str]:
+    return (pod.namespace,), pod.namespace
 
 
 def _object(document: Document) -> Object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -35,9 +36,12 @@ class Room:
 
     def __init__(self, source: Source, options: Options) -> None:
         self._source = source
-        self._quotas: dict[str, Object] = {}
+        #: (name space, name) -> quota
+        self._quotas: dict[tuple[str, str], Object] = {}
+        #: name -> quota, as children and pods name it
+        self._named: dict[str, Object] = {}
         self._paths: dict[str, Path] = {}
-        self._of_namespace: dict[str, str] = {}
+        self._of_namespace: dict[str, Path] = {}
 
     @staticmethod
     def knows(item: Object) -> bool:
@@ -48,7 +52,8 @@ class Room:
         """Read a quota. Raises `DumpError`."""
         if not item.name:
             raise item.document.error("an ElasticQuota without a name")
-        known = self._quotas.setdefault(item.name, item)
+        known = self._quotas.setdefault((item.namespace, item.name), item)
+        self._named.setdefault(item.name, item)
         if known is not item and known.value != item.value:
             raise item.document.error(
                 f"ElasticQuota {shown(item.name)} is given twice, with different content"
@@ -56,36 +61,42 @@ class Room:
 
     def finish(self) -> None:
         """Make roles of quotas. Raises `DumpError`."""
-        for name, item in self._quotas.items():
+        n_of_name = Counter(name for _, name in self._quotas)
+        for (namespace, name), item in self._quotas.items():
+            if name in _ROOTS:
+                self._source.tell("queues", "quotas of the root, which is the cluster", name)
+                continue
             path = self._path(name, item)
-            self._paths[name] = path
+            if n_of_name[name] > 1:
+                path = (*path[:-1], f"{namespace}/{name}")
+            self._paths.setdefault(name, path)
             self._source.add_queue(self._queue(item, path), item.document)
-            for namespace in self._namespaces(item):
-                self._of_namespace.setdefault(namespace, name)
+            for own in self._namespaces(item):
+                self._of_namespace.setdefault(own, path)
 
     def _path(self, name: str, item: Object) -> Path:
         path: list[str] = []
+        own = item.labels
         while name not in _ROOTS:
             if name in path:
                 raise item.document.error(f"quota {shown(name)} is its own ancestor")
+            if path and name in self._named:
+                own = self._named[name].labels
             path.append(name)
-            if name not in self._quotas:
+            if name not in self._named:
                 text = "quotas that are parents, but not there: taken as plain ones"
                 self._source.tell("queues", text, name)
                 break
-            labels = self._quotas[name].labels
-            name = next((str(labels[key]) for key in _PARENTS if labels.get(key)), "")
+            name = next((str(own[key]) for key in _PARENTS if own.get(key)), "")
         return tuple(reversed(path))
 
     def _queue(self, item: Object, path: Path) -> Queue:
         least = named(all_amounts(item.spec.get("min")))
-        queue = Queue(path, limit=named(all_amounts(item.spec.get("max"))))
+        queue = Queue(path, limit=named(all_amounts(item.spec.get("max"))), entitlement=least)
         lends = item.labels.get(f"{_PREFIX}allow-lent-resource")
         if lends is not None and str(lends).lower() == "false":
             queue.guarantee = {name: amount for name, amount in least.items() if amount}
             queue.words.append("allow-lent-resource false")
-        else:
-            queue.entitlement = least
         for key in ("min", "max"):
             found = mapping(item.spec.get(key))
             if found:
@@ -129,6 +140,5 @@ class Room:
 
     def client(self, pod: Pod) -> tuple[Path, str] | None:
         """Return the role and framework of a pod; None if no quota is for it. O(1)."""
-        name = pod.hint(_NAME) or self._of_namespace.get(pod.namespace, "")
-        path = self._paths.get(name)
+        path = self._paths.get(pod.hint(_NAME)) or self._of_namespace.get(pod.namespace)
         return (path, pod.namespace) if path else None

@@ -30,6 +30,7 @@ class Room:
 
     def __init__(self, source: Source, options: Options) -> None:
         self._source = source
+        self._options = options
         self._queues: dict[str, Object] = {}
         self._paths: dict[str, Path] = {}
 
@@ -53,10 +54,7 @@ class Room:
 
     def finish(self) -> None:
         """Make roles of queues. Raises `DumpError`."""
-        has_gpus = any(
-            mapping(mapping(item.spec.get("resources")).get("gpu")) if _is_map(item) else True
-            for item in self._queues.values()
-        ) or any("gpus" in node.amounts for node in self._source.nodes.values())
+        has_gpus = self._has_gpus() if self._queues else False
         for name, item in self._queues.items():
             path = self._path(name, item)
             self._paths[name] = path
@@ -64,6 +62,18 @@ class Room:
                 self._source.add_queue(self._queue(item, path, has_gpus=has_gpus), item.document)
             except InvalidValue as error:
                 raise item.document.error(f"queue {shown(name)}: {error}") from None
+
+    def _has_gpus(self) -> bool:
+        """Tell whether there are GPUs: on machines if there are any, else in what queues say."""
+        machines = [dict(node.amounts) for node in self._source.nodes.values()] or [
+            dict(machine.resources.milli) for machine in self._options.machines()
+        ]
+        if machines:
+            return any(amounts.get("gpus") for amounts in machines)
+        return any(
+            mapping(mapping(item.spec.get("resources")).get("gpu")) if _is_map(item) else True
+            for item in self._queues.values()
+        )
 
     def _path(self, name: str, item: Object) -> Path:
         path: list[str] = []

@@ -24,7 +24,10 @@ from allocator.sim.importers.options import Options
 from allocator.sim.importers.source import Node, Path, Queue, Source, Work
 
 GROUP = "kueue.x-k8s.io"
-_LOCAL_QUEUE = "kueue.x-k8s.io/queue-name"
+#: What says on a job, and on pods, in which LocalQueue they are.
+_LOCAL_QUEUES = ("kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/local-queue-name")
+_CLUSTER_QUEUE = "kueue.x-k8s.io/cluster-queue-name"
+_WORKLOAD = "kueue.x-k8s.io/workload"
 #: Objects that say nothing which is modelled here.
 _COUNTED = frozenset(
     (
@@ -62,7 +65,7 @@ class _Holder:
 class Room:
     """Reads the objects of Kueue."""
 
-    HINTS = frozenset((_LOCAL_QUEUE, "kueue.x-k8s.io/workload"))
+    HINTS = frozenset((*_LOCAL_QUEUES, _CLUSTER_QUEUE, _WORKLOAD))
 
     def __init__(self, source: Source, options: Options) -> None:
         self._source = source
@@ -73,6 +76,8 @@ class Room:
         self._local: dict[tuple[str, str], tuple[str, Fraction | None]] = {}
         self._flavors: dict[str, dict[str, str]] = {}
         self._workloads: dict[tuple[str, str], Object] = {}
+        #: (name space, `KIND/NAME` of what made it) -> workload
+        self._of_owner: dict[tuple[str, str], Object] = {}
         self._paths: dict[str, Path] = {}
         self._fair_locals: set[str] = set()
 
@@ -101,6 +106,7 @@ class Room:
                 source.lacks("topology-aware flavors of Kueue", item.name)
         elif item.kind == "Workload":
             self._workloads[item.namespace, item.name] = item
+            self._of_owner.update(((item.namespace, own), item) for own in _owners(item))
         elif item.kind in _COUNTED:
             source.lacks(f"{item.kind} of Kueue", item.name or item.document.place)
             if mapping(item.value.get("resources")).get("transformations"):
@@ -279,47 +285,58 @@ class Room:
 
     def client(self, pod: Pod) -> tuple[Path, str] | None:
         """Return the role and framework of a pod; None if Kueue does not know it. O(1)."""
-        local = pod.hint(_LOCAL_QUEUE)
-        return self._client(pod.namespace, local) if local else None
-
-    def _client(self, namespace: str, local: str) -> tuple[Path, str] | None:
-        found = self._local.get((namespace, local)) or self._local.get(("", local))
-        if found is None or found[0] not in self._paths:
-            if found is not None or self._queues:
-                text = "LocalQueues that lead to no ClusterQueue of the dump"
-                self._source.tell("queues", text, f"{namespace}/{local}")
+        if not self._queues:
             return None
-        queue = found[0]
-        path = self._paths[queue]
-        if queue in self._fair_locals:
-            path = (*path, namespace or "default", local)
-        return path, f"{namespace}/{local}" if namespace else local
+        local, queue = pod.hint(*_LOCAL_QUEUES), pod.hint(_CLUSTER_QUEUE)
+        if local or queue:
+            return self._client(pod.namespace, local, queue)
+        key = (pod.namespace, pod.hint(_WORKLOAD))
+        workload = self._workloads.get(key) or self._of_owner.get((pod.namespace, pod.owner))
+        return self._client_of(workload) if workload is not None else None
 
-    def finish_work(self, *, has_pods: bool) -> set[str]:
-        """Take workloads, and return the owners whose own jobs they stand for.
+    def _client_of(self, workload: Object) -> tuple[Path, str] | None:
+        """Return the role and framework of a workload: of where it was admitted, if it was."""
+        admission = mapping(workload.status.get("admission"))
+        local = str(workload.spec.get("queueName") or "")
+        return self._client(workload.namespace, local, str(admission.get("clusterQueue") or ""))
+
+    def _client(self, namespace: str, local: str, queue: str) -> tuple[Path, str] | None:
+        if queue not in self._paths:
+            found = self._local.get((namespace, local)) or self._local.get(("", local))
+            if found is None or found[0] not in self._paths:
+                if found is not None or self._queues:
+                    text = "LocalQueues that lead to no ClusterQueue of the dump"
+                    self._source.tell("queues", text, f"{namespace}/{local}")
+                return None
+            queue = found[0]
+        path = self._paths[queue]
+        if queue in self._fair_locals and local:
+            path = (*path, namespace or "default", local)
+        return path, "/".join(filter(None, (namespace, local)))
+
+    def finish_work(self, *, has_pods: bool) -> set[tuple[str, str]]:
+        """Take workloads, and return name spaces and owners whose own jobs they stand for.
 
         Those that are admitted count only where the dump has no pods: they are the same work.
         """
-        owners: set[str] = set()
         for item in self._workloads.values():
-            metadata = mapping(item.value.get("metadata"))
-            own = [
-                f"{o.get('kind')}/{o.get('name')}" for o in listing(metadata.get("ownerReferences"))
-            ]
-            owners.update(own)
+            own = _owners(item)
+            admitted = bool(item.status.get("admission"))
             if self._is_finished(item):
                 self._source.tell("not running", "finished workloads of Kueue", item.name)
                 continue
-            client = self._client(item.namespace, str(item.spec.get("queueName") or ""))
+            if item.spec.get("active") is False and not admitted:
+                self._source.tell("not running", "deactivated workloads of Kueue", item.name)
+                continue
+            client = self._client_of(item)
             if client is None:
                 client = (item.namespace or "default",), item.namespace or "default"
-            admitted = bool(item.status.get("admission"))
             if admitted and has_pods:
                 text = "admitted workloads of Kueue, whose pods are counted instead"
                 self._source.tell("tasks", text, item.name)
             elif not (not admitted and has_pods and own and own[0].startswith("Pod/")):
                 self._take_workload(item, client, admitted=admitted)
-        return owners
+        return set(self._of_owner)
 
     @staticmethod
     def _is_finished(item: Object) -> bool:
@@ -339,10 +356,15 @@ class Room:
                 )
             return
         assigned = listing(mapping(item.status["admission"]).get("podSetAssignments"))
+        given_back = {
+            str(mapping(one).get("name")): whole(one.get("count"))
+            for one in listing(item.status.get("reclaimablePods"))
+        }
         for one in assigned:
             pod_set = sets.get(str(one.get("name")), {})
             count = whole(one.get("count"), whole(pod_set.get("count"), 1))
             each = named(_each(one, pod_set, count))
+            count -= min(count, given_back.get(str(one.get("name")), 0))
             if count:
                 flavors = tuple(str(f) for f in mapping(one.get("flavors")).values())
                 demand = self._split(rounded(each), flavors)
@@ -386,6 +408,12 @@ class Room:
             work.demand = {own.get(name, name): x for name, x in work.demand.items()}
         for work in self._source.waiting:
             work.demand = self._split(work.demand, ())
+
+
+def _owners(item: Object) -> list[str]:
+    """Return what made an object, each as `KIND/NAME`."""
+    owners = listing(mapping(item.value.get("metadata")).get("ownerReferences"))
+    return [f"{mapping(o).get('kind')}/{mapping(o).get('name')}" for o in owners]
 
 
 def _template(pod_set: Any) -> Amounts:

@@ -209,6 +209,8 @@ def _features(spec: Json, annotations: Json) -> Iterator[str]:
         yield "topology spread of pods"
     if str(spec.get("priority") or 0) != "0":
         yield "priorities of pods"
+    if spec.get("preemptionPolicy") == "Never":
+        yield "preemption policies of pods"
     if spec.get("schedulingGates"):
         yield "gates of pods"
     if spec.get("resourceClaims"):
@@ -222,10 +224,14 @@ def _features(spec: Json, annotations: Json) -> Iterator[str]:
 
 @dataclass(slots=True)
 class Job:
-    """A job, or a kind of tasks in one: how many pods it wants at once."""
+    """A job, or a kind of tasks in one: how many pods it wants at once.
+
+    Its pods name it as `owner`, and what made it is `made_by`.
+    """
 
     title: str
     owner: str
+    made_by: str
     namespace: str
     wanted: int
     active: int
@@ -286,6 +292,7 @@ def _job(
     return Job(
         job.title,
         owner,
+        _owner(job),
         job.namespace,
         wanted,
         min(active, wanted),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from allocator.errors import shown
 from allocator.sim.importers.amounts import Amounts, positive, quantity
 from allocator.sim.importers.kubernetes.words import Object, mapping, named
+from allocator.sim.importers.options import Options
 from allocator.sim.importers.source import Queue, Source
 
 _REQUESTS = "requests."
@@ -15,9 +14,12 @@ _REQUESTS = "requests."
 class ResourceQuotas:
     """Collects the quotas of name spaces; of several, the smallest binds."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, options: Options) -> None:
         self._source = source
+        self._by_label = options.role_label is not None
         self._known: dict[tuple[str, str], Object] = {}
+        #: name space -> the least that its quotas say, under the source's names
+        self._least: dict[str, Amounts] = {}
 
     def take(self, item: Object) -> None:
         """Take a quota. Raises `DumpError`, `InvalidValue`."""
@@ -32,24 +34,29 @@ class ResourceQuotas:
         if item.spec.get("scopes") or item.spec.get("scopeSelector"):
             self._source.lacks("quotas with scopes", title)
             return
-        limit: Amounts = {}
+        least = self._least.setdefault(item.namespace or "default", {})
         for name, text in mapping(item.spec.get("hard")).items():
             resource = str(name).removeprefix(_REQUESTS)
             asks = str(name).startswith(_REQUESTS) and resource != "storage"
             if (
                 asks
                 or resource in ("cpu", "memory", "ephemeral-storage")
-                or "hugepages-" in resource
+                or resource.startswith("hugepages-")
             ):
-                limit.update(_limit(resource, positive(quantity(text), text)))
+                amount = positive(quantity(text), text)
+                least[resource] = min(amount, least.get(resource, amount))
             else:
                 self._source.lacks("quotas of limits and of numbers of objects", f"{title}: {name}")
         path = (item.namespace or "default",)
         queue = self._source.queues.setdefault(path, Queue(path))
-        for name, amount in limit.items():
-            queue.limit[name] = min(amount, queue.limit.get(name, amount))
         queue.words.append(f"ResourceQuota {item.name}")
 
-
-def _limit(resource: str, amount: Fraction) -> Amounts:
-    return named({resource: amount})
+    def finish(self) -> None:
+        """Make limits of what was taken: of devices that count as one, their sum. O(quotas)."""
+        for namespace, least in self._least.items():
+            queue = self._source.queues[(namespace,)]
+            for name, amount in named(least).items():
+                queue.limit[name] = min(amount, queue.limit.get(name, amount))
+            if least and self._by_label:
+                text = "quotas of name spaces, whose pods have the roles of their labels instead"
+                self._source.lacks(text, namespace)

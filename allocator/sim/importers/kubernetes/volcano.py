@@ -20,8 +20,9 @@ from allocator.sim.importers.options import Options
 from allocator.sim.importers.source import Path, Queue, Source
 
 GROUPS = ("scheduling.volcano.sh", "scheduling.incubator.k8s.io")
-_QUEUE = "scheduling.volcano.sh/queue-name"
-_POD_GROUP = "scheduling.k8s.io/group-name"
+#: What people write, and what Volcano writes on the pods of its jobs.
+_QUEUES = ("scheduling.volcano.sh/queue-name", "volcano.sh/queue-name")
+_POD_GROUPS = ("scheduling.k8s.io/group-name", "scheduling.volcano.sh/group-name")
 _HIERARCHY = "volcano.sh/hierarchy"
 _WEIGHTS = "volcano.sh/hierarchy-weights"
 _ROOT = "root"
@@ -30,7 +31,7 @@ _ROOT = "root"
 class Room:
     """Reads the queues of Volcano."""
 
-    HINTS = frozenset((_QUEUE, _POD_GROUP))
+    HINTS = frozenset((*_QUEUES, *_POD_GROUPS))
 
     def __init__(self, source: Source, options: Options) -> None:
         self._source = source
@@ -73,6 +74,18 @@ class Room:
                 self._annotated(item)
             else:
                 self._plain(item, plugin)
+        self._raise_parents()
+
+    def _raise_parents(self) -> None:
+        """Guarantee to parents at least what is guaranteed below them."""
+        for path in sorted(self._paths.values(), key=len, reverse=True):
+            parent = self._source.queues.get(path[:-1])
+            if parent is None:
+                continue
+            below = [q.guarantee for p, q in self._source.queues.items() if p[:-1] == path[:-1]]
+            for name in dict.fromkeys(name for own in below for name in own):
+                together = sum((own.get(name, Fraction(0)) for own in below), Fraction(0))
+                parent.guarantee[name] = max(together, parent.guarantee.get(name, Fraction(0)))
 
     def _guess(self) -> str:
         items = self._queues.values()
@@ -162,7 +175,8 @@ class Room:
 
     def client(self, pod: Pod) -> tuple[Path, str] | None:
         """Return the role and framework of a pod; None if Volcano does not know it. O(1)."""
-        name = pod.hint(_QUEUE) or self._groups.get((pod.namespace, pod.hint(_POD_GROUP)), "")
+        group = (pod.namespace, pod.hint(*_POD_GROUPS))
+        name = pod.hint(*_QUEUES) or self._groups.get(group, "")
         path = self._paths.get(name)
         return (path, pod.namespace) if path else None
 

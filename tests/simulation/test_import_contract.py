@@ -1,0 +1,353 @@
+"""Imports held to the contract of each system, on small dumps in the systems' own words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator.sim.importers import Imported, read
+
+pytest.importorskip("yaml")
+pytest.importorskip("defusedxml")
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Any:
+    """Return what imports texts and objects, each a file of its own."""
+
+    def load(system: str, *contents: str | Json, **options: Any) -> Imported:
+        paths = []
+        for index, content in enumerate(contents):
+            path = tmp_path / f"dump-{index}"
+            path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+            paths.append(path)
+        return read(system, paths, **options)
+
+    return load
+
+
+def told(found: Imported) -> str:
+    return "\n".join(f"{t.count} {t.kind}: {t.text} {t.objects}" for t in found.told)
+
+
+# Kubernetes.
+
+
+def listed(*items: Json) -> Json:
+    return {"apiVersion": "v1", "kind": "List", "items": list(items)}
+
+
+def made(group: str, kind: str, name: str, **own: Any) -> Json:
+    metadata = {"name": name, **own.pop("metadata", {})}
+    return {"apiVersion": group, "kind": kind, "metadata": metadata, **own}
+
+
+def node(name: str, **amounts: str) -> Json:
+    ready = [{"type": "Ready", "status": "True"}]
+    return made("v1", "Node", name, status={"allocatable": amounts, "conditions": ready})
+
+
+def pod(name: str, cpu: str, machine: str | None = None, **metadata: Any) -> Json:
+    spec: Json = {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}
+    if machine:
+        spec["nodeName"] = machine
+    phase = "Running" if machine else "Pending"
+    metadata = {"namespace": "team", **metadata}
+    return made("v1", "Pod", name, metadata=metadata, spec=spec, status={"phase": phase})
+
+
+def resource_quota(name: str, namespace: str, **hard: str) -> Json:
+    hard = {key.replace("__", "/").replace("_", "."): value for key, value in hard.items()}
+    metadata = {"namespace": namespace}
+    return made("v1", "ResourceQuota", name, metadata=metadata, spec={"hard": hard})
+
+
+def cluster_queue(name: str, cohort: str = "", **quota: Any) -> Json:
+    resource = {"name": "cpu", **quota}
+    group = {"coveredResources": ["cpu"], "flavors": [{"name": "f", "resources": [resource]}]}
+    spec: Json = {"resourceGroups": [group], **({"cohort": cohort} if cohort else {})}
+    return made("kueue.x-k8s.io/v1beta1", "ClusterQueue", name, spec=spec)
+
+
+def local_queue(name: str, queue: str) -> Json:
+    metadata = {"namespace": "team"}
+    spec = {"clusterQueue": queue}
+    return made("kueue.x-k8s.io/v1beta1", "LocalQueue", name, metadata=metadata, spec=spec)
+
+
+def owned_by(kind: str, name: str) -> Json:
+    return {"ownerReferences": [{"kind": kind, "name": name, "controller": True}]}
+
+
+def job(name: str, metadata: Json, parallelism: int = 3) -> Json:
+    template = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]}}
+    metadata = {"namespace": "team", **metadata}
+    spec = {"parallelism": parallelism, "template": template}
+    return made("batch/v1", "Job", name, metadata=metadata, spec=spec)
+
+
+def workload(name: str, count: int = 3, metadata: Json | None = None, **status: Any) -> Json:
+    template = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]}}
+    spec = {"queueName": "lq", "podSets": [{"name": "main", "count": count, "template": template}]}
+    metadata = {"namespace": "team", **(metadata or {})}
+    group = "kueue.x-k8s.io/v1beta1"
+    return made(group, "Workload", name, metadata=metadata, spec=spec, status=status)
+
+
+def admitted(queue: str, count: int = 3) -> Json:
+    usage = {"name": "main", "count": count, "resourceUsage": {"cpu": str(2 * count)}}
+    return {"clusterQueue": queue, "podSetAssignments": [usage]}
+
+
+def roles_of(found: Imported, key: str) -> Json:
+    return {path: role[key] for path, role in found.to_json()["roles"].items() if role[key]}
+
+
+def test_of_several_quotas_the_least_of_each_name_binds(load: Any) -> None:
+    found = load(
+        "kubernetes",
+        listed(
+            resource_quota("a", "team", cpu="5", requests_cpu="6", requests_nvidia_com__gpu="2"),
+            resource_quota("b", "team", requests_amd_com__gpu="1", requests_nvidia_com__gpu="4"),
+        ),
+    )
+    assert found.to_json()["roles"]["team"]["limit"] == {"cpus": 5, "gpus": 3}
+
+
+def test_quotas_of_name_spaces_whose_pods_have_other_roles_are_told(load: Any) -> None:
+    dump = listed(
+        node("n", cpu="8"),
+        resource_quota("a", "team", cpu="5"),
+        pod("p", "1", "n", labels={"own": "red"}),
+    )
+    found = load("kubernetes", dump, role_label="own")
+    assert set(found.roles) == {"team", "red"}
+    assert "quotas of name spaces, whose pods have the roles of their labels instead" in told(found)
+
+
+def test_preemption_policies_of_pods_are_counted(load: Any) -> None:
+    never = pod("p", "1", "n")
+    never["spec"]["preemptionPolicy"] = "Never"
+    text = told(load("kubernetes", listed(node("n", cpu="8"), never, pod("q", "1", "n"))))
+    assert "1 not modelled: preemption policies of pods" in text
+
+
+def test_entitlements_above_the_cluster_are_cut_to_it_before_they_are_guarantees(load: Any) -> None:
+    queues = [
+        cluster_queue("a", "c", nominalQuota="1000000000"),
+        cluster_queue("b", "c", nominalQuota="50"),
+    ]
+    found = load("kubernetes", listed(node("n", cpu="200"), *queues), entitlements="guarantee")
+    assert roles_of(found, "guarantee") == {"c/a": {"cpus": 160}, "c/b": {"cpus": 40}}
+
+
+def test_soft_guarantees_give_way_to_hard_ones(load: Any) -> None:
+    queues = [
+        cluster_queue("a", "c", nominalQuota="200"),
+        cluster_queue("b", "c", nominalQuota="60", lendingLimit="10"),
+    ]
+    for mode, guarantees in {
+        "weight": {"c/b": {"cpus": 50}},
+        "none": {"c/b": {"cpus": 50}},
+        # of 150 beside the 50 that are hard, 200 and 10 are wanted
+        "guarantee": {"c/a": {"cpus": 142.857}, "c/b": {"cpus": 57.142}},
+    }.items():
+        found = load("kubernetes", listed(node("n", cpu="200"), *queues), entitlements=mode)
+        assert roles_of(found, "guarantee") == guarantees
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"labels": {"kueue.x-k8s.io/queue-name": "lq"}},
+        {"labels": {"kueue.x-k8s.io/local-queue-name": "lq"}},
+        {"labels": {"kueue.x-k8s.io/cluster-queue-name": "a"}},
+        {"annotations": {"kueue.x-k8s.io/workload": "w"}},
+        owned_by("Job", "j"),
+        owned_by("Job", "j-of-set"),
+        owned_by("Job", "labelled"),
+    ],
+    ids=["label", "local queue", "cluster queue", "workload", "job", "job of a set", "its label"],
+)
+def test_pods_of_kueue_are_known_by_all_that_leads_to_their_queue(
+    load: Any, metadata: Json
+) -> None:
+    dump = listed(
+        node("n", cpu="8"),
+        cluster_queue("a", "c", nominalQuota="4"),
+        local_queue("lq", "a"),
+        workload("w", metadata=owned_by("Job", "j"), admission=admitted("a")),
+        workload("ws", metadata=owned_by("JobSet", "s"), admission=admitted("a")),
+        job("j", {}),
+        job("j-of-set", owned_by("JobSet", "s")),
+        job("labelled", {"labels": {"kueue.x-k8s.io/queue-name": "lq"}}),
+        pod("p", "1", "n", **metadata),
+    )
+    running = load("kubernetes", dump).to_json()["running"]
+    assert running == {"c/a": {"tasks": 1, "tasks_without_requests": 0, "cpus": 1}}
+
+
+def test_workloads_are_known_by_the_queue_that_admitted_them(load: Any) -> None:
+    dump = [node("n", cpu="8"), cluster_queue("a", "c", nominalQuota="4")]
+    found = load("kubernetes", listed(*dump, workload("w", admission=admitted("a")))).to_json()
+    assert found["running"]["c/a"] == {"tasks": 3, "tasks_without_requests": 0, "cpus": 6}
+    assert found["unplaced"] == {"team/lq": {"cpus": 6}}
+
+
+def test_pods_that_workloads_gave_back_hold_nothing(load: Any) -> None:
+    given = [{"name": "main", "count": 1}]
+    found = load(
+        "kubernetes",
+        listed(
+            cluster_queue("a", "c", nominalQuota="4"),
+            workload("w", admission=admitted("a"), reclaimablePods=given),
+        ),
+    )
+    assert found.to_json()["running_total"]["cpus"] == 4
+
+
+def test_deactivated_workloads_do_not_wait(load: Any) -> None:
+    idle = workload("w")
+    idle["spec"]["active"] = False
+    queues = [cluster_queue("a", "c", nominalQuota="4"), local_queue("lq", "a")]
+    found = load("kubernetes", listed(*queues, idle, workload("v")))
+    assert found.to_json()["waiting"] == {"c/a": {"tasks": 3, "cpus": 6}}
+    assert "1 not running: deactivated workloads of Kueue" in told(found)
+
+
+def test_jobs_of_one_name_in_two_name_spaces_are_two(load: Any) -> None:
+    other = job("j", {"namespace": "other"})
+    found = load(
+        "kubernetes",
+        listed(
+            cluster_queue("a", "c", nominalQuota="4"),
+            local_queue("lq", "a"),
+            workload("w", metadata=owned_by("Job", "j")),
+            other,
+        ),
+    )
+    assert {role: x["tasks"] for role, x in found.to_json()["waiting"].items()} == {
+        "c/a": 3,
+        "other": 3,
+    }
+
+
+def volcano_queue(name: str, **spec: Any) -> Json:
+    status = {"state": spec.pop("state", "Open")}
+    group = "scheduling.volcano.sh/v1beta1"
+    return made(group, "Queue", name, spec=spec, status=status)
+
+
+def test_parents_of_volcano_are_guaranteed_what_their_children_are(load: Any) -> None:
+    held = {"guarantee": {"resource": {"cpu": "2"}}}
+    dump = listed(
+        volcano_queue("top"),
+        volcano_queue("mid", parent="top", guarantee={"resource": {"memory": "1Gi"}}),
+        volcano_queue("a", parent="mid", **held),
+        volcano_queue("b", parent="mid", **held),
+    )
+    guarantees = roles_of(load("kubernetes", dump), "guarantee")
+    both = {"cpus": 4, "mem": 1024}
+    assert guarantees == {
+        "top": both,
+        "top/mid": both,
+        "top/mid/a": {"cpus": 2},
+        "top/mid/b": {"cpus": 2},
+    }
+
+
+def volcano_job(queue: str) -> Json:
+    template = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}}
+    spec = {"queue": queue, "tasks": [{"name": "t", "replicas": 2, "template": template}]}
+    metadata = {"namespace": "team"}
+    return made("batch.volcano.sh/v1alpha1", "Job", "j", metadata=metadata, spec=spec)
+
+
+def test_pods_of_volcano_are_known_by_what_volcano_writes_on_them(load: Any) -> None:
+    own = {"volcano.sh/queue-name": "q", "volcano.sh/job-name": "j"}
+    queues = [node("n", cpu="8"), volcano_queue("q")]
+    by_label = listed(*queues, pod("p", "1", "n", labels=own))
+    assert list(load("kubernetes", by_label).to_json()["running"]) == ["q"]
+    by_job = listed(*queues, volcano_job("q"), pod("p", "1", "n", **owned_by("Job", "j")))
+    found = load("kubernetes", by_job).to_json()
+    assert list(found["running"]) == ["q"]
+    assert found["waiting"] == {"q": {"tasks": 1, "cpus": 1}}
+
+
+def test_closed_queues_have_no_new_demand(load: Any) -> None:
+    machine = node("n", cpu="8")
+    for state, starts in {"Open": True, "Closed": False}.items():
+        dump = listed(machine, volcano_queue("q", state=state), volcano_job("q"))
+        found = load("kubernetes", dump)
+        assert found.to_json()["waiting"] == {"q": {"tasks": 2, "cpus": 2}}
+        assert bool(found.wanted()) is starts
+        suppressed = found.snapshot()["frameworks"]["team"]["suppressed"]
+        assert suppressed == ([] if starts else ["q"])
+        assert ("take nothing new, which go on waiting" in told(found)) is not starts
+
+
+def kai_queue(name: str, **resources: Json) -> Json:
+    return made("scheduling.run.ai/v2", "Queue", name, spec={"resources": resources})
+
+
+def test_weights_of_kai_are_those_of_gpus_where_machines_have_some(load: Any) -> None:
+    none: Json = {"quota": -1, "limit": -1}
+    queues = [
+        kai_queue("a", cpu={**none, "overQuotaWeight": 2}, gpu={**none, "overQuotaWeight": 5}),
+        kai_queue("b", cpu={**none, "overQuotaWeight": 3}, gpu={**none, "overQuotaWeight": 7}),
+    ]
+    with_gpus = {"a": 5, "b": 7}
+    assert roles_of(load("kubernetes", listed(*queues)), "weight") == with_gpus
+    gpus = node("n", **{"cpu": "8", "nvidia.com/gpu": "1"})
+    assert roles_of(load("kubernetes", listed(gpus, *queues)), "weight") == with_gpus
+    plain = load("kubernetes", listed(node("n", cpu="8"), *queues))
+    assert roles_of(plain, "weight") == {"a": 2, "b": 3}
+    elsewhere = load("kubernetes", listed(*queues), cluster="2x cpus:4")
+    assert roles_of(elsewhere, "weight") == {"a": 2, "b": 3}
+
+
+def elastic_quota(name: str, namespace: str = "team", **own: Any) -> Json:
+    labels = {
+        f"quota.scheduling.koordinator.sh/{key.replace('_', '-')}": value
+        for key, value in own.pop("labels", {}).items()
+    }
+    metadata = {"namespace": namespace, "labels": labels}
+    group = "scheduling.sigs.k8s.io/v1alpha1"
+    return made(group, "ElasticQuota", name, metadata=metadata, spec=own)
+
+
+def test_the_root_quota_of_koordinator_is_the_cluster(load: Any) -> None:
+    dump = listed(
+        elastic_quota("koordinator-root-quota", min={"cpu": "100"}),
+        elastic_quota("a", min={"cpu": "4"}, labels={"parent": "koordinator-root-quota"}),
+    )
+    assert set(load("kubernetes", dump).roles) == {"a"}
+
+
+def test_quotas_that_lend_nothing_weigh_as_those_that_do(load: Any) -> None:
+    dump = listed(
+        node("n", cpu="100"),
+        elastic_quota("a", min={"cpu": "10"}),
+        elastic_quota("b", min={"cpu": "30"}, labels={"allow_lent_resource": "false"}),
+    )
+    for mode, weights in {"weight": {"a": 1, "b": 3}, "none": {"a": 1, "b": 1}}.items():
+        found = load("kubernetes", dump, entitlements=mode)
+        assert roles_of(found, "weight") == weights
+        assert roles_of(found, "guarantee") == {"b": {"cpus": 30}}
+
+
+def test_quotas_of_one_name_in_two_name_spaces_are_two(load: Any) -> None:
+    dump = listed(
+        node("n", cpu="100"),
+        elastic_quota("own", "red", min={"cpu": "10"}),
+        elastic_quota("own", "blue", min={"cpu": "20"}),
+        pod("p", "1", "n", namespace="blue"),
+    )
+    found = load("kubernetes", dump)
+    assert roles_of(found, "weight") == {"blue%2Fown": 2, "red%2Fown": 1}
+    assert list(found.to_json()["running"]) == ["blue%2Fown"]
