@@ -104,10 +104,11 @@ def check_variables(whose: str, variables: Any) -> None:
     seen = set()
     for variable in variables:
         name = variable.get("name") if isinstance(variable, dict) else None
-        value = variable.get("value", "") if isinstance(variable, dict) else None
         if not _is_text(name) or not name or "=" in name or name in seen:
             raise TaskInvalid(f"{whose} has a variable {shown(name)}, which is no name, or two")
-        if not _is_text(value):
+        if variable.get("type", "VALUE") != "VALUE":
+            raise TaskInvalid(f"variable {name} of {whose} is a {variable['type']}, not a VALUE")
+        if not _is_text(variable.get("value")):
             raise TaskInvalid(f"variable {name} of {whose} has no value that is text")
         seen.add(name)
 

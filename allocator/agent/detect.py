@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
@@ -28,13 +29,25 @@ def resources(text: str | None, work_dir: Path) -> Resources:
         named = Resources(text or "")
     except ResourceError as error:
         raise InvalidValue(f"--resources {error}") from None
-    names = {part.partition(":")[0].partition("(")[0].strip() for part in (text or "").split(";")}
     detected = {
         "cpus": float(len(os.sched_getaffinity(0))),
         "mem": float(memory_mb()),
         "disk": float(disk_mb(work_dir)),
     }
+    names = _named(text or "")
     return named + {name: amount for name, amount in detected.items() if name not in names}
+
+
+def _named(text: str) -> set[str]:
+    """Return the names in a text of resources, with those that have 0, of which nothing is left."""
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        return {part.partition(":")[0].partition("(")[0].strip() for part in text.split(";")}
+    found: set[str] = set()
+    for entry in entries if isinstance(entries, list) else [entries]:
+        found.update([entry["name"]] if "name" in entry else entry)
+    return found
 
 
 def memory_mb() -> int:

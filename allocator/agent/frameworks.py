@@ -52,9 +52,16 @@ def amounts(resources: Resources) -> Json:
     """Return resources by name, as people read them: numbers, or text of ranges and sets."""
     found: Json = dict.fromkeys(ALWAYS, 0.0)
     for name in resources.names:
-        value = resources[name]
-        found[name] = float(value) if isinstance(value, int | float) else str(value)
+        found[name] = _amount(resources[name])
     return found
+
+
+def _amount(value: float | tuple[tuple[int, int], ...] | frozenset[str]) -> float | str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f"{first}-{last}" for first, last in value) + "]"
+    if isinstance(value, frozenset):
+        return "{" + ", ".join(sorted(value)) + "}"
+    return float(value)
 
 
 def _framework(id: str, info: m.FrameworkInfo | None) -> Json:

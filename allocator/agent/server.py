@@ -45,6 +45,10 @@ _LOG = logging.getLogger("allocator.agent")
 #: How long a connection may be without a request, or a request be on its way, in seconds.
 _IDLE_SECONDS: Final = 75.0
 
+#: How long, and how much of it, the rest of a request is taken in that was refused before its end.
+_LINGER_SECONDS: Final = 5.0
+_MAX_LINGER_BYTES: Final = 8 * MAX_BODY_BYTES
+
 #: One, as an scrypt may take a gigabyte: whoever guesses at secrets waits in turn.
 _PROVERS: Final = ThreadPoolExecutor(1, thread_name_prefix="scrypt")
 
@@ -171,6 +175,8 @@ class Protocol(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         #: The answer that goes on.
         self._stream: Stream | None = None
+        #: How much more is taken in, and not looked at; None: all is looked at.
+        self._n_idle_bytes: int | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -210,6 +216,11 @@ class Protocol(asyncio.Protocol):
         """Take in a piece of a request; after one whose answer goes on there is no other."""
         if self._stream is not None:
             return
+        if self._n_idle_bytes is not None:
+            self._n_idle_bytes -= len(data)
+            if self._n_idle_bytes < 0:
+                self._transport.close()
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -218,7 +229,18 @@ class Protocol(asyncio.Protocol):
             cause = error if isinstance(error, CallRefused) else error.__context__
             if not isinstance(cause, CallRefused):
                 cause = CallRefused(BAD_REQUEST, "the request is not HTTP")
-            self._write(_refusal(cause), is_kept=False)
+            self._write(_refusal(cause), is_kept=False, is_last=self._task is not None)
+            if not self._transport.is_closing():
+                self._linger()
+
+    def _linger(self) -> None:
+        """Take in the rest for a while: closed at once, many a client never reads the answer."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._n_idle_bytes = _MAX_LINGER_BYTES
+        self._stop_waiting()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_LINGER_SECONDS, self._transport.close)
 
     # Called by the parser.
 
@@ -397,9 +419,15 @@ class Protocol(asyncio.Protocol):
         begin(self._stream)
 
     def _write(
-        self, answer: Answer, *, is_kept: bool, has_body: bool = True, size: int | None = None
+        self,
+        answer: Answer,
+        *,
+        is_kept: bool,
+        has_body: bool = True,
+        size: int | None = None,
+        is_last: bool = True,
     ) -> None:
-        """Write an answer, or of one whose body follows the head."""
+        """Write an answer, or of one whose body follows the head; close unless it is kept."""
         if self._transport.is_closing():
             return
         lines = [
@@ -412,7 +440,7 @@ class Protocol(asyncio.Protocol):
             lines.append("Connection: close")
         head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
         self._transport.write(head + (answer.body if has_body else b""))
-        if not is_kept and size is None:
+        if not is_kept and size is None and is_last:
             self._transport.close()
 
 

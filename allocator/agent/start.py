@@ -33,6 +33,7 @@ from allocator.agent.state import Facts
 from allocator.agent.sweep import sweep_for_ever
 from allocator.agent.tokens import Tokens
 from allocator.agent.watch import WatchOptions
+from allocator.errors import InvalidValue
 from allocator.resources import Resources
 from allocator.version import dotted_version
 from allocator.wire import messages as m
@@ -121,7 +122,8 @@ def run(settings: Settings) -> int:
         It cannot start: nothing listens then.
     """
     if settings.runtime is None:
-        settings = settings._replace(runtime="linux" if os.geteuid() == 0 else "process")
+        kind = "linux" if os.geteuid() == 0 else "process"
+        settings = settings._replace(runtime=kind, flags={"runtime": kind, **settings.flags})
     find = None if settings.master is None else discovery(settings.master)
     headers = own_headers(settings.credential)
     acls = None if settings.acls is None else Acls.read(settings.acls)
@@ -147,6 +149,7 @@ def run(settings: Settings) -> int:
         runtime = None
         if settings.runtime == "oci" and checkpoint is not None and root is not None:
             state = checkpoint.containers.with_name("oci").absolute()
+            check_folders("--oci-root", settings.oci_roots)
             runtime = oci.find(settings.oci_runtime, state, root.name)
         link = None if find is None else (find, headers)
         process = _Process(settings, link, access, tls, checkpoint, listener, root, runtime)
@@ -159,6 +162,13 @@ def find_root(settings: Settings) -> Root:
     if os.geteuid() != 0:
         raise NoCgroups(f"--runtime {settings.runtime}: needs root; `--runtime process` does not")
     return Root(cgroups.find(settings.cgroups_hierarchy), settings.cgroups_root)
+
+
+def check_folders(option: str, folders: Sequence[Path]) -> None:
+    """Refuse what is no folder; raises `InvalidValue`."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise InvalidValue(f"{option} {folder}: is no folder")
 
 
 class _Process:

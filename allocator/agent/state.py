@@ -96,8 +96,8 @@ class Facts:
             "hostname": first.info.hostname,
             "capabilities": [each.type for each in first.info.capabilities or ()],
             "resources": amounts(total),
-            "reserved_resources": {},
-            "unreserved_resources": amounts(total),
+            "reserved_resources": _reserved(total),
+            "unreserved_resources": amounts(total.unreserved()),
             "attributes": {each["name"]: _value(each) for each in first.info.attributes or ()},
             "flags": self.flags,
             **frameworks(agents, self._service.runtime),
@@ -137,6 +137,12 @@ class Facts:
             metrics[f"slave/{name}_used"] = in_use
             metrics[f"slave/{name}_percent"] = in_use / of_all if of_all else 0.0
         return metrics
+
+
+def _reserved(total: Resources) -> Json:
+    """Return what is reserved, by the role it is reserved to."""
+    roles = sorted({entry.role for entry in total.reserved() if entry.role is not None})
+    return {role: amounts(total.reserved(role)) for role in roles}
 
 
 def _of_executors(agents: Iterable[Agent]) -> dict[str, float]:

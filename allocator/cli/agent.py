@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +125,7 @@ def _add_sandboxes(add: Callable[..., argparse.Action]) -> None:
     )
     add(
         "--enforce-container-disk-quota",
-        action=argparse.BooleanOptionalAction,
+        action=Switch,
         default=True,
         help="end what has more on the disk than it asked for",
     )
@@ -163,7 +163,7 @@ def _add_limits(add: Callable[..., argparse.Action]) -> None:
     )
     add(
         "--cgroups-enable-cfs",
-        action=argparse.BooleanOptionalAction,
+        action=Switch,
         default=True,
         help="have a task use no more than its cpus when others are idle",
     )
@@ -183,10 +183,25 @@ def _add_oci(add: Callable[..., argparse.Action]) -> None:
     )
 
 
+class Switch(argparse.BooleanOptionalAction):
+    """`--name` and `--no-name`, however they are spelled."""
+
+    def __call__(  # noqa: D102 -- argparse's
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        assert option_string is not None
+        setattr(namespace, self.dest, not option_string.startswith("--no-"))
+
+
 def _accept_underscores(parser: argparse.ArgumentParser) -> None:
     """Take options as Mesos spells them, too (`--work_dir`), without a word in the help."""
     for text, action in list(parser._option_string_actions.items()):
-        parser._option_string_actions["--" + text[2:].replace("-", "_")] = action
+        no, name = ("--no-", text[5:]) if text.startswith("--no-") else ("--", text[2:])
+        parser._option_string_actions[no + name.replace("-", "_")] = action
 
 
 def count_or_zero(text: str) -> int:
@@ -223,6 +238,33 @@ def settings(args: argparse.Namespace) -> Settings:
         raise InvalidValue(f"--count {args.n_agents}: only with --runtime null")
     given = {name: getattr(args, name) for name in Settings._fields if name != "flags"}
     given["oci_roots"] = [path.absolute() for path in given["oci_roots"]]
-    texts = {**given, "oci_roots": ":".join(map(str, given["oci_roots"]))}
-    shown_flags = {name: str(value) for name, value in texts.items() if value not in (None, {}, "")}
-    return Settings(**given, flags=shown_flags)
+    return Settings(**given, flags=flags(given))
+
+
+def flags(given: Mapping[str, object]) -> dict[str, str]:
+    """Return what is shown of options, as they would be given: without those that say nothing.
+
+    Examples
+    --------
+    >>> flags({"n_agents": 2, "cgroups_enable_cfs": True, "gc_delay": 60.0, "acls": None})
+    {'count': '2', 'cgroups_enable_cfs': 'true', 'gc_delay': '60'}
+    """
+    named = {"n_agents": "count", "oci_roots": "oci_root"}
+    texts = {named.get(name, name): _text(value) for name, value in given.items()}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.15g}"
+        case list():
+            return ":".join(map(str, value))
+        case dict():
+            return json.dumps(value) if value else ""
+        case _:
+            return str(value)

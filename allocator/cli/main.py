@@ -116,7 +116,12 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     # Only what is asked for is loaded: an agent has no use for the engine, which `simulate` needs.
     named = [given[0]] if given and given[0] in SUBCOMMANDS else SUBCOMMANDS
     try:
-        return build_parser(named).parse_args(given)
+        args, others = build_parser(named).parse_known_args(given)
+        if others:
+            words = "error: unrecognized arguments"
+            print(f"allocator {args.subcommand}: {words}: {' '.join(others)}", file=sys.stderr)
+            raise SystemExit(2)
+        return args
     finally:
         sys.stdout.flush()  # of help, which nobody may read to its end
 

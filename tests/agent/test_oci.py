@@ -492,7 +492,16 @@ def test_one_that_fails_its_trial_is_passed_over(
     assert Path(found.binary).name == "runc"
     with pytest.raises(NoOciRuntime, match="crun: exit status 1: I refuse"):
         oci.find("crun", tmp_path / "state", f"/{name}")
+    with pytest.raises(NoOciRuntime, match="true: exit status 0: it said nothing"):
+        oci.find("/bin/true", tmp_path / "state", f"/{name}")  # which ran nothing
     assert everywhere(name) == []
+
+
+def test_a_folder_of_images_that_is_not_there(tmp_path: Path, name: str) -> None:
+    kind = ("--runtime", "oci", "--cgroups-root", name, "--work-dir", str(tmp_path / "work"))
+    given = ("--standalone", *kind, "--oci-root", str(tmp_path), "--oci_root", str(tmp_path / "no"))
+    (line,) = serving.refused("agent", "--port", "0", *given).stderr.splitlines()
+    assert line.endswith(f"--oci-root {tmp_path / 'no'}: is no folder")
 
 
 def test_crun_where_it_does_not_refuse_the_machine(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
+import pytest
+
 from allocator.agent.server import Access, Answer, Protocol, Request, Route
 from allocator.wire.requests import MAX_BODY_BYTES
 
@@ -28,13 +30,21 @@ def talk(say: Talk, access: Access | None = None) -> None:
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
+        is_lost = asyncio.Event()
+
+        class Connection(Protocol):
+            def connection_lost(self, exc: Exception | None) -> None:
+                super().connection_lost(exc)
+                is_lost.set()
+
         server = await loop.create_server(
-            lambda: Protocol(ROUTES, access or Access()), "127.0.0.1", 0
+            lambda: Connection(ROUTES, access or Access()), "127.0.0.1", 0
         )
         host, port = server.sockets[0].getsockname()
         reader, writer = await asyncio.open_connection(host, port)
         await say(reader, writer)
         writer.close()
+        await is_lost.wait()
         server.close()
 
     asyncio.run(run())
@@ -84,6 +94,32 @@ def test_a_body_that_will_be_too_long_is_not_asked_for() -> None:
         assert (await answer(reader))[0] == 413
         assert await reader.read() == b""
 
+    talk(say)
+
+
+def test_who_sends_too_much_is_told_so_when_he_has_sent_it() -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head("/echo", 2 * MAX_BODY_BYTES) + b"x" * 2 * MAX_BODY_BYTES)
+        await writer.drain()
+        await writer.drain()  # all of it: nothing is closed that has something in it
+        assert (await answer(reader))[0] == 413
+        assert await reader.read() == b""
+
+    talk(say)
+
+
+def test_who_sends_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def send(writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x" * 2**20)
+            await writer.drain()
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head("/echo", 2**40))
+        with pytest.raises(ConnectionError):
+            await send(writer)
+
+    monkeypatch.setattr("allocator.agent.server._MAX_LINGER_BYTES", 2**21)
     talk(say)
 
 

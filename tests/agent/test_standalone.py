@@ -17,11 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from allocator.agent import detect
 from allocator.agent.containers.cgroups import Cgroups
 from allocator.wire.credentials import hashed
 from tests.agent.machine import processes_below, remove_roots, root_name, skip_without
 from tests.service import serving
-from tests.service.serving import PATIENCE_SECONDS, Json, Process
+from tests.service.serving import PATIENCE_SECONDS, Json, Process, wait_for
 
 #: Without a shell in between.
 SLEEP: Json = {"shell": False, "value": "sleep", "arguments": ["sleep", "99"]}
@@ -87,8 +88,8 @@ def test_ends_are_told_until_they_are_removed(agent: Agent) -> None:
 
 
 def test_signals(agent: Agent) -> None:
-    handler = "trap 'exit 5' USR1; while :; do sleep 0.01; done"
-    assert agent.launch("handles", f"echo > ready; {handler}").status_code == 200
+    handler = "trap 'exit 5' USR1; echo > ready; while :; do sleep 0.01; done"
+    assert agent.launch("handles", handler).status_code == 200
     assert agent.launch("plain", SLEEP).status_code == 200
     assert agent.launch("stubborn", "trap '' TERM; setsid sleep 98 & sleep 99").status_code == 200
     assert agent.of("REMOVE_CONTAINER", "plain").status_code == 409
@@ -97,11 +98,7 @@ def test_signals(agent: Agent) -> None:
     assert agent.wait("plain")["exit_status"] == 15
     assert agent.of("KILL_CONTAINER", "stubborn").status_code == 200
     assert agent.wait("stubborn")["exit_status"] == 9
-    while not (agent.work / "containers/handles/ready").exists():
-        pass
-    # The trap is set after the file is there: until it is, SIGUSR1 would end the shell.
-    agent.launch("later", "sleep 0.2")
-    agent.wait("later")
+    wait_for((agent.work / "containers/handles/ready").exists)
     assert agent.of("KILL_CONTAINER", "handles", signal=10).status_code == 200
     assert agent.wait("handles")["exit_status"] == 5 << 8
 
@@ -122,7 +119,14 @@ def test_many_wait_for_one(agent: Agent) -> None:
     ("more", "words"),
     [
         ({"command": {"value": ""}}, "no value"),
-        ({"command": {"value": "x", "environment": {"variables": [{"name": "A=B"}]}}}, "A=B"),
+        *(
+            ({"command": {"value": "x", "environment": {"variables": [bad]}}}, words)
+            for bad, words in (
+                ({"name": "A=B"}, "A=B"),
+                ({"name": "A"}, "variable A"),
+                ({"name": "A", "type": "SECRET", "secret": {"type": "VALUE"}}, "is a SECRET"),
+            )
+        ),
         ({"command": {"value": "true"}, "resources": "cpus:-1"}, "-1"),
         ({"command": {"value": "true"}, "resources": "cpus(eng):1"}, "unreserved"),
         ({"command": {"value": "true"}, "resources": 7}, "resources"),
@@ -372,6 +376,39 @@ def test_reads(plain: Agent) -> None:
     assert plain.client.get("/metrics/snapshot").json()["slave/cpus_total"] == 4
 
 
+def test_what_it_has_is_shown_as_in_mesos(tmp_path: Path) -> None:
+    text = "cpus(eng):1;cpus:2;mem:0;disk:9;ports:[31000-31009,32000-32000];disks:{b,a}"
+    switch = "--no-enforce_container_disk_quota"
+    named = ("--resources", text, switch, "--gc_delay", "60")
+    with Agent(tmp_path, "--runtime", "process", *named) as agent:
+        state = agent.client.get("/state").json()
+        rest = {"disk": 9.0, "disks": "{a, b}", "ports": "[31000-31009, 32000-32000]"}
+        none = {"gpus": 0.0, "mem": 0.0}
+        assert state["resources"] == {"cpus": 3.0, **none, **rest}
+        assert state["reserved_resources"] == {"eng": {"cpus": 1.0, "disk": 0.0, **none}}
+        assert state["unreserved_resources"] == {"cpus": 2.0, **none, **rest}
+        flags = state["flags"]
+        assert flags.items() >= {
+            ("runtime", "process"),
+            ("enforce_container_disk_quota", "false"),
+            ("cgroups_enable_cfs", "true"),
+            ("gc_delay", "60"),
+            ("count", "1"),
+        }
+        agent.close()
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"name": "mem", "type": "SCALAR", "scalar": {"value": 7}}]', '{"mem": 7}']
+)
+def test_what_is_named_in_json_is_not_detected_too(tmp_path: Path, text: str) -> None:
+    found = detect.resources(text, tmp_path)
+    assert found["mem"] == 7
+    assert found["cpus"] == len(os.sched_getaffinity(0))
+    none = '[{"name": "mem", "type": "SCALAR", "scalar": {"value": 0}}]'
+    assert detect.resources(none, tmp_path)["mem"] == 0
+
+
 def test_an_idle_agent_is_small(plain: Agent) -> None:
     status = Path(f"/proc/{plain.pid}/status").read_text()
     (resident,) = (line.split()[1] for line in status.splitlines() if "VmRSS" in line)
@@ -438,6 +475,7 @@ def test_credentials_rights_and_tls(tmp_path: Path) -> None:
         (("--standalone", "--ip", "0.0.0.0"), "--credentials"),
         (("--standalone", "--tls-cert", "/nowhere"), "together"),
         (("--standalone", "--acls", "/nowhere"), "/nowhere"),
+        (("--standalone", "--nowhere", "x"), "agent: error: unrecognized arguments: --nowhere x"),
     ],
 )
 def test_what_it_does_not_start_with(tmp_path: Path, given: tuple[str, ...], words: str) -> None:

@@ -40,6 +40,14 @@ def run(
     )
 
 
+def wait_for(holds: Callable[[], object]) -> None:
+    """Wait until something holds, which what others do brings about."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.01)
+
+
 def refused(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command that says why it cannot be done, and does nothing."""
     done = run(*arguments)

@@ -313,7 +313,7 @@ static struct plan *find_plan(int argc, char **argv, size_t *bytes, struct texts
 int main(int argc, char **argv)
 {
 	if (argc < 3)
-		return 0; /* a trial */
+		return TRIAL_STATUS;
 	sigset_t all;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);

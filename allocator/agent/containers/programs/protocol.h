@@ -103,6 +103,9 @@ struct limit {
 enum { RECORD_BYTES = 64 };
 
 /* The signal by which an init is told to send the one that it carries; 9 ends all in it. */
+/* How the init ends that is told nothing, of which whoever tries a runtime knows that it ran. */
+#define TRIAL_STATUS 86
+
 #define CONTROL_SIGNAL SIGRTMIN
 
 #endif
