@@ -1,8 +1,8 @@
 """A result in a folder.
 
 `result.json`, `jobs.parquet` and `report.html` are written first; `series.parquet` is the last,
-and has in its metadata, besides what no other file tells, the digests of these. So a folder is
-either a whole result or none.
+and has in its metadata, besides what no other file tells, the digests of these and its own. So a
+folder is either a whole result or none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +32,10 @@ FILES = (RESULT, JOBS, REPORT, SERIES)
 #: Where the metadata of `series.parquet` has the rest.
 _KEY = b"allocator.record"
 
+#: In its metadata, last of all: what the digest of the rest of the file follows.
+_SEAL_KEY, _SEAL = b"allocator.seal", b"allocator-sha256-"
+_DIGEST_LENGTH = 64
+
 #: What of a record stands in that rest as it is.
 _LISTS: tuple[str, ...] = (
     *("names", "roles", "is_leaf", "has_framework", "weights", "excluded"),
@@ -53,7 +56,8 @@ def save(result: Result, folder: str | os.PathLike[str]) -> None:
         REPORT: result.report().encode(),
     }
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    contents[SERIES] = _packed(format, series_frame(result), {_KEY: _rest(result, digests)})
+    metadata = {_KEY: _rest(result, digests), _SEAL_KEY: _SEAL + b"0" * _DIGEST_LENGTH}
+    contents[SERIES] = _sealed(_packed(format, series_frame(result), metadata))
     path.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         # Under its name only when it is whole.
@@ -77,8 +81,9 @@ def load(folder: str | os.PathLike[str]) -> Result:
     """Return the result in a folder; see `Result.load`."""
     path = Path(folder)
     format = parquet()
+    _of(path / SERIES, _check_seal)
     series, rest = _of(path / SERIES, lambda content: _unpacked(format, content, _KEY))
-    told, header, arrays = _of_rest(path / SERIES, rest)
+    told, header, arrays = _of(path / SERIES, lambda _: _of_rest(rest))
     contents = {name: _of(path / name, lambda content: content) for name in (RESULT, JOBS, REPORT)}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != told.get(name):
@@ -115,19 +120,32 @@ def _of(path: Path, read: Callable[[bytes], _T]) -> _T:
         _refuse(path, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
+def _sealed(content: bytes) -> bytes:
+    """Return a file with the digest of all else in the place that is kept for it."""
+    head, seal, tail = content.rpartition(_SEAL)
+    tail = tail[_DIGEST_LENGTH:]
+    return head + seal + hashlib.sha256(head + tail).hexdigest().encode() + tail
+
+
+def _check_seal(content: bytes) -> None:
+    """Raise `ValueError` if a file is not what `_sealed` returned."""
+    if _SEAL not in content or _sealed(content) != content:
+        raise ValueError("its content is not what was saved")
+
+
 def _packed(format: Any, frame: Any, metadata: dict[bytes, bytes]) -> bytes:
     import pyarrow
 
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
     sink = io.BytesIO()
-    format.write_table(table, sink, write_page_checksum=True)
+    format.write_table(table, sink)
     return sink.getvalue()
 
 
 def _unpacked(format: Any, content: bytes, key: bytes | None) -> tuple[Any, bytes]:
     """Return a frame and what its metadata have under a key."""
-    table = format.read_table(io.BytesIO(content), page_checksum_verification=True)
+    table = format.read_table(io.BytesIO(content))
     rest = b"" if key is None else table.schema.metadata[key]
     return table.to_pandas(), rest
 
@@ -157,14 +175,11 @@ def _bytes(value: Any) -> Any:
     return np.frombuffer(json.dumps(value, allow_nan=False).encode(), np.uint8)
 
 
-def _of_rest(path: Path, rest: bytes) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+def _of_rest(rest: bytes) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
     """Return digests, header and arrays of what `_rest` packed."""
-    try:
-        with np.load(io.BytesIO(rest), allow_pickle=False) as packed:
-            arrays = dict(packed.items())
-        digests, header = (json.loads(arrays.pop(n).tobytes()) for n in ("digests", "header"))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        _refuse(path, f"its metadata cannot be read: {error}")
+    with np.load(io.BytesIO(rest), allow_pickle=False) as packed:
+        arrays = dict(packed.items())
+    digests, header = (json.loads(arrays.pop(n).tobytes()) for n in ("digests", "header"))
     return digests, header, arrays
 
 

@@ -431,6 +431,22 @@ def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, name: str) -> Non
         Result.load(folder)
 
 
+def test_no_byte_of_what_was_saved_may_differ(folder: Path) -> None:
+    series = folder / "series.parquet"
+    whole = series.read_bytes()
+    places = [
+        *range(0, len(whole), max(1, len(whole) // 300)),
+        *range(len(whole) - 100, len(whole)),
+    ]
+    for place in places:
+        flipped = whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
+        series.write_bytes(flipped)
+        with pytest.raises(InvalidValue, match=r"series\.parquet: damaged"):
+            Result.load(folder)
+    series.write_bytes(whole)
+    assert Result.load(folder)
+
+
 def test_files_of_two_results_do_not_make_one(folder: Path, tmp_path: Path) -> None:
     simulate(Scenario.from_dict({**SCENARIO, "seed": 4})).save(tmp_path / "other")
     for name in ("result.json", "jobs.parquet", "report.html"):
