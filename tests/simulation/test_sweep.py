@@ -276,6 +276,8 @@ def test_what_cannot_be_swept(scenario: Scenario, tmp_path: Path) -> None:
     for wrong in ({"seed": []}, {"seed": [1, 1]}):
         with pytest.raises(InvalidValue, match="grid seed: at least one value, each once"):
             sweep(scenario, wrong, executor=executor)
+    with pytest.raises(InvalidValue, match=r"grid policy\.sorter: a list of values, not 'drf'"):
+        sweep(scenario, {"policy.sorter": "drf"}, executor=executor)
     with pytest.raises(InvalidValue, match="repeat 0: not a number from 1 on"):
         sweep(scenario, {}, repeat=0, executor=executor)
     with pytest.raises(InvalidValue, match="2000000 runs, more than 1000000"):
@@ -382,6 +384,13 @@ def test_frame(scenario: Scenario) -> None:
     assert {"end_s", "finished", "waiting", "wait_p50_s", "use.cpus", "share.a"} <= set(frame)
     assert len(frame) == 12
     assert (frame["share.a"] + frame["share.b"]).between(0, 1).all()
+
+
+def test_a_frame_says_what_it_needs(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sweep(scenario, {}, executor=Counting())
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"drf-allocator\[lab\]"):
+        found.frame()
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

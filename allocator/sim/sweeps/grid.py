@@ -54,12 +54,14 @@ def points_of(
     Raises
     ------
     InvalidValue
-        If a key has no value or one twice, or there are too many runs.
+        If a key has no list of values, none or one twice, or there are too many runs.
     """
     if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
         raise InvalidValue(f"repeat {shown(repeat)}: not a number from 1 on")
     n_runs = repeat
     for key, values in grid.items():
+        if isinstance(values, (str, bytes)):
+            raise InvalidValue(f"grid {key}: a list of values, not {shown(values)}")
         written = [json.dumps(value, sort_keys=True, default=str) for value in values]
         if not written or len(set(written)) < len(written):
             raise InvalidValue(f"grid {key}: at least one value, each once, not {shown(values)}")

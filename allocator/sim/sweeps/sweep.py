@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from allocator.sim.frames import pandas
 from allocator.sim.scenario import Problem, Scenario, ScenarioError
 from allocator.sim.sweeps.grid import Point, points_of, run_id
 from allocator.sim.sweeps.running import Outcome, measures_of, run_point
@@ -95,8 +96,6 @@ class Sweep:
 
         `use.NAME` and `share.ROLE` are averages over the run, as parts of what is up. O(size).
         """
-        import pandas as pd
-
         rows = [
             {
                 **run.point,
@@ -108,7 +107,8 @@ class Sweep:
             }
             for run in self.runs
         ]
-        return pd.DataFrame(rows)
+        frame: pd.DataFrame = pandas().DataFrame(rows)
+        return frame
 
 
 def sweep(
