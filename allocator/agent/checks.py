@@ -47,11 +47,13 @@ def has_bundle(info: Mapping[str, Any] | None) -> bool:
     return isinstance(image, dict) and image.get("bundle") is not None
 
 
-def check_command(whose: str, command: Mapping[str, Any], *, is_optional: bool = False) -> None:
+def check_command(whose: str, command: object, *, is_optional: bool = False) -> None:
     """Refuse a command that cannot be run; raises `TaskInvalid`.
 
     Where it is optional, it need not say what to run.
     """
+    if not isinstance(command, Mapping):
+        raise TaskInvalid(f"the command of {whose} is {shown(command)}, which is no object")
     value = command.get("value")
     if value is None and is_optional:
         value = "-"

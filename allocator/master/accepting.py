@@ -168,6 +168,8 @@ class Acceptance:
 
     def _convert(self, operation: m.Operation) -> None:
         """Convert the first offer that allows it, in what no task has taken of it."""
+        if operation.reserve is not None and not self._may_reserve(operation.reserve.resources):
+            return
         json = msgspec.to_builtins(operation)
         agent = self._master.engine.agent(self._agent.id)
         for place, offer in enumerate(self._offers):
@@ -183,6 +185,12 @@ class Acceptance:
                 continue
             self._master.agent_converted(self._agent)
             return
+
+    def _may_reserve(self, resources: list[Json]) -> bool:
+        """Tell whether all are to be reserved for the role that they were offered to (Mesos)."""
+        with contextlib.suppress(AllocatorError):  # what is malformed is left to the engine
+            return all(role == self._role for role in innermost_roles(Resources(resources)))
+        return True
 
     # Tasks.
 

@@ -341,6 +341,8 @@ def _unknown(
         return None
     state, message = "TASK_LOST", "There is no such task"
     unreachable = framework.unreachable.get(id)
+    if unreachable is not None:
+        agent_id = unreachable.agent_id
     if framework.is_partition_aware:
         if unreachable is not None or (agent_id in master.unreachable_agents):
             state, message = "TASK_UNREACHABLE", "The agent cannot be reached"
@@ -350,7 +352,11 @@ def _unknown(
             state, message = "TASK_GONE", "There is no such task on the agent"
         else:
             state = "TASK_UNKNOWN"
-    return status_of_master(id, state, reason, message, master.wall(), agent_id)
+    status = status_of_master(id, state, reason, message, master.wall(), agent_id)
+    since = {} if unreachable is None else unreachable.statuses.get(state, {})
+    if "unreachable_time" in since:
+        status["unreachable_time"] = since["unreachable_time"]
+    return status
 
 
 def reconcile(master: Master, framework: Framework, call: m.ReconcileCall) -> None:

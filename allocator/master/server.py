@@ -203,7 +203,7 @@ async def _read(asked: _Asked, path: str) -> Answer:
     """Answer a GET out of the read model, and PUT of weights."""
     request, service = asked.request, asked.service
     if path == "/weights" and request.method == "PUT":
-        body = await read_body(request)
+        body = await read_body(request)  # curl calls it a form, as in Mesos' documentation
         await service.call(lambda: operator.put_weights(service.master, body, asked.caller))
         return Response()
     check_method(request, *_READ, *(["PUT"] if path == "/weights" else []))
@@ -270,7 +270,7 @@ _LIVE: Final[dict[str, Callable[[Service, Mapping[str, str]], Awaitable[Answer]]
 
 async def _answer_scheduler(asked: _Asked) -> Answer:
     """Answer `POST /api/v1/scheduler`."""
-    type, call = read_call(await read_body(asked.request), m.SCHEDULER_CALLS)
+    type, call = read_call(await read_call_body(asked.request), m.SCHEDULER_CALLS)
     if isinstance(call, m.SubscribeCall):
         return await _subscribe(asked, call)
     if isinstance(call, m.UpdateFrameworkCall):
@@ -305,7 +305,7 @@ def _roles(info: m.FrameworkInfo) -> list[str]:
 
 async def _answer_agents(asked: _Asked) -> Answer:
     """Answer `POST /api/v1/agents`, the agents' own API."""
-    type, call = read_call(await read_body(asked.request), m.AGENT_CALLS)
+    type, call = read_call(await read_call_body(asked.request), m.AGENT_CALLS)
     service = asked.service
     session_id = asked.request.headers.get(_STREAM_ID)
     if isinstance(call, m.RegisterCall):
@@ -323,7 +323,7 @@ async def _answer_agents(asked: _Asked) -> Answer:
 
 async def _answer_operator(asked: _Asked) -> Answer:
     """Answer `POST /api/v1`."""
-    type, call = read_call(await read_body(asked.request), m.OPERATOR_CALLS)
+    type, call = read_call(await read_call_body(asked.request), m.OPERATOR_CALLS)
     if not accepts_json(asked.request.headers.get("accept")):
         raise CallRefused(NOT_ACCEPTABLE, "the answer is application/json")
     service, caller = asked.service, asked.caller
@@ -427,9 +427,14 @@ def check_method(request: Request, *methods: str) -> None:
         raise MethodNotAllowed(*methods)
 
 
-async def read_body(request: Request) -> bytes:
+async def read_call_body(request: Request) -> bytes:
     """Return the body of a call; raises `CallRefused` (400, 413, 415)."""
     check_content_type(request.headers.get("content-type"))
+    return await read_body(request)
+
+
+async def read_body(request: Request) -> bytes:
+    """Return a body, whatever it calls itself; raises `CallRefused` (413)."""
     length = request.headers.get("content-length", "")
     too_large = CallRefused(TOO_LARGE, f"the body has more than {MAX_BODY_BYTES} bytes")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:

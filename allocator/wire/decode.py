@@ -15,6 +15,7 @@ import msgspec
 
 from allocator.wire._nesting import depth_of
 from allocator.wire.refusal import BAD_REQUEST, NOT_IMPLEMENTED, UNSUPPORTED_MEDIA_TYPE, CallRefused
+from allocator.wire.shapes import check_shape
 
 #: Arrays and objects within one another; more are refused.
 MAX_DEPTH: Final = 100
@@ -122,7 +123,9 @@ def read_call(body: bytes, calls: Mapping[str, msgspec.json.Decoder[Call]]) -> t
     if decoder is None:
         raise CallRefused(NOT_IMPLEMENTED, f"there is no call {cut(type)}")
     try:
-        return type, decoder.decode(body)
+        call = decoder.decode(body)
+        check_shape(type, body)
+        return type, call
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CallRefused(BAD_REQUEST, f"{type}: {cut(str(error))}") from None
 

@@ -168,3 +168,10 @@ def test_one_of_a_group_that_ends_badly_ends_the_others(
 def test_checks_that_make_no_sense(given: Json, words: str) -> None:
     with pytest.raises(TaskInvalid, match=words):
         read_probe("task 't'", given, is_health=True)
+
+
+@pytest.mark.parametrize("command", [5, "true", [{"value": "true"}], True])
+def test_a_check_whose_command_is_no_object(command: object) -> None:
+    given = {"type": "COMMAND", "command": {"command": command}}
+    with pytest.raises(TaskInvalid, match="no object"):
+        read_probe("task 't'", given, is_health=False)

@@ -232,6 +232,34 @@ def test_reserve_create_and_launch_in_one_accept(world: World) -> None:
     assert Resources(world.rows["agents", agent_id]["resources"]).reserved("eng")["cpus"] == 2
 
 
+def test_a_framework_reserves_for_the_role_of_its_offer_alone(world: World) -> None:
+    session = world.register(agent("h1", "cpus:4;mem:1024"))
+    agent_id = world.take(session)[0]["agents"][0]["id"]
+    framework, stream = world.subscribe(roles=["eng"])
+
+    def reserve(*roles: str) -> None:
+        world.cycle()
+        (offer,) = world.offers(stream)
+        stack = [{"type": "DYNAMIC", "role": role} for role in roles]
+        entry = {"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}, "reservations": stack}
+        source = {**entry, "reservations": stack[:-1]}
+        made = {"source": [source], "resources": [entry]}
+        world.call(
+            "ACCEPT",
+            framework,
+            stream,
+            offer_ids=[offer["id"]],
+            operations=[{"type": "RESERVE", "reserve": made}],
+            filters={"refuse_seconds": 0},
+        )
+
+    for roles in (["eng"], ["ops"], ["eng", "eng/web"]):
+        reserve(*roles)
+    total = world.master.engine.agent(agent_id).total
+    assert {entry.reservations[-1].role for entry in total if entry.reservations} == {"eng"}
+    assert total.reserved("eng")["cpus"] == 1
+
+
 def test_a_frameworks_own_minimum_stands_for_the_engines(world: World) -> None:
     world.register(agent("h1", "cpus:1;mem:64"), agent("h2", "cpus:4;mem:1024"))
     least = {"quantities": [{"quantities": {"cpus": {"value": 2}}}]}
@@ -374,6 +402,21 @@ def test_an_unreachable_agent_that_comes_back_brings_its_tasks(world: World) -> 
     assert world.master.engine.agent(agent_id).allocated == Resources("cpus:1;mem:64")
     assert not world.master.frameworks[framework].unreachable
     assert not world.master.unreachable_agents
+
+
+def test_asked_about_a_task_of_an_unreachable_agent(world: World) -> None:
+    framework, stream, *_ = world.running(capabilities=[{"type": "PARTITION_AWARE"}])
+    for _ in range(world.options.max_agent_ping_timeouts + 1):
+        agents.ping(world.master)
+    world.carry_out()
+    (told,) = [e["update"]["status"] for e in world.take(stream) if e["type"] == "UPDATE"]
+    assert told["unreachable_time"]
+    world.call("RECONCILE", framework, stream, tasks=[{"task_id": {"value": "t1"}}])
+    world.call("KILL", framework, stream, task_id={"value": "t1"})
+    again = [event["update"]["status"] for event in world.take(stream)]
+    assert [each.get("reason") for each in again] == ["REASON_RECONCILIATION", None]
+    for field in ("state", "agent_id", "unreachable_time"):
+        assert [each[field] for each in again] == [told[field]] * 2
 
 
 def brought(framework: str, info: object, state: str = "TASK_RUNNING") -> dict[str, object]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -121,6 +124,104 @@ def test_numbers_may_be_text_null_is_unset_and_unknown_fields_are_ignored() -> N
     assert isinstance(call, SubscribeCall)
     assert call.subscribe.framework_info.failover_timeout == float("inf")
     assert call.subscribe.framework_info.hostname is None
+
+
+RESOURCE = {"name": "cpus", "type": "SCALAR", "scalar": {"value": "0.1"}, "role": "*"}
+COMMAND = {
+    "value": "true",
+    "shell": True,
+    "arguments": ["a"],
+    "environment": {"variables": [{"name": "A", "value": "b"}]},
+    "uris": [{"value": "/x", "executable": False}],
+}
+LABELS = {"labels": [{"key": "k", "value": "v"}]}
+#: Of every kind something that is handed on as it came.
+OPAQUE: dict[str, Any] = {
+    "resources": [
+        RESOURCE,
+        {"name": "ports", "type": "RANGES", "ranges": {"range": [{"begin": 1, "end": 2}]}},
+        {"name": "zones", "type": "SET", "set": {"item": ["a"]}},
+        {
+            "name": "disk",
+            "type": "SCALAR",
+            "scalar": {"value": 1},
+            "reservations": [{"type": "DYNAMIC", "role": "eng", "labels": LABELS}],
+            "disk": {"persistence": {"id": "v"}, "volume": {"container_path": "p", "mode": "RW"}},
+        },
+    ],
+    "command": COMMAND,
+    "executor": {"executor_id": {"value": "e"}, "command": COMMAND, "resources": [RESOURCE]},
+    "container": {
+        "type": "MESOS",
+        "hostname": "h",
+        "rlimit_info": {"rlimits": [{"type": "RLMT_NOFILE", "soft": 1, "hard": 2}]},
+    },
+    "health_check": {"type": "TCP", "tcp": {"port": 1}, "delay_seconds": 1, "command": COMMAND},
+    "check": {"type": "COMMAND", "command": {"command": COMMAND}, "interval_seconds": 2.5},
+    "labels": LABELS,
+    "discovery": {"visibility": "CLUSTER", "ports": {"ports": [{"number": 1, "labels": LABELS}]}},
+}
+
+
+def accept_of(task: object) -> bytes:
+    operation = {"type": "LAUNCH", "launch": {"task_infos": [task]}}
+    call = {"accept": {"offer_ids": [], "operations": [operation]}}
+    return json.dumps({"type": "ACCEPT", "framework_id": {"value": "f"}, **call}).encode()
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the paths of all that is in a value."""
+    parts: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    for name, part in parts:
+        yield (*path, name)
+        yield from places(part, (*path, name))
+
+
+def kind_of(value: object) -> str:
+    """Return which values are of one kind on the wire."""
+    if isinstance(value, bool):
+        return "flag"
+    return "number" if isinstance(value, (int, float)) or value == "0.1" else type(value).__name__
+
+
+def with_other(value: Any, path: tuple[str | int, ...], other: object) -> Any:
+    """Return a value in which something else stands at a path."""
+    if not path:
+        return other
+    copied = copy.copy(value)
+    copied[path[0]] = with_other(value[path[0]], path[1:], other)
+    return copied
+
+
+def test_what_is_handed_on_is_of_the_right_json_types() -> None:
+    task = {"name": "t", "task_id": {"value": "t"}, "agent_id": {"value": "a"}, **OPAQUE}
+    read_call(accept_of(task), SCHEDULER_CALLS)
+    n_tried = 0
+    for path in places(OPAQUE):
+        found: Any = OPAQUE
+        for name in path:
+            found = found[name]
+        for other in (5, True, "word", [5], {"unheard_of": 1}):
+            if kind_of(other) != kind_of(found):
+                n_tried += 1
+                refused = refusal(accept_of(with_other(task, path, other)))
+                assert refused.status == 400, (path, other)
+                assert "$.accept.operations[0].launch.task_infos[0]" in refused.text
+    assert n_tried > 300
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("checkpoint", "true"), ("checkpoint", 1), ("labels", {"labels": [{"key": 5}]})],
+)
+def test_a_framework_of_the_wrong_json_types(field: str, value: object) -> None:
+    info = {"user": "u", "name": "n", field: value}
+    call = {"type": "SUBSCRIBE", "subscribe": {"framework_info": info}}
+    assert field in refusal(json.dumps(call).encode()).text
 
 
 @pytest.mark.parametrize(
