@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from allocator.sim.importers import Imported, read
+from allocator.sim.importers import DumpError, Imported, read
 
 pytest.importorskip("yaml")
 pytest.importorskip("defusedxml")
@@ -351,3 +351,134 @@ def test_quotas_of_one_name_in_two_name_spaces_are_two(load: Any) -> None:
     found = load("kubernetes", dump)
     assert roles_of(found, "weight") == {"blue%2Fown": 2, "red%2Fown": 1}
     assert list(found.to_json()["running"]) == ["blue%2Fown"]
+
+
+# Slurm.
+
+SLURM_NODE = """NodeName={name} Arch=x86_64 CoresPerSocket=16
+   CPUAlloc=0 CPUEfctv={cpus} CPUTot=32 CPULoad=0.00
+   Gres={gres}
+   RealMemory=64000 AllocMem=0 Sockets=2 MemSpecLimit=0
+   State={state} ThreadsPerCore=1 TmpDisk=1000
+   Partitions=batch
+
+"""
+SLURM_JOB = """JobId={id} {array}JobName=x
+   UserId=bob(1001) GroupId=g(1001) MCS_label=N/A
+   Priority=1 Account=phys QOS=normal
+   JobState={state} Reason=None
+   Partition=batch AllocNode:Sid=login:1
+   NodeList={nodes}
+   NumNodes=1 NumCPUs=4
+   ReqTRES=cpu=4,mem=8G,node=1,billing=4
+   AllocTRES=cpu=4,mem=8G,node=1,billing=4
+   OverSubscribe=OK Contiguous=0
+
+"""
+
+
+def slurm_node(name: str, cpus: int = 32, state: str = "IDLE", gres: str = "(null)") -> str:
+    return SLURM_NODE.format(name=name, cpus=cpus, state=state, gres=gres)
+
+
+def slurm_job(id: int, nodes: str = "a", state: str = "RUNNING", array: str = "") -> str:
+    return SLURM_JOB.format(id=id, nodes=nodes, state=state, array=array)
+
+
+def slurmrestd(**lists: list[Json]) -> Json:
+    return {"meta": {"slurm": {"version": {"major": "24"}}}, **lists}
+
+
+def set_to(number: int) -> Json:
+    return {"set": True, "infinite": False, "number": number}
+
+
+def json_job(id: int, state: str = "RUNNING", **own: Any) -> Json:
+    asked = "cpu=4,mem=8G,node=1"
+    job = {"job_id": id, "job_state": [state], "account": "phys", "user_name": "bob"}
+    return {**job, "nodes": "a", "tres_alloc_str": asked, "tres_req_str": asked, **own}
+
+
+SACCT = """JobID|User|Account|State|AllocTRES|ReqTRES|NNodes|NodeList
+10_[2-5%1]|bob|phys|PENDING||cpu=4,mem=8G|1|None assigned
+10_1|bob|phys|RUNNING|cpu=4,mem=8G|cpu=4|1|a
+30+1|bob|phys|RUNNING|cpu=4,mem=8G|cpu=4|1|a
+40|bob|phys|RUNNING|cpu=4,mem=8G|cpu=4|1|a
+"""
+
+
+def test_jobs_of_slurm_that_several_tools_tell_of_count_once(load: Any) -> None:
+    text = "".join(
+        (
+            slurm_job(10, "(null)", "PENDING", "ArrayJobId=10 ArrayTaskId=2-5%1 "),
+            slurm_job(11, array="ArrayJobId=10 ArrayTaskId=1 "),
+            slurm_job(31, array="HetJobId=30 HetJobOffset=1 HetJobIdSet=30-31 "),
+            slurm_job(40),
+        )
+    )
+    none = {"set": False, "infinite": False, "number": 0}
+    array = {"array_job_id": set_to(10)}
+    listed = [
+        json_job(11, **array, array_task_id=set_to(1)),
+        json_job(10, "PENDING", **array, array_task_id=none, array_task_string="2-5%1"),
+        json_job(31, het_job_id=set_to(30), het_job_offset=set_to(1)),
+        json_job(40, array_job_id=set_to(0), het_job_id=set_to(0), het_job_offset=set_to(0)),
+    ]
+    dumps = (text, slurmrestd(jobs=listed), SACCT)
+    for chosen in (dumps[:1], dumps[:2], dumps[1:], dumps[2:], dumps):
+        found = load("slurm", slurm_node("a"), *chosen).to_json()
+        assert found["running_total"]["tasks"] == 3
+        assert found["waiting"]["phys/bob"]["tasks"] == 4
+        assert ("given twice" in {one["kind"] for one in found["told"]}) is (len(chosen) > 1)
+
+
+@pytest.mark.parametrize(
+    "partition",
+    [
+        "PartitionName=batch AllowGroups=ALL\n   OverSubscribe=EXCLUSIVE State=UP\n\n",
+        "ClusterName=c\nPartitionName=DEFAULT Shared=EXCLUSIVE\nPartitionName=batch Nodes=a\n",
+        slurmrestd(partitions=[{"name": "batch", "maximums": {"oversubscribe": {"jobs": 0}}}]),
+    ],
+    ids=["scontrol", "slurm.conf", "JSON"],
+)
+def test_jobs_of_exclusive_partitions_have_their_machines_whole(
+    load: Any, partition: str | Json
+) -> None:
+    plain = load("slurm", slurm_node("a"), slurm_job(1)).to_json()
+    assert plain["per_machine"] == {"a": {"cpus": 4, "mem": 8192}}
+    found = load("slurm", slurm_node("a"), partition, slurm_job(1)).to_json()
+    assert found["per_machine"] == {"a": {"cpus": 32, "mem": 64000}}
+    assert found["running_total"]["tasks"] == 1
+
+
+def test_limits_of_associations_that_are_not_modelled_are_counted(load: Any) -> None:
+    rows = (
+        "Account|User|Share|GrpJobs|GrpTRES|MaxTRES\n"
+        "phys||10||cpu=64,mem=100G|cpu=8\n"
+        "phys|bob|3|5||\n"
+    )
+    found = load("slurm", rows)
+    assert found.to_json()["roles"]["phys"]["limit"] == {"cpus": 64, "mem": 102400}
+    assert "1 not modelled: MaxTRES of associations ('phys',)" in told(found)
+    assert "1 not modelled: GrpJobs of associations ('phys/bob',)" in told(found)
+    most: Json = {
+        "jobs": {"total": {"set": False, "infinite": True, "number": 0}, "active": set_to(5)},
+        "tres": {
+            "group": {"minutes": [], "active": [{"type": "cpu", "name": "", "count": 64}]},
+            "per": {"job": [{"type": "cpu", "name": "", "count": 8}]},
+        },
+    }
+    one = {"account": "phys", "user": "", "parent_account": "root", "shares_raw": 1, "max": most}
+    found = load("slurm", slurmrestd(associations=[one]))
+    assert found.to_json()["roles"]["phys"]["limit"] == {"cpus": 64}
+    assert "1 not modelled: max.jobs.active of associations" in told(found)
+    assert "1 not modelled: max.tres.per.job of associations" in told(found)
+    assert "max.jobs.total" not in told(found)
+    assert "max.tres.group" not in told(found)
+
+
+def test_errors_name_a_file_once(load: Any) -> None:
+    with pytest.raises(DumpError) as caught:
+        load("slurm", slurm_node("a"), slurm_node("a", cpus=16))
+    assert str(caught.value).count("dump-1") == 1
+    assert "dump-1: line 1: machine 'a' is given twice" in str(caught.value)

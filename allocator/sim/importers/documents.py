@@ -54,7 +54,8 @@ class Document:
     list_kind: str = ""
 
     def error(self, what: object, inner: str = "") -> DumpError:
-        """Return an error at this place."""
+        """Return an error at this place; of one that says its file already, what it says."""
+        what = what.what if isinstance(what, DumpError) else what
         return DumpError(self.file, f"{self.place} {inner}".strip(), what)
 
 

@@ -29,6 +29,8 @@ from allocator.sim.importers.slurm.jobs import (
 )
 from allocator.sim.importers.slurm.nodes import (
     configured_nodes,
+    configured_partitions,
+    is_exclusive,
     json_node,
     scontrol_node,
     sinfo_nodes,
@@ -49,6 +51,8 @@ class Reader:
         self._partition = options.partition
         self._accounts = Accounts(source)
         self._jobs: dict[str, Job] = {}
+        #: partitions whose jobs have their machines for themselves
+        self._exclusive: set[str] = set()
         self._reservations: list[Mapping[str, Any]] = []
 
     def take(self, document: Document) -> bool:
@@ -141,7 +145,8 @@ class Reader:
         return take
 
     def _count_partition(self, partition: Any, document: Document) -> None:
-        self._source.tell("partitions", "partitions: labels of machines", partition.get("name"))
+        shared = (partition.get("maximums") or {}).get("oversubscribe") or {}
+        self._add_partition(str(partition.get("name")), is_exclusive=count(shared.get("jobs")) == 0)
 
     def _count_qos(self, qos: Any, document: Document) -> None:
         self._source.lacks("QOS: priorities and limits", str(qos.get("name")))
@@ -157,6 +162,8 @@ class Reader:
                 self._add_node(node, document)
             except InvalidValue as error:
                 raise document.error(error, f"line {line}") from None
+        for name, pairs in configured_partitions(lines).items():
+            self._add_partition(name, is_exclusive=is_exclusive(pairs))
         half_life = plain.get(_HALF_LIFE)
         if half_life or plain.get("prioritytype", "").endswith("multifactor"):
             what = f"PriorityDecayHalfLife {half_life or '7-0 by default'}"
@@ -178,8 +185,8 @@ class Reader:
                 elif record.kind == "jobid":
                     self._add_job(scontrol_job(record))
                 elif record.kind == "partitionname":
-                    name = record.pairs["partitionname"]
-                    self._source.tell("partitions", "partitions: labels of machines", name)
+                    name, pairs = record.pairs["partitionname"], record.pairs
+                    self._add_partition(name, is_exclusive=is_exclusive(pairs))
                 elif record.kind == "reservationname":
                     self._take_reservation(record.pairs)
             except InvalidValue as error:
@@ -279,8 +286,15 @@ class Reader:
         if names:
             known.attributes["partitions"] = ",".join(sorted(names))
 
+    def _add_partition(self, name: str, *, is_exclusive: bool) -> None:
+        self._source.tell("partitions", "partitions: labels of machines", name)
+        if is_exclusive:
+            self._exclusive.add(name)
+
     def _add_job(self, job: Job) -> None:
-        known = self._jobs.setdefault(job.id, job)
+        # one form writes 7_[1-3], another 7_1-3
+        id = job.id.replace("[", "").replace("]", "")
+        known = self._jobs.setdefault(id, job)
         if known is job:
             return
         if (known.account and job.account and known.account != job.account) or (
@@ -292,7 +306,7 @@ class Reader:
             )
         self._source.tell("given twice", "jobs given more than once, counted once", job.id)
         if (job.parts and not known.parts) or (job.nodes and not known.nodes):
-            self._jobs[job.id] = job
+            self._jobs[id] = job
 
     def finish(self) -> None:
         """Decide what runs where, and whose it is. Raises `InvalidValue`."""
@@ -332,7 +346,8 @@ class Reader:
 
     def _pieces(self, job: Job) -> list[tuple[str | None, Milli]]:
         """Return what a job holds of each machine."""
-        if job.is_exclusive and (job.parts or job.nodes):
+        is_alone = job.is_exclusive or job.partition in self._exclusive
+        if is_alone and (job.parts or job.nodes):
             found: list[tuple[str | None, Milli]] = []
             for name in job.parts or job.nodes:
                 node = self._source.nodes.get(name)

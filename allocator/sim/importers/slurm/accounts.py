@@ -30,6 +30,8 @@ class Association:
         The user holds no share, but has part in the account's.
     limit : dict
         What may be in use at once.
+    others : tuple of str
+        Names of limits of other kinds.
     """
 
     account: str
@@ -38,6 +40,7 @@ class Association:
     shares: Fraction | None = None
     is_parents: bool = False
     limit: Amounts = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
 
 class Accounts:
@@ -62,6 +65,7 @@ class Accounts:
             if known.parent in ("", one.parent) or not one.parent:
                 known.parent = known.parent or one.parent
                 known.limit = known.limit or one.limit
+                known.others = known.others or one.others
                 known.shares = one.shares if known.shares is None else known.shares
                 what = f"{one.account}/{one.user}" if one.user else one.account
                 text = "associations given more than once, of which the first counts"
@@ -74,6 +78,10 @@ class Accounts:
 
     def finish(self) -> None:
         """Make roles of accounts and users. Raises `InvalidValue`."""
+        for one in (*self._accounts.values(), *self._users.values()):
+            for what in one.others:
+                whose = "/".join(filter(None, (one.account, one.user)))
+                self._source.lacks(f"{what} of associations", whose)
         for account, one in self._accounts.items():
             path = self.path(account)
             if path:
@@ -135,6 +143,7 @@ def json_associations(value: Json) -> Iterator[Association]:
             None if shares == _PARENT else shares,
             is_parents=shares == _PARENT,
             limit=_listed(maxima.get("active")),
+            others=tuple(_other_limits(one.get("max"), ("max",))),
         )
 
 
@@ -147,6 +156,16 @@ def _listed(value: Any) -> Amounts:
             name = one.get("type") + (f"/{one['name']}" if one.get("name") else "")
             texts.append(f"{name}={amount}{'M' if one.get('type') == 'mem' else ''}")
     return tres(",".join(texts))
+
+
+def _other_limits(value: Any, path: Path) -> Iterator[str]:
+    """Yield the names of limits that are set, but for those of what may be in use at once."""
+    if isinstance(value, Mapping) and "set" not in value:
+        for key, inner in value.items():
+            if (*path, key) != ("max", "tres", "group", "active"):
+                yield from _other_limits(inner, (*path, str(key)))
+    elif bool(value) if isinstance(value, list) else count(value) is not None:
+        yield ".".join(path)
 
 
 def json_shares(value: Json) -> Iterator[Association]:
@@ -162,6 +181,18 @@ def json_shares(value: Json) -> Iterator[Association]:
         else:
             yield Association(name, "", parent, None if is_parents else shares)
 
+
+#: Columns of limits that are not modelled, in lower case -> as Slurm writes them.
+_OTHERS = {
+    word.lower(): word
+    for word in (
+        *("GrpTRESMins", "GrpTRESRunMins", "GrpJobs", "GrpJobsAccrue", "GrpSubmit"),
+        *("GrpSubmitJobs", "GrpWall", "GrpNodes", "MaxTRES", "MaxTRESPerJob", "MaxTRESPerNode"),
+        *("MaxTRESMins",),
+        *("MaxTRESMinsPerJob", "MaxTRESRunMins", "MaxJobs", "MaxJobsAccrue", "MaxSubmit"),
+        *("MaxSubmitJobs", "MaxWall", "MaxWallDurationPerJob", "MaxNodes", "MaxCPUs", "MaxCPUMins"),
+    )
+}
 
 #: The columns of `sshare -P`, where no line names them.
 SSHARE_COLUMNS = (
@@ -202,12 +233,13 @@ def rows_of(rows: Iterable[Mapping[str, str]]) -> Iterator[Association]:
         is_parents = shares == "parent"
         weight = number(shares) if shares and not is_parents else None
         limit = tres(row.get("grptres", "").strip())
+        others = tuple(word for key, word in _OTHERS.items() if row.get(key, "").strip())
         if user:
-            yield Association(account, user, "", weight, is_parents, limit)
+            yield Association(account, user, "", weight, is_parents, limit, others)
             continue
         while above and above[-1][0] >= depth:
             above.pop()
         parent = (row.get("parentname") or row.get("par name") or "").strip()
         parent = parent or (above[-1][1] if above else "")
         above.append((depth, account))
-        yield Association(account, "", parent, weight, limit=limit)
+        yield Association(account, "", parent, weight, limit=limit, others=others)

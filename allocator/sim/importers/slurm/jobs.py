@@ -112,6 +112,14 @@ def json_job(job: Json) -> Job:
 
 
 def _json_id(job: Json) -> str:
+    """Return a job's id as accounting writes it: parts of arrays and of jobs of several parts."""
+    array, task = count(job.get("array_job_id")), count(job.get("array_task_id"))
+    listed = text_of(job.get("array_task_string"))
+    if array and (listed or task is not None):
+        return f"{array}_{listed or task}"
+    whole, offset = count(job.get("het_job_id")), count(job.get("het_job_offset"))
+    if whole and offset is not None:
+        return f"{whole}+{offset}"
     return str(count(job.get("job_id")) or job.get("job_id") or "")
 
 
@@ -213,6 +221,8 @@ def scontrol_job(record: Record) -> Job:
         if state == "pending":
             found.n_tasks = numbers(array)
         found.id = f"{pairs.get('arrayjobid', pairs['jobid'])}_{array}"
+    elif pairs.get("hetjobid") and pairs.get("hetjoboffset"):
+        found.id = f"{pairs['hetjobid']}+{pairs['hetjoboffset']}"
     for listed, cpus, mem, devices in record.details if holds else ():
         for name in hosts(listed):
             own = {"cpus": Fraction(numbers(cpus)), "mem": memory(mem)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from allocator.errors import InvalidValue, shown
@@ -125,6 +125,26 @@ def configured_nodes(lines: list[Record]) -> Iterator[tuple[Node, int]]:
             own = [*partitions.get(name, []), *partitions.get("ALL", [])]
             found = states(pairs.get("state", "UP").replace("UNKNOWN", "UP"))
             yield made(name, amounts, text_of(pairs.get("gres")), found, own), record.line
+
+
+def configured_partitions(lines: list[Record]) -> dict[str, dict[str, str]]:
+    """Return what slurm.conf says of each partition; DEFAULT holds for the lines after it."""
+    default: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {}
+    for record in lines:
+        if record.kind == "partitionname":
+            name = record.pairs["partitionname"]
+            if name == "DEFAULT":
+                default.update(record.pairs)
+            else:
+                found[name] = {**default, **record.pairs}
+    return found
+
+
+def is_exclusive(partition: Mapping[str, str]) -> bool:
+    """Tell whether each job of a partition has its machines for itself. O(1)."""
+    shared = partition.get("oversubscribe") or partition.get("shared") or ""
+    return shared.upper() == "EXCLUSIVE"
 
 
 def _cpus(pairs: dict[str, str]) -> Fraction:
