@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from allocator.agent.containers import protocol
 from allocator.agent.containers.cgroups import Amounts
+from allocator.agent.containers.containers import End
 from allocator.agent.containers.protocol import NotLaunched, Plan, User
+from allocator.agent.instructions import Limitation
 from allocator.errors import NotAllowed
 from tests.agent.machine import PATH, Machine, cgroup_of, is_gone, processes_below, tree
 
@@ -256,6 +259,17 @@ def test_out_of_memory_of_a_child_ends_the_container(host: Machine) -> None:
     end = host.end("a")
     assert end.limitation is not None
     assert end.limitation.resources == {"mem": 32.0}
+
+
+def test_a_limit_before_it_is_told_to_run_is_told_as_such(host: Machine) -> None:
+    limit = Limitation("REASON_CONTAINER_LIMITATION_MEMORY", "too much", {"mem": 32.0})
+    host.begin("a", "sleep", "1000")
+    host.containers.limit("a", limit)
+    assert host.end("a") == End(9, limit)
+    assert host.failures == {}
+    record = protocol.read_record((host.folder / "meta/containers/a/record").read_bytes())
+    assert record is not None
+    assert (record.state, record.wait_status) == ("ended", 9)
 
 
 def test_a_kill_alone_is_not_told_as_out_of_memory(host: Machine) -> None:

@@ -471,12 +471,22 @@ class Containers:
 
     def _failed(self, container: _Container, reply: Reply) -> None:
         self._drop(container)
+        if container.limitation is not None and container.plan is not None:
+            self._limited_before(container)
+            return
         why = (
             "" if reply.step != protocol.STEP_RUNTIME else oci.why_not(self._folder / container.id)
         )
         self.forget(container.id)
         if container.plan is not None:
             self._listener.failed(container.id, why or protocol.why_not(reply, container.plan))
+
+    def _limited_before(self, container: _Container) -> None:
+        """Tell how one ended that ran into a limit before it was told that its program ran."""
+        with contextlib.suppress(OSError), (self._folder / container.id / "record").open("r+b") as f:
+            f.write(protocol.killed_record())
+        self._listener.started(container.id, 0)
+        self._listener.ended(container.id, End(int(signal.SIGKILL), container.limitation))
 
     def _out_of_memory(self, container: _Container) -> None:
         """End a container of which a process was killed, if that was for its own limit."""

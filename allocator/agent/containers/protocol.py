@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import os
 import resource
+import signal
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -282,7 +283,16 @@ class Record(NamedTuple):
 
 def new_record() -> bytes:
     """Return the record of an init that has not begun."""
-    return b"new 0 0 0".ljust(RECORD_BYTES - 1) + b"\n"
+    return _as_record("new 0 0 0")
+
+
+def killed_record() -> bytes:
+    """Return the record of an init that was killed before it wrote down more than who it is."""
+    return _as_record(f"ended 0 0 {int(signal.SIGKILL)}")
+
+
+def _as_record(text: str) -> bytes:
+    return text.encode("ascii").ljust(RECORD_BYTES - 1) + b"\n"
 
 
 def read_record(content: bytes) -> Record | None:
