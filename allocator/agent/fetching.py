@@ -1,11 +1,13 @@
 """`command.uris`: files that are copied into a sandbox before its program starts.
 
 All is read and written with the rights of the container's user, which the thread that does it takes
-on, as file servers do: nobody has the agent read for him what he may not read himself.
+on, as file servers do: nobody has the agent read for him what he may not read himself. Nor does
+anybody have it fill the disk: what is copied and unpacked for a container has a bound.
 """
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import ctypes
 import gzip
@@ -20,7 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -35,14 +37,34 @@ if TYPE_CHECKING:
 #: setgroups(2) of the calling thread alone: libc's is one of all threads.
 _SETGROUPS: Final = {"x86_64": 116, "aarch64": 159, "riscv64": 159}
 _CHUNK_BYTES: Final = 2**20
+#: What a file, a folder or a link takes at least, as far as the bound is concerned.
+_BLOCK_BYTES: Final = 4096
+#: Of a tar's headers, each of which is read as a whole.
+_MAX_HEADER_BYTES: Final = 2**22
+_MB: Final = 2**20
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!/?$)")
 _TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+#: How what is compressed begins, and what reads it.
+_COMPRESSED: Final = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\0", lzma.open),
+    (b"]\0\0\x80", lzma.open),
+)
 _FAULTS: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
     *(EOFError, RuntimeError, NotImplementedError, ValueError),
 )
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class Bound(NamedTuple):
+    """What may be copied and unpacked for a container."""
+
+    n_bytes: int
+    #: Of what it is the bound, for people.
+    whose: str
 
 
 class Uri(Message, kw_only=True):
@@ -102,12 +124,15 @@ class Fetch:
     sandbox : Path
     owner : Owner or None
         Who has to have the right to read it, and owns it then; None: whoever runs the agent.
+    bound : Bound
+        What all of it may take.
     """
 
-    def __init__(self, uris: list[Uri], sandbox: Path, owner: Owner | None) -> None:
+    def __init__(self, uris: list[Uri], sandbox: Path, owner: Owner | None, bound: Bound) -> None:
         self._uris = uris
         self._sandbox = sandbox
         self._owner = owner
+        self._bound = bound
         self._is_unwanted = threading.Event()
 
     def cancel(self) -> None:
@@ -117,10 +142,11 @@ class Fetch:
     def run(self) -> None:
         """Copy all, in order. Takes its time; raises `LaunchFailed`."""
         folder = os.open(self._sandbox, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        room = _Room(self._bound)
         try:
             for uri in self._uris:
                 with _as_user(self._owner):
-                    self._fetch(uri, _Tree(folder, self._check_wanted))
+                    self._fetch(uri, _Tree(folder, room, self._check_wanted))
         finally:
             os.close(folder)
 
@@ -141,6 +167,21 @@ class Fetch:
             raise LaunchFailed(f"uri {cut(uri.value)}: {cut(str(error))}") from None
 
 
+class _Room:
+    """What may still be written of a bound. A file takes what is in it, and a block at least."""
+
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
+        self._left = bound.n_bytes
+
+    def take(self, n_bytes: int = _BLOCK_BYTES) -> None:
+        """Take some of it; raises `LaunchFailed` where there is not so much."""
+        self._left -= n_bytes
+        if self._left < 0:
+            mb = self._bound.n_bytes / _MB
+            raise LaunchFailed(f"what is fetched takes more than {mb:g} MB, {self._bound.whose}")
+
+
 class _Tree:
     """A folder in which things are made; nothing is made outside of it, whatever links there are.
 
@@ -148,12 +189,15 @@ class _Tree:
     ----------
     folder : int
         Its descriptor.
+    room : _Room
+        What they may take.
     check : callable
         Is called from time to time, and raises to have it end.
     """
 
-    def __init__(self, folder: int, check: Callable[[], None]) -> None:
+    def __init__(self, folder: int, room: _Room, check: Callable[[], None]) -> None:
         self._folder = folder
+        self._room = room
         self._check = check
 
     @contextlib.contextmanager
@@ -165,6 +209,7 @@ class _Tree:
             for part in parts[:-1]:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, 0o755, dir_fd=folder)
+                    self._room.take()
                 flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
                 below = os.open(part, flags, dir_fd=folder)
                 os.close(folder)
@@ -181,12 +226,16 @@ class _Tree:
     def copy(self, source: SupportsRead[bytes], path: str, mode: int) -> None:
         """Make a file, in place of one that is there."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        n_paid = _BLOCK_BYTES
+        self._room.take(n_paid)
         with self._parent(path) as (folder, name):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
             with open(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:
                 while data := source.read(_CHUNK_BYTES):
                     self._check()
+                    self._room.take(max(0, len(data) - n_paid))
+                    n_paid = max(0, n_paid - len(data))
                     file.write(data)
                 os.fchmod(file.fileno(), mode)
 
@@ -195,11 +244,13 @@ class _Tree:
         leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), to))
         if leads.startswith("/") or leads.split("/")[0] == "..":
             raise LaunchFailed(f"{shown(to)}, to which {shown(path)} is a link, is outside")
+        self._room.take()
         with self._parent(path) as (folder, name):
             os.symlink(to, name, dir_fd=folder)
 
     def link_hard(self, path: str, to: str) -> None:
         """Give something in the tree a second name."""
+        self._room.take()
         with self._parent(to) as (there, known), self._parent(path) as (folder, name):
             os.link(known, name, src_dir_fd=there, dst_dir_fd=folder, follow_symlinks=False)
 
@@ -219,9 +270,11 @@ def _extract(source: IO[bytes], name: str, tree: _Tree) -> None:
     """Unpack an archive, as which its name tells it."""
     lower = name.lower()
     if lower.endswith(_TARS):
-        with tarfile.open(fileobj=source) as tar:
-            for member in tar:
+        plain = cast("IO[bytes]", _Headers(_decompressed(source)))
+        with tarfile.open(fileobj=plain, mode="r:") as tar:
+            while (member := tar.next()) is not None:
                 _extract_member(tar, member, tree)
+                tar.members.clear()  # type: ignore[attr-defined]  # or it would keep them all
     elif lower.endswith(".zip"):
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
@@ -234,6 +287,34 @@ def _extract(source: IO[bytes], name: str, tree: _Tree) -> None:
     elif lower.endswith(".gz"):
         with gzip.open(source) as content:
             tree.copy(content, name[:-3], _mode(source, is_executable=False))
+
+
+def _decompressed(source: IO[bytes]) -> IO[bytes]:
+    """Return what a tar that may be compressed has in it, as its first bytes tell."""
+    magic = source.read(6)
+    source.seek(0)
+    for begins, opened in _COMPRESSED:
+        if magic.startswith(begins):
+            return cast("IO[bytes]", opened(source))
+    return source
+
+
+class _Headers:
+    """A tar to read, whatever sizes its headers claim to have.
+
+    Names and attributes that go on are read at once, into memory: a small archive may hold
+    gigabytes of them.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most so many bytes; raises `LaunchFailed` if they are too many."""
+        if not 0 <= size <= _MAX_HEADER_BYTES:
+            raise LaunchFailed(f"its archive has a header of {size} bytes")
+        return self._file.read(size)
 
 
 def _extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, tree: _Tree) -> None:

@@ -170,7 +170,9 @@ class Service:
     async def _fetch(self, container: Container) -> None:
         try:
             uris = read_uris(container.task.command or {})
-            fetch = self._fetches[container.id] = Fetch(uris, *self.runtime.prepare(container))
+            sandbox, owner = self.runtime.prepare(container)
+            bound = self.watch.fetch_bound(container)
+            fetch = self._fetches[container.id] = Fetch(uris, sandbox, owner, bound)
             await asyncio.get_running_loop().run_in_executor(_FETCHERS, fetch.run)
         except (OSError, LaunchFailed) as error:
             self.runtime.discard(container)

@@ -88,6 +88,7 @@ class Settings(NamedTuple):
     enforce_container_disk_quota: bool = True
     log_size: int = 10 * 2**20
     log_keep: int = 9
+    fetch_limit: int = 2**32
     #: None: the first of those that are known which works.
     oci_runtime: str | None = None
     oci_roots: Sequence[Path] = ()
@@ -281,6 +282,7 @@ class _Process:
             settings.enforce_container_disk_quota,
             settings.log_size,
             settings.log_keep,
+            settings.fetch_limit,
         )
         keeps_tasks = settings.runtime != "null"
         return Service(

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from allocator.agent.fetching import Bound
 from allocator.agent.instructions import Container, Limitation
 from allocator.agent.runtime import Runtime
 from allocator.resources import Resources
@@ -29,6 +30,8 @@ class WatchOptions(NamedTuple):
     enforces_disk: bool = True
     log_size: int = 10 * _MB
     log_keep: int = 9
+    #: Of what is fetched for a container that asked for no disk.
+    fetch_limit: int = 4096 * _MB
 
 
 class _Disk:
@@ -112,6 +115,13 @@ class Watch:
         if disk.used is None:
             disk.used = used_bytes(sandbox)
         return {"disk_limit_bytes": disk.limit, "disk_used_bytes": disk.used}
+
+    def fetch_bound(self, container: Container) -> Bound:
+        """Return what may be fetched for a container, which nobody looks at until it runs."""
+        limit = disk_limit(container) if self._options.enforces_disk else None
+        if limit is not None:
+            return Bound(limit, "the disk that was asked for")
+        return Bound(self._options.fetch_limit, "the --fetch-limit of this agent")
 
 
 def disk_limit(container: Container) -> int | None:

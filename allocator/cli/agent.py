@@ -143,6 +143,13 @@ def _add_sandboxes(add: Callable[..., argparse.Action]) -> None:
         metavar="N",
         help="how many of the moved ones are kept (9)",
     )
+    add(
+        "--fetch-limit",
+        type=count,
+        default=2**32,
+        metavar="BYTES",
+        help="of what uris bring and unpack for a task that asks for no disk (4294967296)",
+    )
 
 
 def _add_limits(add: Callable[..., argparse.Action]) -> None:

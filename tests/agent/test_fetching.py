@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import signal
 import stat
@@ -12,12 +14,14 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from allocator.agent.containers.cgroups import Cgroups
-from allocator.agent.fetching import Fetch, Uri, read_uris
+from allocator.agent.fetching import Bound, Fetch, Uri, read_uris
 from allocator.agent.sandboxes import LaunchFailed, Owner
+from allocator.agent.watch import used_bytes
 from tests.agent.machine import remove_roots, root_name, skip_without
 from tests.agent.test_standalone import Agent
 
@@ -31,9 +35,9 @@ def sandbox(tmp_path: Path) -> Path:
     return folder
 
 
-def fetch(sandbox: Path, *uris: Uri, owner: Owner | None = None) -> set[str]:
+def fetch(sandbox: Path, *uris: Uri, owner: Owner | None = None, n_bytes: int = 2**20) -> set[str]:
     """Fetch, and return what is there then."""
-    Fetch(list(uris), sandbox, owner).run()
+    Fetch(list(uris), sandbox, owner, Bound(n_bytes, "as was asked for")).run()
     return {path.relative_to(sandbox).as_posix() for path in sandbox.rglob("*")}
 
 
@@ -176,10 +180,85 @@ def test_with_the_rights_of_the_user(sandbox: Path) -> None:
 
 def test_one_that_is_not_wanted_fails(tmp_path: Path, sandbox: Path) -> None:
     (tmp_path / "file").write_text("x")
-    fetching = Fetch([Uri(value=str(tmp_path / "file"))], sandbox, None)
+    bound = Bound(2**20, "as was asked for")
+    fetching = Fetch([Uri(value=str(tmp_path / "file"))], sandbox, None, bound)
     fetching.cancel()
     with pytest.raises(LaunchFailed, match="not wanted"):
         fetching.run()
+
+
+# How much.
+
+_OPEN: dict[str, Any] = {"tar": open, "gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+
+
+def bomb(folder: Path, kind: str, n_bytes: int = 2**24) -> Uri:
+    """Return a small archive of many zeros."""
+    path = folder / f"bomb.{kind}"
+    zeros = bytes(n_bytes)
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("zeros", zeros)
+    elif kind == "gz":
+        path.write_bytes(gzip.compress(zeros))
+    else:
+        info = tarfile.TarInfo("zeros")
+        info.size = n_bytes
+        compressed = _OPEN[kind.rpartition(".")[2]]
+        with compressed(path, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+            tar.addfile(info, io.BytesIO(zeros))
+    return Uri(value=str(path))
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz", "tar.gz", "tar.bz2", "tar.xz"])
+def test_an_archive_unpacks_to_no_more_than_it_may(
+    tmp_path: Path, sandbox: Path, kind: str
+) -> None:
+    uri = bomb(tmp_path, kind)
+    with pytest.raises(LaunchFailed, match=r"uri .*bomb\..* more than 1 MB, as was asked for"):
+        fetch(sandbox, uri)
+    assert used_bytes(sandbox) <= 2**20
+    fetch(sandbox, uri, n_bytes=2**25)
+    assert used_bytes(sandbox) >= 2**24
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"),
+    [("a.tar.gz", bz2.open), ("a.tar", lzma.open), ("a.tgz", open), ("a.txz", gzip.open)],
+)
+def test_what_a_tar_is_compressed_by_is_seen(
+    tmp_path: Path, sandbox: Path, name: str, compress: Any
+) -> None:
+    with compress(tmp_path / name, "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+        tar.addfile(member("one"))
+    assert fetch(sandbox, Uri(value=str(tmp_path / name))) == {name, "one"}
+
+
+def test_a_copy_is_bounded_with_all_others(tmp_path: Path, sandbox: Path) -> None:
+    (tmp_path / "half").write_bytes(b"x" * 2**19)
+    uris = [Uri(value=str(tmp_path / "half"), output_file=name) for name in "abc"]
+    assert fetch(sandbox, *uris[:2]) == {"a", "b"}
+    with pytest.raises(LaunchFailed, match="more than 1 MB"):
+        fetch(sandbox, *uris)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE])
+def test_what_is_empty_takes_something_too(tmp_path: Path, sandbox: Path, kind: bytes) -> None:
+    members = [member(str(number), kind, "x" * (kind == tarfile.SYMTYPE)) for number in range(400)]
+    with pytest.raises(LaunchFailed, match="more than 1 MB"):
+        fetch(sandbox, tar_of(tmp_path / "a.tgz", *members))
+    assert len([*sandbox.iterdir()]) <= 2**20 / 4096 + 1
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_name_without_end_is_not_read(tmp_path: Path, sandbox: Path, kind: bytes) -> None:
+    """It would be, into memory, before anything is written."""
+    header = member("name", kind)
+    header.size = 2**25
+    with gzip.open(tmp_path / "a.tgz", "wb") as file:
+        file.write(header.tobuf() + bytes(2**25))
+    with pytest.raises(LaunchFailed, match="header of 33554432 bytes"):
+        fetch(sandbox, Uri(value=str(tmp_path / "a.tgz")))
 
 
 # With an agent.
@@ -215,3 +294,18 @@ def test_what_cannot_be_fetched_is_not_launched(agent: Agent) -> None:
     assert "scheme is s3" in r.text
     assert not (agent.work / "containers/c").exists()
     assert agent.launch("c", "true").status_code == 200
+
+
+def test_an_archive_bomb_is_a_failure_of_who_has_it_unpacked(tmp_path: Path) -> None:
+    command = {"value": "sleep 99", "uris": [{"value": bomb(tmp_path, "tar.gz").value}]}
+    off = "--no-enforce-container-disk-quota"
+    for more, words in (
+        ((), "more than 2 MB, the disk that was asked for"),
+        (("--fetch-limit", "1048576", off), "more than 1 MB, the --fetch-limit of this agent"),
+    ):
+        with Agent(tmp_path, "--runtime", "process", *more) as agent:
+            r = agent.launch("c", command, resources="disk:2")
+            assert (r.status_code, words in r.text) == (400, True), r.text
+            assert not (agent.work / "containers/c").exists()
+            assert agent.launch("d", command, resources="disk:17").status_code == 200 or more
+            agent.close()

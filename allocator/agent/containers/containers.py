@@ -483,8 +483,9 @@ class Containers:
 
     def _limited_before(self, container: _Container) -> None:
         """Tell how one ended that ran into a limit before it was told that its program ran."""
-        with contextlib.suppress(OSError), (self._folder / container.id / "record").open("r+b") as f:
-            f.write(protocol.killed_record())
+        record = self._folder / container.id / "record"
+        with contextlib.suppress(OSError), record.open("r+b") as file:
+            file.write(protocol.killed_record())
         self._listener.started(container.id, 0)
         self._listener.ended(container.id, End(int(signal.SIGKILL), container.limitation))
 
