@@ -120,16 +120,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(found: Imported, args: argparse.Namespace) -> None:
     """Write the files, all or none."""
-    from allocator.sim.importers.writing import check_folder, write_files, write_snapshot
+    from allocator.sim.importers.writing import (
+        check_folder,
+        folder_for,
+        write_files,
+        write_snapshot,
+    )
 
     if args.output is not None:
         check_folder(found, args.output, force=args.force)
-    if args.snapshot is not None:
-        if args.snapshot == "-":
-            raise InvalidValue("--snapshot -: name a file")
-        write_snapshot(found, args.snapshot)
-    if args.output is not None:
-        write_files(found, args.output)
+    if args.snapshot == "-":
+        raise InvalidValue("--snapshot -: name a file")
+    # what is wrong with a snapshot shows before a folder is made, in which it may be written
+    snapshot = None if args.snapshot is None else found.snapshot()
+    with folder_for(args.output):
+        if snapshot is not None:
+            write_snapshot(snapshot, args.snapshot)
+        if args.output is not None:
+            write_files(found, args.output)
 
 
 def print_import(found: Imported, args: argparse.Namespace) -> None:

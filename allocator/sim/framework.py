@@ -99,7 +99,7 @@ def needs_of(
         (t.count, _demand(_at_least(t.demand, behaviour.claims), axes), _demand(t.demand, axes))
         for t in shape.tasks
     )
-    if behaviour.gang:
+    if behaviour.gang and not shape.apart:
         return ((1, Need(tasks, len(axes), mask, shape.spread)),)
     return tuple(
         (n, Need(((1, taken, used),), len(axes), mask, shape.spread)) for n, taken, used in tasks

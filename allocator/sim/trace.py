@@ -42,11 +42,14 @@ class Shape:
         The kinds of machine it runs on; empty for any.
     spread : Spread or None
         A bound on the tasks per machine.
+    apart : bool
+        Whether each task starts for itself, whatever the framework does with its jobs.
     """
 
     tasks: tuple[Tasks, ...]
     kinds: frozenset[str] = frozenset()
     spread: Spread | None = None
+    apart: bool = False
 
     @property
     def n_tasks(self) -> int:

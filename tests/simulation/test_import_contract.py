@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from allocator.cli.main import main
+from allocator.sim import simulate
 from allocator.sim.importers import DumpError, Imported, read
+from allocator.sim.scenario import ScenarioError
+from allocator.sim.scenario.dump import dump_from
 
 pytest.importorskip("yaml")
 pytest.importorskip("defusedxml")
@@ -482,3 +486,94 @@ def test_errors_name_a_file_once(load: Any) -> None:
         load("slurm", slurm_node("a"), slurm_node("a", cpus=16))
     assert str(caught.value).count("dump-1") == 1
     assert "dump-1: line 1: machine 'a' is given twice" in str(caught.value)
+
+
+# What is written.
+
+
+def started(found: Imported) -> dict[str, int]:
+    """Return how many tasks start in each role where some do, when the imported cluster runs."""
+    roles = simulate(found.scenario()).roles
+    return {r.role: r.counts.tasks_started for r in roles if r.counts.tasks_started}
+
+
+def pending_job(id: int, n_nodes: int, array: str = "") -> str:
+    text = slurm_job(id, "(null)", "PENDING", array)
+    return text.replace("NumNodes=1 ", f"NumNodes={n_nodes} ").replace(
+        "ReqTRES=cpu=4,mem=8G,node=1", f"ReqTRES=cpu={20 * n_nodes},mem=2G,node={n_nodes}"
+    )
+
+
+def test_tasks_of_arrays_start_one_by_one_and_machines_of_a_job_at_once(load: Any) -> None:
+    machines = slurm_node("a") + slurm_node("b") + slurm_node("c")
+    array = pending_job(7, 1, "ArrayJobId=7 ArrayTaskId=1-5 ")
+    assert started(load("slurm", machines, array)) == {"phys": 3, "phys/bob": 3}
+    wide = pending_job(8, 2)
+    assert started(load("slurm", machines, wide)) == {"phys": 2, "phys/bob": 2}
+    # of three jobs on two machines each, one fits
+    wide_array = pending_job(9, 2, "ArrayJobId=9 ArrayTaskId=1-3 ")
+    assert started(load("slurm", machines, wide_array)) == {"phys": 2, "phys/bob": 2}
+    assert started(load("slurm", slurm_node("a"), wide)) == {}
+
+
+def test_pods_of_a_job_start_one_by_one_and_gangs_at_once(load: Any) -> None:
+    machine = node("n", cpu="5")
+    plain = listed(machine, job("j", {}))
+    assert started(load("kubernetes", plain)) == {"team": 2}
+    queues = [cluster_queue("a", nominalQuota="9"), local_queue("lq", "a")]
+    assert started(load("kubernetes", listed(machine, *queues, workload("w")))) == {}
+    assert started(load("kubernetes", listed(machine, *queues, workload("w", count=2)))) == {"a": 2}
+    few = listed(node("n", cpu="1"), volcano_queue("q"), volcano_job("q"))
+    assert started(load("kubernetes", few)) == {}
+    alone = volcano_job("q")
+    alone["spec"]["minAvailable"] = 1
+    some = listed(node("n", cpu="1"), volcano_queue("q"), alone)
+    assert started(load("kubernetes", some)) == {"q": 1}
+
+
+def test_waiting_jobs_of_a_cluster_are_bounded() -> None:
+    machine = {"id": "a", "resources": {"cpus": 1}}
+    many = [{"tenant": "t", "demand": {"cpus": 1}, "jobs": 6_000_000}] * 2
+    with pytest.raises(ScenarioError, match="12000000 jobs in all; expected at most 10000000"):
+        dump_from({"machines": [machine], "waiting": many}, "cluster.json")
+    found = dump_from({"machines": [machine], "waiting": [{**many[0], "jobs": 2}]}, "x")
+    assert [job.id for job in found.waiting] == ["waiting-0-0", "waiting-0-1"]
+
+
+def test_a_snapshot_may_be_written_into_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dump, folder = tmp_path / "dump.json", tmp_path / "new" / "lab"
+    dump.write_text(json.dumps(listed(node("n", cpu="5"))), "utf-8")
+    given = ["import", "kubernetes", str(dump), "-o", str(folder)]
+    assert main([*given, "--snapshot", str(folder / "no" / "lab.json")]) == 2
+    assert capsys.readouterr().err == (
+        f"allocator import: {folder}/no/lab.json: No such file or directory\n"
+    )
+    assert not (tmp_path / "new").exists()
+    assert main([*given, "--snapshot", str(folder / "lab.json")]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "cluster.json",
+        "lab.json",
+        "scenario.toml",
+    ]
+
+
+# YARN.
+
+
+def test_vectors_of_yarn_are_of_the_machines_that_work(load: Any) -> None:
+    capacities = {
+        "root.queues": "a,b",
+        "root.a.capacity": "[memory=100,vcores=1]",
+        "root.b.capacity": "[memory=100%,vcores=2w]",
+    }
+    inner = "".join(
+        f"<property><name>yarn.scheduler.capacity.{key}</name><value>{value}</value></property>"
+        for key, value in capacities.items()
+    )
+    has = {"availMemoryMB": 1000, "availableVirtualCores": 10, "usedMemoryMB": 0}
+    machines = [{"id": "a:1", "state": "RUNNING", **has}, {"id": "b:1", "state": "LOST", **has}]
+    answer = {"nodes": {"node": machines}}
+    found = load("yarn", f"<configuration>{inner}</configuration>", answer)
+    assert found.to_json()["roles"]["b"]["entitlement"] == {"cpus": 9, "mem": 900}

@@ -117,6 +117,8 @@ class Work:
         Ranges and sets, as text.
     tasks : int or None
         How many the source calls them, where that is not `count`: a job of several machines is one.
+    gang : int
+        Of what waits, so many start all at once; `count` is a multiple of it.
     """
 
     framework: str
@@ -127,6 +129,7 @@ class Work:
     is_task: bool = True
     others: str = ""
     tasks: int | None = None
+    gang: int = 1
 
     @property
     def n_tasks(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def cluster_json(imported: Imported) -> Json:
             for id, node in imported.machines.items()
         ],
         "running": [_running(imported, work) for work in imported.to_place()],
-        "waiting": [_tasks(imported, work) for work in imported.wanted()],
+        "waiting": [_waiting(imported, work) for work in imported.wanted()],
         "told": imported.to_json()["told"],
     }
 
@@ -99,6 +100,17 @@ def _running(imported: Imported, work: Work) -> Json:
     found = _tasks(imported, work)
     if work.machine is not None:
         found["machine"] = work.machine
+    return found
+
+
+def _waiting(imported: Imported, work: Work) -> Json:
+    found = _tasks(imported, work)
+    if work.gang > 1:
+        found["tasks"] = work.gang
+        if work.count > work.gang:
+            found["jobs"] = work.count // work.gang
+    elif work.count > 1:
+        found["gang"] = False
     return found
 
 
@@ -241,9 +253,24 @@ def write_folder(imported: Imported, folder: str, *, force: bool = False) -> Non
 def write_files(imported: Imported, folder: str) -> None:
     """Write what `check_folder` has found to be fine; raises `OSError`."""
     path, text = Path(folder) / SCENARIO, scenario_toml(imported)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    _write(Path(folder) / CLUSTER, _lines_of(cluster_json(imported)))
-    _write(path, iter([text]))
+    with folder_for(folder):
+        _write(Path(folder) / CLUSTER, _lines_of(cluster_json(imported)))
+        _write(path, iter([text]))
+
+
+@contextmanager
+def folder_for(path: str | None) -> Iterator[None]:
+    """Make a folder, if one is named, that goes again if nothing could be written into it."""
+    made = [] if path is None else [p for p in (Path(path), *Path(path).parents) if not p.exists()]
+    try:
+        if path is not None:
+            Path(path).mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def check_folder(imported: Imported, folder: str, *, force: bool) -> None:
@@ -255,9 +282,8 @@ def check_folder(imported: Imported, folder: str, *, force: bool) -> None:
         raise InvalidValue(f"{path}: is there already, and differs (--force overwrites it)")
 
 
-def write_snapshot(imported: Imported, path: str) -> None:
-    """Write the snapshot of an engine in this state; raises as `write_folder`."""
-    snapshot = imported.snapshot()
+def write_snapshot(snapshot: Json, path: str) -> None:
+    """Write what `Imported.snapshot` returned; raises `OSError`."""
     _write(Path(path), iter([json.dumps(snapshot, allow_nan=False)]))
 
 
@@ -268,5 +294,7 @@ def _write(path: Path, parts: Iterator[str]) -> None:
         with temporary.open("w", encoding="utf-8") as file:
             file.writelines(parts)
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,9 @@ from allocator.sim.scenario.marks import FileMark, file_mark
 from allocator.sim.scenario.problems import Place, ScenarioError, in_order
 from allocator.sim.setting import Placed
 from allocator.sim.trace import Job, Shape, Tasks, Tenant
+
+#: So many jobs wait at most.
+_MAX_JOBS = 10_000_000
 
 _MACHINE = Table(
     {
@@ -58,6 +61,8 @@ _WAITING = Table(
         **_TASKS,
         "id": Key(text("an id"), "the job's id"),
         "submit_s": Key(duration(zero=True), "when it is submitted, in seconds (0)"),
+        "gang": Key(FLAG, "whether its tasks may start all at once only (true)"),
+        "jobs": Key(integer(1, _MAX_JOBS), "how many such jobs (1)"),
     }
 )
 
@@ -138,6 +143,9 @@ def _dump(found: dict[str, Any], place: Place) -> Dump | None:
         )
         return None
     running, waiting = found.get("running", []), found.get("waiting", [])
+    if (n_jobs := sum(tasks.get("jobs", 1) for tasks in waiting)) > _MAX_JOBS:
+        place["waiting"].reject(f"{n_jobs} jobs in all", f"at most {_MAX_JOBS}")
+        return None
     return Dump(
         machines,
         frozenset(m["id"] for m in found["machines"] if not m.get("active", True)),
@@ -163,14 +171,20 @@ def _placed(tasks: Mapping[str, Any]) -> Placed:
 def _jobs(waiting: Sequence[Mapping[str, Any]]) -> tuple[Job, ...]:
     """Return the jobs that wait, by submission."""
     jobs = [
-        Job(
-            tasks.get("id", f"waiting-{index}"),
-            tasks["tenant"],
-            tasks.get("submit_s", 0.0),
-            tasks.get("run_s", math.inf),
-            Shape((Tasks(tasks.get("tasks", 1), tasks["demand"]),)),
-        )
+        job
         for index, tasks in enumerate(waiting)
         if tasks["demand"].milli
+        for job in _equal_jobs(tasks, tasks.get("id", f"waiting-{index}"))
     ]
     return tuple(sorted(jobs, key=lambda job: job.submit_s))
+
+
+def _equal_jobs(tasks: Mapping[str, Any], id: str) -> Iterator[Job]:
+    """Yield the jobs of an entry, which differ by their ids."""
+    groups = (Tasks(tasks.get("tasks", 1), tasks["demand"]),)
+    shape = Shape(groups, apart=not tasks.get("gang", True))
+    submit_s, run_s = tasks.get("submit_s", 0.0), tasks.get("run_s", math.inf)
+    n = tasks.get("jobs", 1)
+    for index in range(n):
+        own = id if n == 1 else f"{id}-{index}"
+        yield Job(own, tasks["tenant"], submit_s, run_s, shape)

@@ -134,7 +134,8 @@ class Reader:
         for count, into in ((active, self._source.running), (waiting, self._source.waiting)):
             if count:
                 path, framework = self._client(_pod_of(job))
-                into.append(Work(framework, path, job.demand, count))
+                gang = count if job.is_gang else 1
+                into.append(Work(framework, path, job.demand, count, gang=gang))
         if waiting and is_true(item.spec.get("suspend")):
             self._source.tell("tasks", "suspended jobs, which wait", job.title)
 

@@ -351,9 +351,8 @@ class Room:
         if not admitted:
             for one in sets.values():
                 demand = self._split(rounded(named(_template(one))), ())
-                self._source.waiting.append(
-                    Work(framework, path, demand, whole(one.get("count"), 1))
-                )
+                n = whole(one.get("count"), 1)
+                self._source.waiting.append(Work(framework, path, demand, n, gang=max(1, n)))
             return
         assigned = listing(mapping(item.status["admission"]).get("podSetAssignments"))
         given_back = {

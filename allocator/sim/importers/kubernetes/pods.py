@@ -237,6 +237,8 @@ class Job:
     active: int
     demand: Milli
     hints: tuple[tuple[str, str], ...]
+    #: whether its pods start all at once
+    is_gang: bool = False
 
 
 def jobs_of(job: Object, hint_keys: frozenset[str]) -> list[Job]:
@@ -262,12 +264,16 @@ def _volcano_jobs(job: Object, hint_keys: frozenset[str]) -> list[Job]:
     queue = str(job.spec.get("queue") or "default")
     own = {"scheduling.volcano.sh/queue-name": queue}
     running = whole(job.status.get("running"))
-    found = []
-    for task in listing(job.spec.get("tasks")):
+    found: list[Job] = []
+    listed = [mapping(task) for task in listing(job.spec.get("tasks"))]
+    n_pods = sum(whole(task.get("replicas"), 1) for task in listed)
+    is_gang = whole(job.spec.get("minAvailable"), n_pods) >= n_pods
+    for task in listed:
         wanted = whole(task.get("replicas"), 1)
         active = min(wanted, running)
         running -= active
         found.append(_job(job, mapping(task.get("template")), wanted, active, hint_keys, own))
+        found[-1].is_gang = is_gang
     return found
 
 

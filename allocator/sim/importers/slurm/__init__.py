@@ -330,7 +330,8 @@ class Reader:
             source.not_running["pending"] += 1
             each = rounded({name: x / job.n_nodes for name, x in job.total.items()})
             n_pieces = job.n_nodes * job.n_tasks
-            source.waiting.append(Work(framework, path, each, n_pieces, tasks=job.n_tasks))
+            work = Work(framework, path, each, n_pieces, tasks=job.n_tasks, gang=job.n_nodes)
+            source.waiting.append(work)
             return
         if job.state == "suspended":
             text = "suspended jobs, which keep their memory"

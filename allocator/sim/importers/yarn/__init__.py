@@ -145,7 +145,9 @@ class Reader:
     def _total(self) -> Milli | None:
         machines = self._options.machines()
         amounts = [dict(m.resources.milli) for m in machines]
-        amounts = [node.amounts for node in self._source.nodes.values()] or amounts
+        nodes = self._source.nodes.values()
+        if nodes:
+            amounts = [node.amounts for node in nodes if not node.state or node.stays]
         return total_of(amounts) if amounts else None
 
     def _path(self, queue: str) -> Path:
