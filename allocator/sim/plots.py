@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ _STYLE = {
     "axes.axisbelow": True,
     "grid.color": "#e3e6e9",
     "legend.frameon": False,
+    # Names are as they are: a dollar begins no formula.
+    "text.parse_math": False,
     # The same run gives the same file.
     "svg.hashsalt": "allocator",
 }
@@ -47,7 +50,9 @@ def plot(result: Result, folder: Path, formats: Sequence[str]) -> list[Path]:
     shown = Shown(result)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with library.rc_context(_STYLE):
+    with library.rc_context(_STYLE), warnings.catch_warnings():
+        # What the font does not have is drawn as a box; nobody else has to know.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         for name, draw in _ALL.items():
             drawn = draw(shown, figure)
             if drawn is None:
@@ -99,9 +104,14 @@ def _stack(panel: Any, shown: Shown, levels: Floats) -> None:
     low = np.zeros(levels.shape[1])
     for layer in shown.layers(levels):
         high = low + layer.levels
-        colour = _colour(layer.style)
-        panel.stairs(high, shown.edges, baseline=low, fill=True, color=colour, label=layer.name)
+        look = {"color": _colour(layer.style), "label": _label(layer.name)}
+        panel.stairs(high, shown.edges, baseline=low, fill=True, **look)
         low = high
+
+
+def _label(name: str) -> str:
+    """Return a name as a legend shows it: matplotlib leaves out what begins with `_`."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def _legend(figure: Any, panel: Any) -> None:
@@ -204,7 +214,7 @@ def _waits(shown: Shown, figure: Callable[..., Any]) -> Any:
     lines = [(t.tenant, t.waits_s, COLOURS[at]) for at, t in enumerate(most[:5]) if len(most) > 1]
     for name, of, colour in [*lines, ("all jobs", all_s, _TEXT)]:
         if len(of):
-            panel.ecdf(np.maximum(of, x.low), color=colour, label=name)
+            panel.ecdf(np.maximum(of, x.low), color=colour, label=_label(name))
     panel.set_xscale("log")
     panel.set_xlim(x.low, x.high)
     ticks = {x.low * (x.high / x.low) ** at: label for at, label in x.ticks}

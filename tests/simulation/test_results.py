@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -507,6 +508,24 @@ def test_the_curves_are_drawn_as_svg_and_png(result: Result, tmp_path: Path) -> 
     for path in again:
         same = path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
         assert same or path.stem == "cycles"
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    names = ["a$\\frac{$", "_hidden", "\u5730"]
+    scenario = {
+        "cluster": {"machines": "2x cpus:4"},
+        "roles": {name: {"limit": "cpus:3"} for name in names},
+        "workload": {"tenant": [{**ONE, "name": name, "jobs": 20} for name in names]},
+    }
+    result = simulate(Scenario.from_dict(scenario))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result.plot(tmp_path, ["svg"])
+    # Each glyph of a text is a comment before its outline.
+    for plot in ("shares", "waits"):
+        drawn = (tmp_path / f"{plot}.svg").read_text("utf-8")
+        assert all(f"{name} -->" in drawn for name in names), plot
 
 
 def test_notebooks_are_shown_tables_and_plots(result: Result) -> None:
