@@ -82,6 +82,23 @@ def _open_below(folder: int, path: str, resolve: int = 0) -> int:
     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
 
 
+def _open_inside(sandbox: int, path: str) -> int:
+    """Return a descriptor of what a path below a sandbox leads to, also by links that begin with /.
+
+    The kernel refuses those: they are looked up here, and what they led to is opened without any.
+    Raises `OSError` as `_open_below`.
+    """
+    try:
+        return _open_below(sandbox, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV or ".." in path.split("/"):
+            raise
+        top, real = (os.path.realpath(f"/proc/self/fd/{sandbox}/{each}") for each in (".", path))
+        if not real.startswith(f"{top}/"):
+            raise
+        return _open_below(sandbox, real.removeprefix(f"{top}/"), _NO_LINKS)
+
+
 class Files:
     """Answers about what lies in sandboxes.
 
@@ -153,8 +170,7 @@ class Files:
             for name in sorted(os.listdir(folder)):
                 with contextlib.suppress(FileNotFoundError):
                     stats = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                    shown = os.fsencode(name).decode("utf-8", "replace")
-                    found.append(_entry(f"{path.rstrip('/')}/{shown}", stats))
+                    found.append(_entry(_shown(f"{path.rstrip('/')}/{name}"), stats))
         finally:
             os.close(folder)
         return found
@@ -170,7 +186,7 @@ class Files:
                     with _closing(_open_below(root, runs, _NO_LINKS)) as folder:
                         name = os.readlink("latest", dir_fd=folder).replace("/", "")
                 sandbox = _open_below(root, f"{runs}/{name}", _NO_LINKS)
-            with _closing(sandbox), _closing(_open_below(sandbox, place.rest or ".")) as found:
+            with _closing(sandbox), _closing(_open_inside(sandbox, place.rest or ".")) as found:
                 yield found
         except OSError as error:
             is_outside = error.errno == errno.EXDEV
@@ -270,6 +286,11 @@ def _entry(path: str, found: os.stat_result) -> Entry:
     )
 
 
+def _shown(path: str) -> str:
+    """Return a path as text, with something else for bytes that are none."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _user(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -287,5 +308,5 @@ def _group(gid: int) -> str:
 def _disposition(name: str) -> str:
     """Return the header that has a file saved under its name."""
     plain = re.sub(r'[^ -~]|["\\\\]', "_", name)
-    exact = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    exact = "" if plain == name else f"; filename*=UTF-8''{quote(os.fsencode(name), safe='')}"
     return f'attachment; filename="{plain}"{exact}'

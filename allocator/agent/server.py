@@ -289,7 +289,9 @@ class Protocol(asyncio.Protocol):
             url = httptools.parse_url(self._url)
         except httptools.HttpParserInvalidURLError:
             raise CallRefused(BAD_REQUEST, "the request has no path") from None
-        query = parse_qs((url.query or b"").decode("latin-1"), keep_blank_values=True)
+        query = parse_qs(  # a path may have bytes in it that are no text
+            (url.query or b"").decode("latin-1"), keep_blank_values=True, errors="surrogateescape"
+        )
         request = Request(
             self._parser.get_method().decode("latin-1"),
             canonical((url.path or b"/").decode("latin-1"), _PREFIXES),
@@ -447,7 +449,8 @@ class Protocol(asyncio.Protocol):
 def _refusal(refused: CallRefused) -> Answer:
     is_unproven = refused.status == UNAUTHORIZED
     headers = {"WWW-Authenticate": 'Basic realm="allocator"'} if is_unproven else {}
-    return Answer(refused.text.encode() + b"\n", _TEXT, refused.status, headers)
+    text = refused.text.encode(errors="backslashreplace")
+    return Answer(text + b"\n", _TEXT, refused.status, headers)
 
 
 def _failure(request: Request) -> Answer:

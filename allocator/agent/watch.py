@@ -158,12 +158,12 @@ def rotate(sandbox: Path, name: str, size: int, keep: int) -> None:
     try:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        # Neither a link to what is not the task's own is followed, nor a second name of it.
-        is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-        if not is_plain or found.st_size <= size:
+        if not _is_plain(found) or found.st_size <= size:
             return
         file = os.open(name, flags, dir_fd=folder)
         try:
+            if not _is_plain(os.fstat(file)):  # another one, put there meanwhile
+                return
             start = max(0, os.fstat(file).st_size - keep * size)
             for _ in range(keep + 1 if keep else 0):  # one more, for what comes meanwhile
                 if start >= os.fstat(file).st_size:
@@ -175,6 +175,11 @@ def rotate(sandbox: Path, name: str, size: int, keep: int) -> None:
             os.close(file)
     finally:
         os.close(folder)
+
+
+def _is_plain(found: os.stat_result) -> bool:
+    """Tell whether something is a task's own: no link to what is not, nor a second name of it."""
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def _make_room(folder: int, name: str, keep: int) -> None:

@@ -85,9 +85,10 @@ def of_executor(id: str, offer: Json, by: Json | None = None, **todo: object) ->
 
 
 def heard(folder: Path, id: str = "e") -> list[Json]:
-    """Return what an executor has heard."""
+    """Return what an executor has heard, and written to the end of the line."""
     (sandbox,) = (folder / "work" / "agents").glob(f"*/frameworks/*/executors/{id}/runs/latest")
-    return [json.loads(line) for line in (sandbox / "stdout").read_text().splitlines()]
+    lines, _, _ = (sandbox / "stdout").read_text().rpartition("\n")
+    return [json.loads(line) for line in lines.splitlines()]
 
 
 def wait_for(folder: Path, type: str, n: int = 1) -> None:

@@ -88,6 +88,39 @@ def test_downloading(agent: Agent, sandbox: Path) -> None:
     assert (r.status_code, r.content) == (200, b"")
 
 
+def test_links_that_stay_inside(agent: Agent, sandbox: Path) -> None:
+    """Also those that begin with a slash, as of a task that puts MESOS_SANDBOX before them."""
+    (sandbox / "deep").mkdir()
+    (sandbox / "deep" / "file").write_text("text")
+    (sandbox / "all").symlink_to(sandbox / "deep")
+    (sandbox / "near").symlink_to("all/file")
+    (sandbox / "far").symlink_to(sandbox / "near")
+    (sandbox / "round").symlink_to(sandbox / "round")
+    (sandbox / "top").symlink_to(sandbox)
+    for name in ("near", "far", "all/file"):
+        assert read(agent, sandbox / name).json()["data"] == "text"
+        r = agent.client.get("/files/download", params={"path": f"/containers/c/{name}"})
+        assert r.text == "text"
+    r = agent.client.get("/files/browse", params={"path": "/containers/c/all"})
+    assert [each["path"] for each in r.json()] == ["/containers/c/all/file"]
+    for name in ("round", "top/stdout/x", "top/../cb", "all/../../cb"):
+        assert read(agent, sandbox / name).status_code in (400, 404)
+
+
+def test_names_that_are_no_text(agent: Agent, sandbox: Path) -> None:
+    (sandbox / os.fsdecode(b"odd\xff")).write_text("odd")
+    for kind, text in (("read", '{"offset":0,"data":"odd"}'), ("download", "odd")):
+        r = agent.client.get(f"/files/{kind}?path=/containers/c/odd%ff")
+        assert r.text == text
+    assert "UTF-8''odd%FF" in r.headers["Content-Disposition"]
+    (sandbox / os.fsdecode(b"folder\xff")).mkdir()
+    (sandbox / os.fsdecode(b"folder\xff") / "file").touch()
+    r = agent.client.get("/files/browse?path=/containers/c/folder%ff")
+    assert [each["path"] for each in r.json()] == ["/containers/c/folder\ufffd/file"]
+    for query in ("path=/containers/c/none%ff", "path=/containers/c/stdout&offset=%ff"):
+        assert agent.client.get(f"/files/read?{query}").status_code in (400, 404)
+
+
 @pytest.mark.parametrize("kind", ["read", "browse", "download"])
 def test_what_is_not_given(agent: Agent, sandbox: Path, kind: str) -> None:
     work = agent.work

@@ -13,7 +13,7 @@ from allocator.agent.containers.cgroups import Cgroups
 from allocator.agent.probes import read_probe
 from tests.agent.machine import remove_roots, root_name, skip_without
 from tests.service import serving
-from tests.service.launching import accept, launch, next_offer, next_status, task
+from tests.service.launching import accept, launch, next_offer, next_states, next_status, task
 from tests.service.serving import FrameworkClient, Json, Process
 
 #: At once, and often.
@@ -65,20 +65,28 @@ def of_health(status: Json) -> tuple[str, str | None, bool | None]:
 HEALTH = "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED"
 
 
-def test_a_command_that_fails_ends_the_task(framework: FrameworkClient, agent: Process) -> None:
+def sandbox(folder: Path, id: str) -> Path:
+    """Return the sandbox of a task."""
+    (found,) = folder.glob(f"work/agents/*/frameworks/*/executors/{id}/runs/latest")
+    return found
+
+
+def test_a_command_that_fails_ends_the_task(
+    framework: FrameworkClient, agent: Process, tmp_path: Path
+) -> None:
     offer = next_offer(framework)
-    checked = {"type": "COMMAND", "command": {"value": 'test -e good && test "$A" = b'}, **SOON}
+    checked = {"type": "COMMAND", "command": {"value": '! test -e bad && test "$A" = b'}, **SOON}
     command = {
-        "value": "touch good; sleep 0.5; rm good; sleep 99",
+        "value": "sleep 99",
         "environment": {"variables": [{"name": "A", "value": "b"}]},
     }
     launch(framework, offer, task("t", command, offer["agent_id"], health_check=checked))
     assert of_health(next_status(framework)) == ("TASK_RUNNING", None, None)
-    seen = [of_health(next_status(framework))]
-    while seen[-1][0] == "TASK_RUNNING":
-        seen.append(of_health(next_status(framework)))
-    assert seen[-3:-1] == [("TASK_RUNNING", HEALTH, True), ("TASK_RUNNING", HEALTH, False)]
-    assert (seen[-1][0], seen[-1][2]) == ("TASK_KILLED", False)
+    assert of_health(next_status(framework)) == ("TASK_RUNNING", HEALTH, True)
+    (sandbox(tmp_path, "t") / "bad").touch()
+    assert of_health(next_status(framework)) == ("TASK_RUNNING", HEALTH, False)
+    last = next_status(framework)
+    assert (last["state"], last["healthy"]) == ("TASK_KILLED", False)
 
 
 def test_tcp_and_http(framework: FrameworkClient, agent: Process, master: Process) -> None:
@@ -102,14 +110,17 @@ def test_tcp_and_http(framework: FrameworkClient, agent: Process, master: Proces
     assert seen["lost"] == [running, ("TASK_RUNNING", False), ("TASK_KILLED", False)]
 
 
-def test_a_check_is_told_and_ends_nothing(framework: FrameworkClient, agent: Process) -> None:
+def test_a_check_is_told_and_ends_nothing(
+    framework: FrameworkClient, agent: Process, tmp_path: Path
+) -> None:
     offer = next_offer(framework)
     soon = {name: SOON[name] for name in ("delay_seconds", "interval_seconds")}
     command = {"command": {"value": "test -e found || exit 3"}}
     check = {"type": "COMMAND", "command": command, **soon}
-    shell = "sleep 0.5; touch found; sleep 99"
-    launch(framework, offer, task("t", shell, offer["agent_id"], check=check))
-    statuses = [next_status(framework) for _ in range(3)]
+    launch(framework, offer, task("t", "sleep 99", offer["agent_id"], check=check))
+    statuses = [next_status(framework) for _ in range(2)]
+    (sandbox(tmp_path, "t") / "found").touch()
+    statuses.append(next_status(framework))
     assert [status.get("check_status") for status in statuses] == [
         {"type": "COMMAND", "command": {}},
         {"type": "COMMAND", "command": {"exit_code": 3}},
@@ -138,20 +149,21 @@ def test_a_task_that_takes_too_long(
 
 
 def test_one_of_a_group_that_ends_badly_ends_the_others(
-    framework: FrameworkClient, agent: Process
+    framework: FrameworkClient, agent: Process, tmp_path: Path
 ) -> None:
     offer = next_offer(framework)
+    waits = "while ! test -e go; do sleep 0.05; done; exit 3"
     tasks = [
         task(id, shell, offer["agent_id"])
-        for id, shell in {"good": "sleep 99", "bad": "sleep 0.5; exit 3"}.items()
+        for id, shell in {"good": "sleep 99", "bad": waits}.items()
     ]
     executor = {"type": "DEFAULT", "executor_id": {"value": "e"}}
     group = {"executor": executor, "task_group": {"tasks": tasks}}
     accept(framework, offer, {"type": "LAUNCH_GROUP", "launch_group": group})
-    states = [next_status(framework) for _ in range(4)]
-    last = {status["task_id"]["value"]: status["state"] for status in states}
-    assert last == {"good": "TASK_KILLED", "bad": "TASK_FAILED"}
-    assert [status["state"] for status in states[:2]] == ["TASK_RUNNING"] * 2
+    assert [next_status(framework)["state"] for _ in range(2)] == ["TASK_RUNNING"] * 2
+    (sandbox(tmp_path, "bad") / "go").touch()
+    last = next_states(framework, 2)
+    assert last == {"good": ["TASK_KILLED"], "bad": ["TASK_FAILED"]}
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,29 @@ def test_what_is_not_the_tasks_own_is_left_alone(tmp_path: Path) -> None:
     assert len(list(sandbox.iterdir())) == 3
 
 
+def test_what_is_put_there_meanwhile_is_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task may have its output be a second name of a file that is not its own, at any time."""
+    sandbox = tmp_path / "sandbox"
+    sandbox.mkdir()
+    (tmp_path / "precious").write_bytes(b"x" * 100)
+    (sandbox / "stdout").write_bytes(b"x" * 100)
+    look = os.stat
+
+    def swap(name: str, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
+        found = look(name, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        (sandbox / name).unlink()
+        os.link(tmp_path / "precious", sandbox / name)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.stat", swap)
+        rotate(sandbox, "stdout", 10, 3)
+    assert (tmp_path / "precious").stat().st_size == 100
+    assert [path.name for path in sandbox.iterdir()] == ["stdout"]
+
+
 def test_disk_is_counted_once_and_without_what_links_lead_to(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(os.urandom(2**20))
     before = used_bytes(tmp_path)
@@ -95,11 +118,12 @@ def test_a_container_that_fills_the_disk_is_ended(agent: Agent) -> None:
 
 
 def test_output_of_a_container_is_kept_short(agent: Agent) -> None:
-    shell = "for i in $(seq 400); do echo $i 0123456789; sleep 0.005; done; echo last"
+    shell = "while ! test -e stdout.2; do echo 0123456789; sleep 0.005; done; echo last"
     agent.launch("talks", shell)
     assert agent.wait("talks")["exit_status"] == 0
     folder = agent.work / "containers" / "talks"
     found = {path.name: path.stat().st_size for path in folder.glob("stdout*")}
     assert {"stdout.1", "stdout.2"} <= found.keys() <= {"stdout", "stdout.1", "stdout.2"}
     assert all(size <= 1000 for name, size in found.items() if name != "stdout")
-    assert (folder / "stdout").read_text().endswith("last\n")
+    text = "".join((folder / name).read_text() for name in sorted(found, reverse=True))
+    assert text.endswith("last\n")

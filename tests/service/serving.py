@@ -23,6 +23,10 @@ Json = dict[str, Any]
 #: For what needs some time on a busy machine; a failure takes as long.
 PATIENCE_SECONDS = 60.0
 
+for each in (*map(httpx.__dict__.get, ("get", "post", "put", "request")), httpx.Client.__init__):
+    # Its own are 5 s, which a busy machine may take.
+    getattr(each, "__kwdefaults__")["timeout"] = httpx.Timeout(PATIENCE_SECONDS)  # noqa: B009
+
 JSON = {"Content-Type": "application/json"}
 
 

@@ -242,13 +242,14 @@ def test_of_a_group_all_are_launched_or_none(framework: FrameworkClient) -> None
     assert not is_running("sleep 7777.3")
 
 
-def test_a_group_ends_with_one_that_fails(framework: FrameworkClient) -> None:
-    launch_group(framework, one="sleep 7777.4", two="sleep 0.1; exit 1", three="true")
-    ended: dict[str, str] = {}
-    while len(ended) < 3:
-        status = next_status(framework, lambda status: status["state"] != "TASK_RUNNING")
-        ended[status["task_id"]["value"]] = status["state"]
-    assert ended == {"one": "TASK_KILLED", "two": "TASK_FAILED", "three": "TASK_FINISHED"}
+def test_a_group_ends_with_one_that_fails(framework: FrameworkClient, tmp_path: Path) -> None:
+    waits = f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; exit 1"
+    launch_group(framework, one="sleep 7777.4", two=waits, three="true")
+    states = next_states(framework, 4)
+    assert states.pop("three") == ["TASK_RUNNING", "TASK_FINISHED"]
+    assert states == {"one": ["TASK_RUNNING"], "two": ["TASK_RUNNING"]}
+    (tmp_path / "go").touch()
+    assert next_states(framework, 2) == {"one": ["TASK_KILLED"], "two": ["TASK_FAILED"]}
     assert not is_running("sleep 7777.4")
 
 
