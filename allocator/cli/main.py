@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from allocator.cli.interrupting import INTERRUPTED
 from allocator.errors import AllocatorError
@@ -126,9 +127,17 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         sys.stdout.flush()  # of help, which nobody may read to its end
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that tells what is wrong in one line, as all else is told; subcommands have it too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it and end with 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
 def build_parser(names: Sequence[str] = SUBCOMMANDS) -> argparse.ArgumentParser:
     """Return the parser with these subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="allocator",
         description="Share a cluster by Dominant Resource Fairness.",
         epilog=EXAMPLES,

@@ -80,12 +80,29 @@ def test_interrupt_ends_with_130(command: Command, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("argv", [[], ["no-such-command"], ["compare", "--agents", "0"]])
-def test_wrong_arguments_end_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        ([], "COMMAND"),
+        (["no-such-command"], "no-such-command"),
+        (["compare", "--agents", "0"], "--agents"),
+        (["master", "--port", "65536"], "65536"),
+        (["master", "--heartbeat-interval", "a\nb"], "--heartbeat-interval"),
+        (["master", "--nonsense", "extra"], "--nonsense extra"),
+        (["weights", "set", "eng"], "eng"),
+        (["framework", "run"], "--command"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_2(
+    argv: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(argv)
     assert ended.value.code == 2
-    assert "usage: allocator" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(" ".join(["allocator", *argv[:1]]) if argv[1:] else "allocator: ")
+    assert ": error: " in line
+    assert named in line
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
