@@ -306,6 +306,7 @@ def take_back(
     is_known = task.id in framework.unreachable or task.id in framework.tasks
     framework.unreachable.pop(task.id, None)
     if task in framework.completed:
+        framework.completed = framework.completed.copy()  # one that has only grown so far
         framework.completed.remove(task)
     framework.tasks[task.id] = task
     agent.tasks[task.key] = task

@@ -161,6 +161,10 @@ class Tail:
 
     def __init__(self, write: Callable[[Iterable[Task]], bytes]) -> None:
         self._write = write
+        self._start(None)
+
+    def _start(self, tasks: deque[Task] | None) -> None:
+        self._tasks = tasks
         #: How many tasks there ever were before the first one, and before the end.
         self._first = self._end = 0
         self._last: Task | None = None
@@ -168,7 +172,9 @@ class Tail:
         self._texts: dict[int, bytes] = {}
 
     def follow(self, tasks: deque[Task]) -> None:
-        """Write the texts of what is new. O(new tasks + tasks of a block)."""
+        """Write the texts of what is new. O(new + a block); of another queue, all."""
+        if tasks is not self._tasks:
+            self._start(tasks)
         n_new = 0
         for task in reversed(tasks):
             if task is self._last:

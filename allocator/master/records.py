@@ -155,6 +155,7 @@ class Framework:
         #: By the ids of its agent and its own.
         self.executors: dict[tuple[str, str], Executor] = {}
         self.unreachable: dict[str, Task] = {}
+        #: The oldest first; it grows, and is another one when something is taken out of it.
         self.completed: deque[Task] = deque(maxlen=MAX_COMPLETED_TASKS)
 
     @property

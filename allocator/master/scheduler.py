@@ -208,6 +208,8 @@ def update_framework(master: Master, framework: Framework, call: m.UpdateFramewo
         raise CallRefused(BAD_REQUEST, str(error)) from None
     except AllocatorError as error:
         raise CallRefused(BAD_REQUEST, str(error)) from None
+    left = [id for id in framework.offers if master.offers[id].role not in framework.roles]
+    master.rescind(left, tell=True)
     master.persist_framework(framework)
     master.publish(forms.framework_updated, master.engine, framework)
 

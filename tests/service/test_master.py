@@ -273,6 +273,20 @@ def test_a_frameworks_own_minimum_stands_for_the_engines(world: World) -> None:
     assert [offer["hostname"] for offer in world.offers(stream)] == ["h1"]
 
 
+def test_offers_of_a_role_that_a_framework_leaves_are_rescinded(world: World) -> None:
+    world.register(agent("h1"), agent("h2"))
+    framework, stream = world.subscribe(roles=["eng", "ops"])
+    world.cycle()
+    offers = {offer["allocation_info"]["role"]: offer["id"] for offer in world.offers(stream)}
+    assert offers.keys() == {"eng", "ops"}
+    info = {"user": "root", "name": "test", "id": {"value": framework}, "roles": ["ops", "web"]}
+    world.call("UPDATE_FRAMEWORK", framework, stream, framework_info=info)
+    assert world.take(stream) == [{"type": "RESCIND", "rescind": {"offer_id": offers["eng"]}}]
+    assert list(world.master.offers) == [offers["ops"]["value"]]
+    world.cycle()
+    assert [offer["allocation_info"]["role"] for offer in world.offers(stream)] == ["web"]
+
+
 def test_constraints_say_which_agents_are_offered(world: World) -> None:
     racks = [{"name": "rack", "type": "TEXT", "text": {"value": rack}} for rack in ("r1", "r2")]
     for name, rack in zip(("h1", "h2"), racks, strict=True):

@@ -182,6 +182,18 @@ def test_a_tail_follows_what_is_appended_and_cut(steps: list[int]) -> None:
         assert b"".join(tail.parts()) == tasks_text(queue)
 
 
+def test_a_tail_follows_another_queue() -> None:
+    queue = _framework_queue(100)
+    queue.extend(new_task(f"t{number}") for number in range(70))
+    tail = models.Tail(tasks_text)
+    tail.follow(queue)
+    for gone in (40, 0, -1):
+        queue = queue.copy()
+        queue.remove(queue[gone])
+        tail.follow(queue)
+        assert b"".join(tail.parts()) == tasks_text(queue)
+
+
 def _framework_queue(bound: int) -> Any:
     from collections import deque
 
@@ -627,6 +639,34 @@ def test_completed_tasks_are_the_latest_thousand(world: World, reader: Reader) -
             read(reader, "/state")
     found = read(reader, "/state")["frameworks"][0]["completed_tasks"]
     assert [task["id"] for task in found] == [f"c{number}" for number in range(70, 1070)]
+
+
+def test_lost_tasks_that_come_back_are_no_longer_completed() -> None:
+    world = World()
+    framework, stream, _, agent_id = world.running()
+    world.cycle()
+    names = [f"t{number}" for number in range(2, 40)]
+    world.launch(framework, stream, world.offers(stream)[0], *names, resources="cpus:0.01;mem:1")
+    known = dict(world.master.frameworks[framework].tasks)
+    reader = Reader(world.master)
+    for _ in range(world.options.max_agent_ping_timeouts + 1):
+        agents.ping(world.master)
+    world.carry_out()
+    shown = read(reader, "/state")["frameworks"][0]
+    assert (len(shown["tasks"]), len(shown["completed_tasks"])) == (0, 39)
+    back = [
+        {
+            "framework_id": {"value": framework},
+            "role": "*",
+            "state": "TASK_RUNNING",
+            "task": msgspec.to_builtins(known[id].info),
+        }
+        for id in known
+        if id != "t39"
+    ]
+    world.register(agent("h1", id=agent_id, tasks=back))
+    shown = read(reader, "/state")["frameworks"][0]
+    assert (len(shown["tasks"]), [task["id"] for task in shown["completed_tasks"]]) == (38, ["t39"])
 
 
 def test_unreachable_tasks_are_the_latest_thousand() -> None:
