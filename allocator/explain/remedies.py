@@ -146,7 +146,7 @@ def _remedies(
     """Yield steps that may lead on, and whether they mend a reason that decides by itself."""
     alike: Counter[tuple[type[Reason], ...]] = Counter()
     # First where few things are in the way, and where they end soonest or are the smallest.
-    for case in sorted(cases, key=lambda case: (len(case.reasons), _seconds(case), _over(case))):
+    for case in sorted(cases, key=_hardness):
         kinds = tuple(map(type, case.reasons))
         alike[kinds] += 1
         if alike[kinds] > MAX_ALIKE:
@@ -156,6 +156,19 @@ def _remedies(
             yield from (((step,), True) for step in _mend(deciding, framework, case))
         else:
             yield from ((steps, False) for steps in _make_room(at_rest, framework, case))
+
+
+def _hardness(case: Case) -> tuple[int, float, int, float]:
+    return len(case.reasons), _seconds(case), _over(case), _lacking(case)
+
+
+def _lacking(case: Case) -> float:
+    """Return which part of what is asked for is not there, of the name that lacks most."""
+    below = [reason for reason in case.reasons if isinstance(reason, BelowMinimum)]
+    return max(
+        (x / r.nearest.milli[name] for r in below for name, x in r.lacking.milli.items()),
+        default=0.0,
+    )
 
 
 def _seconds(case: Case) -> float:

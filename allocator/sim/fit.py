@@ -6,7 +6,7 @@ which all others want nothing for now. What it is offered it takes, task by task
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,9 @@ class Fit:
         The machines that the job may run on; None for all.
     ending : Ending or None
         What would have to end first, where that would do.
+    changes : tuple of Change
+        What would lead to an offer for the next task on a machine that it may run on, the smallest
+        first; a smaller task last.
     """
 
     role: str
@@ -92,6 +95,7 @@ class Fit:
     explanation: Explanation | None = None
     kinds: Collection[str] | None = None
     ending: Ending | None = None
+    changes: tuple[Change, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -113,15 +117,6 @@ class Fit:
             for case in self.explanation.cases
             if self.kinds is None or case.agent in self.kinds
         )
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """What would lead to an offer for the next task, the smallest first; a smaller task last.
-
-        O(changes).
-        """
-        found = () if self.explanation is None else self.explanation.changes
-        return tuple(sorted(found, key=lambda change: smaller_task(change) is not None))
 
     def reasons(self) -> list[tuple[str, int]]:
         """Return each reason in the way and on how many machines, the most frequent first."""
@@ -214,7 +209,8 @@ def fit(
         return Fit(role, need, tasks, gang, machines)
     explanation = engine.explain(name, role)
     ending = _ending(engine, name, role, need, kinds)
-    return Fit(role, need, tasks, gang, machines, explanation, kinds, ending)
+    changes = _changes(engine, explanation, kinds)
+    return Fit(role, need, tasks, gang, machines, explanation, kinds, ending, changes)
 
 
 def label_of(reason: Reason) -> str:
@@ -321,6 +317,32 @@ def _taken(resources: Resources, need: Quantities, n: int) -> Resources:
     from allocator.sim.reserving import chosen
 
     return chosen(resources, {name: amount * n for name, amount in need.milli.items()})
+
+
+def _changes(
+    engine: Allocator, explanation: Explanation, kinds: frozenset[str] | None
+) -> tuple[Change, ...]:
+    """Return what would help on machines that may be used, a smaller task last."""
+    found = _helpful(explanation.changes, kinds)
+    if kinds is not None and not found:
+        # what helps elsewhere was found first: ask about the machines where the least is in the way
+        cases = [case for case in explanation.cases if case.agent in kinds]
+        for case in sorted(cases, key=lambda case: len(case.reasons))[:_TRIED]:
+            own = engine.explain(explanation.framework, explanation.role, agent=case.agent)
+            found = _helpful(own.changes, kinds)
+            if found:
+                break
+    return tuple(sorted(found, key=lambda change: smaller_task(change) is not None))
+
+
+def _helpful(changes: Iterable[Change], kinds: frozenset[str] | None) -> list[Change]:
+    """Return what helps on machines that may be used; no task asks for nothing."""
+    return [
+        change
+        for change in changes
+        if (kinds is None or any(case.agent in kinds for case in change.cases))
+        and smaller_task(change) != Quantities()
+    ]
 
 
 # What would have to end.

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from allocator.cli.main import main
+from allocator.engine import Allocator
 from allocator.sim import simulate
+from allocator.sim.fit import fit, text_of
 from allocator.sim.importers import DumpError, Imported, read
 from allocator.sim.scenario import ScenarioError
 from allocator.sim.scenario.dump import dump_from
@@ -577,3 +579,46 @@ def test_vectors_of_yarn_are_of_the_machines_that_work(load: Any) -> None:
     answer = {"nodes": {"node": machines}}
     found = load("yarn", f"<configuration>{inner}</configuration>", answer)
     assert found.to_json()["roles"]["b"]["entitlement"] == {"cpus": 9, "mem": 900}
+
+
+# Fit.
+
+
+def full_engine() -> Allocator:
+    """Return an engine of two machines with 1 and 2 cpus left, of two kinds."""
+    engine = Allocator(seed=1)
+    for id, used in {"a": 9, "b": 8}.items():
+        held = {"other": {"other": f"cpus:{used}"}}
+        engine.add_agent(id, "cpus:10;mem:100", attributes={"kind": id.upper()}, used=held)
+    engine.add_framework("other", ["other"])
+    return engine
+
+
+def test_the_smallest_change_is_where_the_least_is_lacking() -> None:
+    found = fit(full_engine(), "eng", "cpus:4")
+    assert [text_of(change) for change in found.changes] == [
+        "free cpus:2 on agent b, which framework other uses in role other"
+        " → eng on b: cpus:4;mem:100",
+        "ask for no more than cpus:2 a task",
+    ]
+    assert text_of(fit(full_engine(), "eng", "cpus:11").changes[0]) == (
+        "ask for no more than cpus:2 a task"
+    )
+
+
+def test_changes_are_of_machines_that_the_job_may_run_on() -> None:
+    found = fit(full_engine(), "eng", "cpus:4", kind="A")
+    assert [text_of(change) for change in found.changes] == [
+        "free cpus:3 on agent a, which framework other uses in role other"
+        " → eng on a: cpus:4;mem:100",
+        "ask for no more than cpus:1 a task",
+    ]
+
+
+def test_nobody_is_told_to_ask_for_nothing() -> None:
+    found = fit(full_engine(), "eng", "cpus:1", tasks=4)
+    assert found.n_placed == 3
+    assert [text_of(change) for change in found.changes] == [
+        "free cpus:1 on agent a, which framework other uses in role other"
+        " → eng on a: cpus:1;mem:100"
+    ]
