@@ -35,11 +35,15 @@ class MachineGroup:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One machine; it becomes one agent."""
+    """One machine; it becomes one agent.
+
+    `reserved` has role -> what of its resources is reserved for it, in pairs.
+    """
 
     id: str
     resources: Quantities
     kind: str
+    reserved: tuple[tuple[str, Quantities], ...] = ()
 
 
 def looks_like_spec(text: str) -> bool:

@@ -17,11 +17,17 @@ Reserved = dict[int, dict[str, dict[str, int]]]
 
 
 def spread_reservations(machines: Sequence[Machine], roles: Mapping[str, RolePolicy]) -> Reserved:
-    """Return what is reserved where: on the first machines that have so much unreserved left.
+    """Return what is reserved where.
 
-    Where there are fewer, on all of these. O(reservations × machines × names).
+    What machines have reserved themselves, then for each role on the first machines that have so
+    much unreserved left; where there are fewer, on all of these.
+    O(machines + reservations × machines × names).
     """
-    reserved: Reserved = {}
+    reserved: Reserved = {
+        index: {role: dict(amounts.milli) for role, amounts in machine.reserved}
+        for index, machine in enumerate(machines)
+        if machine.reserved
+    }
     for role, policy in roles.items():
         for count, amounts in policy.reserve:
             left = count
@@ -45,6 +51,12 @@ def unreserved(machine: Machine, there: Mapping[str, Mapping[str, int]], name: s
     """Return what of a resource is not reserved on a machine, in thousandths. O(roles there)."""
     total = machine.resources.milli.get(name, 0)
     return total - sum(amounts.get(name, 0) for amounts in there.values())
+
+
+def unreserved_of(machine: Machine) -> dict[str, int]:
+    """Return what a machine has not reserved itself, in thousandths. O(names × roles there)."""
+    there = {role: amounts.milli for role, amounts in machine.reserved}
+    return {name: unreserved(machine, there, name) for name in machine.resources.milli}
 
 
 def resources_of(machine: Machine, there: Mapping[str, Mapping[str, int]]) -> Resources:

@@ -41,6 +41,7 @@ class Stage:
                 self.amounts[index, self.axes[name]] = amount
         tenants = setting.trace.tenants.values()
         given = [tenant.role for tenant in tenants] + list(setting.roles)
+        given += {role for machine in setting.machines for role, _ in machine.reserved}
         self.roles = sorted({path for role in given for path in ancestry(role)})
         self.rows = {role: row for row, role in enumerate(self.roles)}
         self.reserved = spread_reservations(self.machines, setting.roles)

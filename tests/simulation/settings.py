@@ -9,7 +9,7 @@ from typing import Any
 
 from allocator.resources import Quantities, read_limits
 from allocator.sim import Job, MachineGroup, Shape, Spread, Tasks, Tenant, Trace
-from allocator.sim.cluster import machines
+from allocator.sim.cluster import Machine, machines
 from allocator.sim.setting import (
     Behaviour,
     ClusterEvent,
@@ -181,4 +181,12 @@ def random_setting(seed: int, **more: Any) -> Setting:
         horizon_s=rng.choice([None, 300.0, 5000.0]),
         policy=policy,
     )
+    if rng.random() < 0.3:
+        made = replace(made, machines=tuple(random_reserved(rng, m) for m in made.machines))
     return replace(made, **more)
+
+
+def random_reserved(rng: random.Random, machine: Machine) -> Machine:
+    """Return a machine that has something reserved itself, or not."""
+    amounts = Quantities({"cpus": rng.randint(1, 4)})
+    return replace(machine, reserved=rng.choice([(), ((rng.choice(_ROLES), amounts),)]))

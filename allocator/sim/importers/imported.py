@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -21,6 +21,7 @@ from allocator.sim.importers.amounts import (
     quantities,
     total_of,
 )
+from allocator.sim.importers.holding import Client, holding
 from allocator.sim.importers.names import Names
 from allocator.sim.importers.placing import place
 from allocator.sim.importers.policy import Entitlements, Role, roles_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from allocator.sim.scenario import Scenario
 
 Json = dict[str, Any]
+#: Client -> what it holds of one machine, and the ranges and sets with it.
+Held = dict[Client, tuple[Milli, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class Imported:
         self._add_roles()
         self.placement = place(source, self.machines)
         self._tell_work()
+        #: machine -> role -> what is reserved for it there
+        self.reserved = self._reservations()
 
     @property
     def running(self) -> list[Work]:
@@ -112,9 +117,8 @@ class Imported:
                 source.tell("machines", f"machines left out: {why}", id)
             elif node.state:
                 source.tell("machines", f"machines that take nothing new: {node.state}", id)
-            if node.reserved:
-                text = "machines with reservations: the snapshot has them, the scenario has not"
-                source.tell("reservations", text, id)
+            if node.reserved and id in self.machines:
+                source.tell("reservations", "machines with static reservations for roles", id)
         if len(self.machines) > MAX_MACHINES:
             raise InvalidValue(f"{len(self.machines)} machines, more than {MAX_MACHINES}")
 
@@ -288,6 +292,34 @@ class Imported:
             first.setdefault(key, work)
             merged[key] = merged.get(key, 0) + work.count
         return [_counted(first[key], n) for key, n in merged.items()]
+
+    def held_on(self, machines: Collection[str]) -> dict[str, Held]:
+        """Return machine -> what is held there when a run begins, by whom. O(work × names)."""
+        found: dict[str, Held] = {}
+        for work in (*self.placement.placed, *self.placement.found):
+            if work.machine is None or work.machine not in machines:
+                continue
+            by_client = found.setdefault(work.machine, {})
+            amounts, others = by_client.setdefault((work.framework, self.role(work)), ({}, []))
+            add_milli(amounts, work.demand, work.count)
+            if work.others:
+                others.append(work.others)
+        return found
+
+    def _reservations(self) -> dict[str, dict[str, Milli]]:
+        """Return what stays reserved beside what is held. O(work × names)."""
+        nodes = {id: node.reserved for id, node in self.machines.items() if node.reserved}
+        held = self.held_on(nodes) if nodes else {}
+        found = {}
+        for id, reserved in nodes.items():
+            by_role = {self._names.role(path): own for path, own in reserved.items()}
+            by_client = {client: own for client, (own, _) in held.get(id, {}).items()}
+            here = holding(self.machines[id].amounts, by_role, by_client)
+            if here.gave_way:
+                text = "machines where others hold what is reserved, which gives way"
+                self._source.tell("reservations", text, id)
+            found[id] = {role: own for role, own in here.reserved.items() if any(own.values())}
+        return found
 
     def scenario(self) -> Scenario:
         """Return a scenario of it, as `-o` writes one.

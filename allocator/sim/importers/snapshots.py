@@ -8,8 +8,9 @@ from allocator.clock import ManualClock
 from allocator.errors import InvalidValue, ResourceError, shown
 from allocator.resources import Resources
 from allocator.resources.fixed import write_milli
-from allocator.roles import DEFAULT_ROLE, is_at_or_below
-from allocator.sim.importers.amounts import Milli, add_milli
+from allocator.sim.importers.amounts import Milli
+from allocator.sim.importers.holding import holding
+from allocator.sim.importers.imported import Held
 from allocator.sim.importers.source import Node
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def snapshot_of(imported: Imported) -> Json:
             if role.guarantee or role.limit
         }
     )
-    held = _held(imported)
+    held = imported.held_on(imported.machines)
     for id, node in imported.machines.items():
         total, used = _with_use(imported, node, held.get(id, {}))
         try:
@@ -72,53 +73,22 @@ def _entry(name: str, amount: int, role: str | None = None) -> Json:
     return entry
 
 
-#: (framework, role) -> what it holds of one machine, and the ranges and sets with it
-_Held = dict[tuple[str, str], tuple[Milli, list[str]]]
-
-
-def _held(imported: Imported) -> dict[str, _Held]:
-    """Return machine -> what is held there, by whom. O(work × names)."""
-    found: dict[str, _Held] = {}
-    placement = imported.placement
-    for work in (*placement.placed, *placement.found):
-        by_client = found.setdefault(work.machine or "", {})
-        amounts, others = by_client.setdefault((work.framework, imported.role(work)), ({}, []))
-        add_milli(amounts, work.demand, work.count)
-        if work.others:
-            others.append(work.others)
-    return found
-
-
 def _with_use(
-    imported: Imported, node: Node, held: _Held
+    imported: Imported, node: Node, held: Held
 ) -> tuple[Resources, dict[str, dict[str, Resources]]]:
-    """Return what a machine has, reserved and not, and what is in use of it by whom.
-
-    Reservations give way to what others hold: a dump that says both was not taken at one time.
-    """
-    reserved = {imported.role_of_path(path): dict(own) for path, own in node.reserved.items()}
-    reserved.pop(DEFAULT_ROLE, None)
-    free = dict(node.amounts)
-    for own in reserved.values():
-        for name in list(own):
-            own[name] = min(own[name], max(0, free.get(name, 0)))
-            free[name] = free.get(name, 0) - own[name]
-    rests = {role: dict(own) for role, own in reserved.items()}
-    entries: dict[tuple[str, str], list[Json]] = {}
-    for (framework, role), (amounts, _) in held.items():
-        taken = entries.setdefault((framework, role), [])
-        for name, amount in amounts.items():
-            taken += _taken(name, amount, role, free, rests, reserved)
+    """Return what a machine has, reserved and not, and what is in use of it by whom."""
+    reserved = {imported.role_of_path(path): own for path, own in node.reserved.items()}
+    found = holding(node.amounts, reserved, {key: own for key, (own, _) in held.items()})
     total: list[Json] = []
     for name in node.amounts:
-        for role, own in reserved.items():
+        for role, own in found.reserved.items():
             total += [_entry(name, own[name], role)] if own.get(name) else []
-        unreserved = node.amounts[name] - sum(own.get(name, 0) for own in reserved.values())
+        unreserved = node.amounts[name] - sum(own.get(name, 0) for own in found.reserved.values())
         total += [_entry(name, unreserved)] if unreserved else []
     used: dict[str, dict[str, Resources]] = {}
     left = Resources(node.others) if node.others else Resources()
-    for (framework, role), taken in entries.items():
-        resources = Resources(taken)
+    for (framework, role), taken in found.taken.items():
+        resources = Resources([_entry(*part) for part in taken])
         for text in held[framework, role][1]:
             more = Resources(text)
             if more in left:
@@ -126,31 +96,3 @@ def _with_use(
                 resources += more
         used.setdefault(framework, {})[role] = resources
     return Resources(total) + (Resources(node.others) if node.others else Resources()), used
-
-
-def _taken(
-    name: str,
-    amount: int,
-    role: str,
-    free: Milli,
-    rests: dict[str, Milli],
-    reserved: dict[str, Milli],
-) -> list[Json]:
-    """Take so much of a machine for a role: reserved for it first, then what nobody reserved."""
-    found: list[Json] = []
-    for other, rest in rests.items():
-        part = min(amount, rest.get(name, 0)) if is_at_or_below(role, other) else 0
-        if part:
-            found.append(_entry(name, part, other))
-            rest[name] -= part
-            amount -= part
-    for other, rest in rests.items():
-        lacking = min(max(0, amount - free.get(name, 0)), rest.get(name, 0))
-        if lacking:
-            rest[name] -= lacking
-            reserved[other][name] -= lacking
-            free[name] = free.get(name, 0) + lacking
-    if amount:
-        free[name] = free.get(name, 0) - amount
-        found.append(_entry(name, amount))
-    return found

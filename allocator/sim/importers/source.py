@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from allocator.errors import shown
-from allocator.sim.importers.amounts import Amounts, Milli
+from allocator.resources.fixed import write_milli
+from allocator.sim.importers.amounts import Amounts, Milli, add_milli
 from allocator.sim.importers.documents import Document
 
 #: Of the objects that something is told of, so many are named.
@@ -207,7 +208,11 @@ class Source:
         return sorted(found, key=lambda told: told.kind)
 
     def add_node(self, node: Node, document: Document) -> None:
-        """Add a machine; one that is there already must be the same. Raises `DumpError`."""
+        """Add a machine; one that is there already must be the same. Raises `DumpError`.
+
+        So it does for one that has not what is reserved there.
+        """
+        _check_reserved(node, document)
         known = self.nodes.get(node.id)
         if known is None:
             self.nodes[node.id] = node
@@ -236,6 +241,20 @@ class Source:
     def is_empty(self) -> bool:
         """Tell whether nothing was found that could be imported. O(1)."""
         return not (self.nodes or self.queues or self.running or self.waiting or self.frameworks)
+
+
+def _check_reserved(node: Node, document: Document) -> None:
+    """Raise `DumpError` if more is reserved than there is, by more than rounding makes."""
+    sums: Milli = {}
+    for own in node.reserved.values():
+        add_milli(sums, own)
+    for name, amount in sums.items():
+        has = node.amounts.get(name, 0)
+        if amount > has + len(node.reserved):
+            raise document.error(
+                f"machine {shown(node.id)}: {name}:{write_milli(amount)} reserved in all, more than"
+                f" the {name}:{write_milli(has)} that it has"
+            )
 
 
 def name(queue: Queue) -> str:

@@ -76,6 +76,7 @@ def cluster_json(imported: Imported) -> Json:
                 "id": id,
                 "resources": plain(node.amounts),
                 **({"kind": node.kind} if node.kind else {}),
+                **_reserved(imported, id),
                 **({"active": False, "state": node.state} if node.state else {}),
             }
             for id, node in imported.machines.items()
@@ -84,6 +85,11 @@ def cluster_json(imported: Imported) -> Json:
         "waiting": [_waiting(imported, work) for work in imported.wanted()],
         "told": imported.to_json()["told"],
     }
+
+
+def _reserved(imported: Imported, machine: str) -> Json:
+    by_role = imported.reserved.get(machine)
+    return {"reserved": {role: plain(own) for role, own in by_role.items()}} if by_role else {}
 
 
 def _tasks(imported: Imported, work: Work) -> Json:

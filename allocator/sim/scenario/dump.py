@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from allocator.errors import InvalidValue, cut
+from allocator.errors import InvalidValue, cut, shown
 from allocator.files import Input
+from allocator.resources.fixed import write_milli
+from allocator.roles import DEFAULT_ROLE
 from allocator.sim.cluster import MAX_MACHINES, Machine
 from allocator.sim.scenario.kinds import (
     AMOUNTS,
@@ -22,6 +24,7 @@ from allocator.sim.scenario.kinds import (
     SOME,
     Key,
     Many,
+    Named,
     Table,
     Value,
     duration,
@@ -41,6 +44,7 @@ _MACHINE = Table(
         "id": Key(text("an id"), "the machine's id", required=True),
         "resources": Key(SOME, "what it has", required=True),
         "kind": Key(text("a kind"), "what jobs may ask for (none)"),
+        "reserved": Key(Named(SOME, ROLE), "role -> what of it is reserved for it (nothing)"),
         "active": Key(FLAG, "whether anything new starts there (true)"),
         "state": Key(text("a state"), "why nothing new starts there"),
     }
@@ -136,11 +140,13 @@ def _read(path: str, place: Place) -> Dump | None:
 
 
 def _dump(found: dict[str, Any], place: Place) -> Dump | None:
-    machines = tuple(Machine(m["id"], m["resources"], m.get("kind", "")) for m in found["machines"])
+    machines = tuple(_machine(m) for m in found["machines"])
     if not 0 < len({machine.id for machine in machines}) == len(machines) <= MAX_MACHINES:
         place["machines"].reject(
             f"{len(machines)} machines", f"1 to {MAX_MACHINES} machines, each of its own id"
         )
+        return None
+    if not _reservations_fit(machines, place["machines"]):
         return None
     running, waiting = found.get("running", []), found.get("waiting", [])
     if (n_jobs := sum(tasks.get("jobs", 1) for tasks in waiting)) > _MAX_JOBS:
@@ -156,6 +162,32 @@ def _dump(found: dict[str, Any], place: Place) -> Dump | None:
         tuple(_placed(tasks) for tasks in running),
         _jobs(waiting),
     )
+
+
+def _machine(found: Mapping[str, Any]) -> Machine:
+    reserved = tuple(found.get("reserved", {}).items())
+    return Machine(found["id"], found["resources"], found.get("kind", ""), reserved)
+
+
+def _reservations_fit(machines: Sequence[Machine], place: Place) -> bool:
+    """Tell whether each machine has what it reserves; what it has not is noted."""
+    fit = True
+    for index, machine in enumerate(machines):
+        sums: dict[str, int] = {}
+        for role, amounts in machine.reserved:
+            if role == DEFAULT_ROLE:
+                fit = False
+                place[index]["reserved"][role].reject("given", "none: nothing is reserved for *")
+            for name, amount in amounts.milli.items():
+                sums[name] = sums.get(name, 0) + amount
+        for name, amount in sums.items():
+            has = machine.resources.milli.get(name, 0)
+            if amount > has:
+                fit = False
+                what = f"at most {name}:{write_milli(has)}, which machine {shown(machine.id)} has"
+                found = f"{name}:{write_milli(amount)} in all"
+                place[index]["reserved"].reject(found, what)
+    return fit
 
 
 def _placed(tasks: Mapping[str, Any]) -> Placed:

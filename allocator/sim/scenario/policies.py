@@ -9,6 +9,7 @@ from typing import Any
 from allocator.resources import Quantities
 from allocator.resources.fixed import write_milli
 from allocator.roles import DEFAULT_ROLE, ancestry, parent_of
+from allocator.sim.reserving import unreserved_of
 from allocator.sim.scenario.clusters import Cluster
 from allocator.sim.scenario.problems import Place, dotted
 from allocator.sim.setting import Policy, RolePolicy
@@ -141,7 +142,7 @@ def _check_reservations(roles: Mapping[str, RolePolicy], place: Place, cluster: 
     """Note reservations for which too few machines have enough that is not reserved yet."""
     if not any(policy.reserve for policy in roles.values()):
         return
-    free = [dict(machine.resources.milli) for machine in cluster.machines]
+    free = [unreserved_of(machine) for machine in cluster.machines]
     for role, policy in roles.items():
         if policy.reserve and role == DEFAULT_ROLE:
             place[role]["reserve"].reject("given", "none: nothing is reserved for *")

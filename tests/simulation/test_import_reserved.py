@@ -1,0 +1,219 @@
+"""What dumps say of reservations, in the scenario, its run and the snapshot of an engine."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator.engine import Allocator
+from allocator.sim import Scenario, ScenarioError, simulate
+from allocator.sim.changes import RemoveAgents, with_machines
+from allocator.sim.fit import fit
+from allocator.sim.importers import DumpError, Imported, read
+from allocator.sim.importers.holding import holding
+from allocator.sim.importers.writing import CLUSTER, write_folder
+from allocator.sim.run import Run
+from allocator.sim.setting import Setting
+
+
+def mesos(tmp_path: Path, *agents: dict[str, Any], tasks: list[dict[str, Any]]) -> Imported:
+    frameworks = [{"id": "F", "name": "f", "roles": ["eng", "eng/ci", "sci"], "tasks": tasks}]
+    (tmp_path / "state").write_text(json.dumps({"slaves": agents, "frameworks": frameworks}))
+    return read("mesos", tmp_path / "state")
+
+
+def agent(id: str, resources: dict[str, Any], **reserved: dict[str, Any]) -> dict[str, Any]:
+    return {"id": id, "resources": resources, "reserved_resources": reserved}
+
+
+def task(id: str, agent: str, role: str, cpus: float) -> dict[str, Any]:
+    where = {"slave_id": agent, "state": "TASK_RUNNING", "role": role}
+    return {"id": id, "resources": {"cpus": cpus}, **where}
+
+
+def begun(setting: Setting) -> Allocator:
+    """Return the engine of a run as it begins."""
+    made: list[Allocator] = []
+
+    def make(**options: Any) -> Allocator:
+        made.append(Allocator(**options))
+        return made[-1]
+
+    Run(setting, 1, make)
+    return made[0]
+
+
+def standing(engine: Allocator) -> dict[str, tuple[str, str]]:
+    """Return agent -> what it has, and what of it is free."""
+    return {id: (str(agent.total), str(agent.available)) for id, agent in engine.agents.items()}
+
+
+def test_reservations_go_to_the_scenario_and_come_back(tmp_path: Path) -> None:
+    found = mesos(
+        tmp_path,
+        agent("A", {"cpus": 8, "mem": 100}, eng={"cpus": 2, "mem": 50}, sci={"cpus": 1.5}),
+        agent("B", {"cpus": 8}),
+        tasks=[task("t", "A", "eng", 3)],
+    )
+    write_folder(found, str(tmp_path / "lab"))
+    content = json.loads((tmp_path / "lab" / CLUSTER).read_text())
+    assert [m.get("reserved") for m in content["machines"]] == [
+        {"eng": {"cpus": 2, "mem": 50}, "sci": {"cpus": 1.5}},
+        None,
+    ]
+    setting = Scenario.load(tmp_path / "lab" / "scenario.toml").setting()
+    assert [[(r, str(q)) for r, q in m.reserved] for m in setting.machines] == [
+        [("eng", "cpus:2;mem:50"), ("sci", "cpus:1.5")],
+        [],
+    ]
+    total = "cpus(eng):2;cpus(sci):1.5;cpus:4.5;mem(eng):50;mem:50"
+    free = "cpus(sci):1.5;cpus:3.5;mem(eng):50;mem:50"
+    assert standing(begun(setting))["A"] == (total, free)
+    restored = Allocator.restore(found.snapshot())
+    assert standing(restored) == standing(begun(setting))
+    assert begun(found.scenario().setting()).roles["eng"].reserved["cpus"] == 2
+
+
+def test_a_run_keeps_what_is_reserved_for_others(tmp_path: Path) -> None:
+    machines = [{"id": "m", "resources": {"cpus": 8}, "reserved": {"eng": {"cpus": 6}}}]
+    waiting = [
+        {"tenant": "s", "role": "sci", "demand": {"cpus": 1}, "tasks": 8},
+        {"tenant": "e", "role": "eng/ci", "demand": {"cpus": 1}, "tasks": 8, "submit_s": 5},
+    ]
+    (tmp_path / CLUSTER).write_text(json.dumps({"machines": machines, "waiting": waiting}))
+    data = {
+        "horizon": "60s",
+        "cluster": {"file": CLUSTER},
+        "workload": {"cluster": CLUSTER},
+        "tenants": {"*": {"gang": False}},
+    }
+    scenario = Scenario.from_dict(data, base=tmp_path)
+    frame = {role.role: role for role in simulate(scenario).roles}
+    assert (frame["sci"].share_peak, frame["eng"].share_peak) == (2 / 8, 6 / 8)
+    assert not fit(scenario, "sci", "cpus:3").fits
+    assert fit(scenario, "eng/ci", "cpus:3").machines == {"m": 1}
+    wide = scenario.with_({"roles.sci.reserve": "1x cpus:2"})
+    assert begun(wide.setting()).agents["m"].total.reserved("sci")["cpus"] == 2
+    with pytest.raises(ScenarioError, match=r"roles\.sci\.reserve: 1x cpus:3; expected at most 0"):
+        scenario.with_({"roles.sci.reserve": "1x cpus:3"})
+
+
+def test_machines_that_are_back_have_their_reservations_again(tmp_path: Path) -> None:
+    machines = [
+        {"id": id, "resources": {"cpus": 4}, "reserved": {"eng": {"cpus": 3}}} for id in ("m", "n")
+    ]
+    waiting = [{"tenant": "s", "role": "sci", "demand": {"cpus": 2}, "submit_s": 50}]
+    (tmp_path / CLUSTER).write_text(json.dumps({"machines": machines, "waiting": waiting}))
+    events = [{"at": 10, "action": "fail", "machines": ["m"], "for": 10}]
+    data = {
+        "horizon": "60s",
+        "cluster": {"file": CLUSTER, "event": events},
+        "workload": {"cluster": CLUSTER},
+    }
+    scenario = Scenario.from_dict(data, base=tmp_path)
+    assert simulate(scenario).counts.never_fits == 1
+    changed = RemoveAgents("n").on_setting(scenario.setting())
+    assert begun(changed).roles["eng"].reserved["cpus"] == 3
+    assert with_machines(changed, changed.machines).machines == changed.machines
+
+
+def test_more_reserved_than_there_is_is_refused(tmp_path: Path) -> None:
+    over = agent("A", {"cpus": 8}, eng={"cpus": 5}, sci={"cpus": 3.5})
+    with pytest.raises(
+        DumpError, match=r"machine 'A': cpus:8\.5 reserved in all, more than the cpu"
+    ):
+        mesos(tmp_path, over, tasks=[])
+    with pytest.raises(DumpError, match="gpus:1 reserved in all, more than the gpus:0"):
+        mesos(tmp_path, agent("A", {"cpus": 8}, eng={"gpus": 1}), tasks=[])
+    # thirds of a thousandth are rounded up each: that much is trimmed
+    thirds = {f"r{i}": {"cpus": 0.3335} for i in range(3)}
+    found = mesos(tmp_path, agent("A", {"cpus": 1.0005}, **thirds), tasks=[])
+    reserved = found.reserved["A"]
+    assert sum(own["cpus"] for own in reserved.values()) == found.machines["A"].amounts["cpus"]
+    assert found.scenario().setting().machines[0].reserved
+
+
+def test_what_is_reserved_in_a_cluster_file_is_checked(tmp_path: Path) -> None:
+    machines = [
+        {"id": "m", "resources": {"cpus": 4}, "reserved": {"a": {"cpus": 3}, "b": {"cpus": 2}}},
+        {"id": "n", "resources": {"cpus": 4}, "reserved": {"*": {"cpus": 1}, "a": {"mem": 1}}},
+    ]
+    path = tmp_path / CLUSTER
+    path.write_text(json.dumps({"machines": machines}))
+    data = {"cluster": {"file": CLUSTER}, "workload": {"cluster": CLUSTER}}
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.from_dict(data, base=tmp_path)
+    lines = {line.removeprefix(f"{path}: ") for line in caught.value.lines[:-1]}
+    assert lines == {
+        "machines[0].reserved: cpus:5 in all; expected at most cpus:4, which machine 'm' has",
+        'machines[1].reserved."*": given; expected none: nothing is reserved for *',
+        "machines[1].reserved: mem:1 in all; expected at most mem:0, which machine 'n' has",
+    }
+    for wrong in ({"a b": {"cpus": 1}}, {"a": {"cpus": -1}}, {"a": {}}, ["a"], "cpus:1"):
+        machines = [{"id": "m", "resources": {"cpus": 4}, "reserved": wrong}]
+        path.write_text(json.dumps({"machines": machines}))
+        with pytest.raises(ScenarioError, match="reserved"):
+            Scenario.from_dict(data, base=tmp_path)
+
+
+def test_reservations_give_way_to_what_others_hold(tmp_path: Path) -> None:
+    found = mesos(
+        tmp_path,
+        agent("A", {"cpus": 8}, eng={"cpus": 6}),
+        tasks=[task("t", "A", "sci", 5), task("u", "A", "eng/ci", 1)],
+    )
+    assert found.reserved == {"A": {"eng": {"cpus": 3000}}}
+    texts = {t.text for t in found.told if t.kind == "reservations"}
+    assert "machines where others hold what is reserved, which gives way" in texts
+    engine = begun(found.scenario().setting())
+    assert standing(engine) == standing(Allocator.restore(found.snapshot()))
+    assert engine.agents["A"].allocated["cpus"] == 6
+
+
+def test_the_nearest_reservation_is_taken_first() -> None:
+    reserved = {"a": {"cpus": 2}, "*": {"cpus": 9}, "a/b": {"cpus": 2}, "c": {"cpus": 1}}
+    found = holding({"cpus": 6}, reserved, {("f", "a/b/x"): {"cpus": 3}, ("g", "a"): {"cpus": 2}})
+    assert found.taken == {
+        ("f", "a/b/x"): [("cpus", 2, "a/b"), ("cpus", 1, "a")],
+        ("g", "a"): [("cpus", 1, "a"), ("cpus", 1, None)],
+    }
+    assert not found.gave_way
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_run_begins_as_the_snapshot_says(tmp_path: Path, seed: int) -> None:
+    """Whatever is reserved and held: on the same machines, by the same roles, nothing waits."""
+    rng = random.Random(seed)
+    roles = ["eng", "eng/ci", "sci"]
+    agents, tasks = [], []
+    for index in range(4):
+        cpus = rng.randint(4, 12)
+        cut = sorted(rng.randint(0, cpus) for _ in roles)
+        parts = [high - low for low, high in zip([0, *cut], cut, strict=False)]
+        reserved = {r: {"cpus": x} for r, x in zip(rng.sample(roles, 3), parts, strict=True) if x}
+        agents.append(agent(f"A{index}", {"cpus": cpus}, **reserved))
+        while cpus and rng.random() < 0.8:
+            held = rng.randint(1, cpus)
+            cpus -= held
+            tasks.append(task(f"t{len(tasks)}", f"A{index}", rng.choice(roles), held))
+    rng.shuffle(tasks)
+    found = mesos(tmp_path, *agents, tasks=tasks)
+    engine = begun(found.scenario().setting())
+    restored = Allocator.restore(found.snapshot())
+    held: Counter[tuple[str, str]] = Counter()
+    for one in tasks:
+        held[one["slave_id"], one["role"]] += one["resources"]["cpus"]
+    for each in (engine, restored):
+        assert sum(held.values()) == sum(a.allocated["cpus"] for a in each.agents.values())
+        for id, of in each.agents.items():
+            assert of.allocated["cpus"] == sum(n for (at, _), n in held.items() if at == id)
+    totals = {id: str(of.total) for id, of in engine.agents.items()}
+    assert totals == {id: str(of.total) for id, of in restored.agents.items()}
+    assert {r: engine.roles[r].reserved for r in roles if r in engine.roles} == {
+        r: restored.roles[r].reserved for r in roles if r in engine.roles
+    }
