@@ -243,6 +243,46 @@ def test_jobs_of_one_name_in_two_name_spaces_are_two(load: Any) -> None:
     }
 
 
+def test_machines_carry_the_flavors_whose_labels_they_have(load: Any) -> None:
+    machines = [node(name, cpu="8") for name in ("a", "b", "c")]
+    for machine, gpu in zip(machines, ("h100", "a100"), strict=False):
+        machine["metadata"]["labels"] = {"gpu": gpu, "other": "x"}
+    flavors = [
+        made("kueue.x-k8s.io/v1beta1", "ResourceFlavor", name, spec={"nodeLabels": labels})
+        for name, labels in {"fast": {"gpu": "h100"}, "all": {}, "x": {"other": "x"}}.items()
+    ]
+    found = load("kubernetes", listed(*machines, *flavors))
+    flavor_of = {id: node.attributes.get("flavor") for id, node in found.machines.items()}
+    assert flavor_of == {"a": "fast,x", "b": "x", "c": None}
+
+
+def without_kind(item: Json) -> Json:
+    return {key: value for key, value in item.items() if key not in ("apiVersion", "kind")}
+
+
+def test_lists_are_taken_apart_wherever_they_stand(load: Any) -> None:
+    typed = {
+        "apiVersion": "v1",
+        "kind": "NodeList",
+        "items": [without_kind(node("a", cpu="1"))],
+    }
+    other = listed(node("b", cpu="2"))
+    for dump in (listed(typed, other), [typed, other]):
+        text = json.dumps(dump)
+        assert load("kubernetes", text).to_json()["total"] == {"cpus": 3}
+    queues = {
+        "apiVersion": "kueue.x-k8s.io/v1beta1",
+        "kind": "ClusterQueueList",
+        "items": [without_kind(cluster_queue("q", nominalQuota="4"))],
+    }
+    assert roles_of(load("kubernetes", queues), "limit") == {"q": {"cpus": 4}}
+
+
+def test_jobs_of_as_many_pods_as_kubernetes_counts_are_written(load: Any) -> None:
+    found = load("kubernetes", listed(node("n", cpu="5"), job("j", {}, parallelism=2**31 - 1)))
+    assert [job.shape.n_tasks for job in found.scenario().setting().trace.jobs] == [2**31 - 1]
+
+
 def volcano_queue(name: str, **spec: Any) -> Json:
     status = {"state": spec.pop("state", "Open")}
     group = "scheduling.volcano.sh/v1beta1"

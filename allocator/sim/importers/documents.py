@@ -43,7 +43,7 @@ class Document:
         `json`, `yaml`, `xml` or `text`.
     value : object
         What it says: JSON values, an element, or text.
-    list_kind : str
+    list_kind, list_version : str
         Of an item of a list of objects, what the list says that its items are.
     """
 
@@ -52,6 +52,7 @@ class Document:
     form: Form
     value: Any
     list_kind: str = ""
+    list_version: str = ""
 
     def error(self, what: object, inner: str = "") -> DumpError:
         """Return an error at this place; of one that says its file already, what it says."""
@@ -113,15 +114,20 @@ def documents(path: str, plain: Form, *, items: bool) -> Iterator[Document]:
 
 
 def _flat(document: Document, *, items: bool) -> Iterator[Document]:
-    """Yield a document, or the items of a list of objects."""
+    """Yield a document, or the items of a list of objects, also of lists in it."""
     value = document.value
     if items and isinstance(value, dict) and isinstance(value.get("items"), list):
-        kind = str(value.get("kind") or "").removesuffix("List")
         for index, item in enumerate(value["items"]):
             place = f"{document.place} items[{index}]".strip()
-            yield Document(document.file, place, document.form, item, kind)
+            yield from _flat(_item(document.file, place, document.form, item, value), items=True)
     else:
         yield document
+
+
+def _item(file: str, place: str, form: Form, item: Any, of: dict[str, Any]) -> Document:
+    """Return an item of a list of objects, which may say what the list says for it."""
+    kind = str(of.get("kind") or "").removesuffix("List")
+    return Document(file, place, form, item, kind, str(of.get("apiVersion") or ""))
 
 
 class _Chars:
@@ -243,9 +249,9 @@ def _object(name: str, chars: _Chars) -> Iterator[Document]:
         chars.skip(":")
         if key == "items" and chars.peek() == "[":
             listed = True
-            kind = str(found.get("kind") or "").removesuffix("List")
             for index, value in enumerate(_elements(chars)):
-                yield Document(name, f"items[{index}]", "json", value, kind)
+                item = _item(name, f"items[{index}]", "json", value, found)
+                yield from _flat(item, items=True)
         else:
             found[key] = chars.value()
         if chars.peek() == ",":

@@ -54,7 +54,7 @@ _TASKS = {
     "tenant": Key(text("a name"), "whose they are", required=True),
     "role": Key(ROLE, "the tenant's role (its name)"),
     "demand": Key(AMOUNTS, "what each of them needs", required=True),
-    "tasks": Key(integer(1, 10**9), "how many (1)"),
+    "tasks": Key(integer(1, 2**31), "how many (1)"),
     "run_s": Key(duration(zero=False), "how long they run yet, in seconds (to the end)"),
 }
 

@@ -152,7 +152,7 @@ def _object(document: Document) -> Object:
     """Return a document as an object; one without a kind is told by what it says."""
     value: Mapping[str, Any] = document.value
     metadata = mapping(value.get("metadata"))
-    group, _, _ = str(value.get("apiVersion") or "").rpartition("/")
+    group, _, _ = str(value.get("apiVersion") or document.list_version).rpartition("/")
     kind = str(value.get("kind") or document.list_kind or "")
     if not kind and metadata:
         kind = _guessed(value)

@@ -384,8 +384,20 @@ class Room:
         holders = (*self._queues.values(), *self._cohorts.values())
         return list(dict.fromkeys(f for h in holders for f in h.flavors.get(name, ())))
 
+    def _selects(self, flavor: str, node: Node) -> bool:
+        """Tell whether a flavor has labels, and a machine has them, too."""
+        labels = self._flavors[flavor]
+        return bool(labels) and labels.items() <= node.attributes.items()
+
     def split(self, nodes: dict[str, Node]) -> None:
-        """Give resources of machines, and of what runs there, one name for each flavor."""
+        """Give resources of machines, and of what runs there, one name for each flavor.
+
+        Machines that the labels of a flavor select have it as attribute `flavor` in any case.
+        """
+        for node in nodes.values():
+            flavors = [name for name in self._flavors if self._selects(name, node)]
+            if flavors:
+                node.attributes["flavor"] = ",".join(flavors)
         if not self._options.split_flavors:
             return
         names = {
@@ -396,8 +408,8 @@ class Room:
             own = {}
             for name in names & set(node.amounts):
                 for flavor in self._flavors_of(name):
-                    labels = self._flavors.get(flavor, {})
-                    if all(node.attributes.get(key) == value for key, value in labels.items()):
+                    labels = self._flavors.get(flavor)
+                    if not labels or self._selects(flavor, node):
                         own[name] = f"{name}.{flavor}"
                         break
             renamed[node.id] = own
