@@ -217,3 +217,111 @@ def test_a_run_begins_as_the_snapshot_says(tmp_path: Path, seed: int) -> None:
     assert {r: engine.roles[r].reserved for r in roles if r in engine.roles} == {
         r: restored.roles[r].reserved for r in roles if r in engine.roles
     }
+
+
+# Slurm.
+
+
+def slurm(tmp_path: Path, *texts: str) -> Imported:
+    for index, text in enumerate(texts):
+        (tmp_path / f"dump-{index}").write_text(text)
+    return read("slurm", [tmp_path / f"dump-{index}" for index in range(len(texts))])
+
+
+NODES = "".join(
+    f"NodeName=n{i} CPUTot=8 RealMemory=1000 State={state}\n"
+    for i, state in enumerate(("IDLE", "IDLE", "DOWN", "IDLE+DRAIN"))
+)
+ACCOUNTS = "Account|User|RawShares\nphys||4\n phys|ann|1\n phys|ben|parent\nbio||2\n"
+
+
+def reservation(nodes: str, **pairs: str) -> str:
+    given = {"Nodes": nodes, "Flags": "SPEC_NODES", "Users": "(null)", "Accounts": "(null)"}
+    return "ReservationName=r " + " ".join(f"{k}={x}" for k, x in {**given, **pairs}.items())
+
+
+def reserved(found: Imported) -> dict[str, list[str]]:
+    return {id: list(by_role) for id, by_role in found.reserved.items()}
+
+
+def lacking(found: Imported) -> str:
+    return "\n".join(one.text for one in found.told if one.kind == "not modelled")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "roles", "counted"),
+    [
+        ({"Accounts": "phys"}, {"n0": ["phys"], "n1": ["phys"]}, ""),
+        ({"Accounts": "phys", "Users": "ann,ann"}, {"n0": ["phys/ann"], "n1": ["phys/ann"]}, ""),
+        # a user who shares the account's own has no role
+        ({"Accounts": "phys", "Users": "ben"}, {}, "for users, or for several"),
+        ({"Accounts": "phys", "Users": "ann,ben"}, {}, "for users, or for several"),
+        ({"Accounts": "phys,bio"}, {}, "for users, or for several"),
+        ({"Accounts": "-phys"}, {}, "for users, or for several"),
+        ({"Accounts": "root"}, {}, "for users, or for several"),
+        ({"Users": "ann"}, {}, "for users, or for several"),
+        ({"Accounts": "phys", "State": "INACTIVE"}, {}, "do not hold yet"),
+        ({"Accounts": "phys", "Nodes": "n9"}, {}, "without a machine that is listed"),
+        ({"Accounts": "phys", "Nodes": "(null)"}, {}, "without a machine that is listed"),
+        ({"Accounts": "phys", "NodeName": "n0 CoreIDs=0-3"}, {}, "some cores"),
+    ],
+)
+def test_reservations_of_slurm(
+    tmp_path: Path, pairs: dict[str, str], roles: dict[str, list[str]], counted: str
+) -> None:
+    found = slurm(tmp_path, NODES, ACCOUNTS, reservation("n[0-1]", **pairs))
+    assert reserved(found) == roles
+    assert counted in lacking(found)
+    machines = found.scenario().setting().machines
+    assert {m.id: [r for r, _ in m.reserved] for m in machines if m.reserved} == roles
+    for machine in machines:
+        assert all(amounts == machine.resources for _, amounts in machine.reserved)
+
+
+def test_cores_of_a_reservation_on_lines_of_their_own(tmp_path: Path) -> None:
+    text = reservation("n0", Accounts="phys") + "\n  NodeName=n0 CoreIDs=0-3\n"
+    found = slurm(tmp_path, NODES, ACCOUNTS, text)
+    assert (reserved(found), list(found.machines)) == ({}, ["n0", "n1", "n3"])
+    assert "some cores" in lacking(found)
+
+
+def test_machines_under_maintenance_take_nothing_new(tmp_path: Path) -> None:
+    text = reservation("n[0-3]", Flags="MAINT,IGNORE_JOBS,SPEC_NODES", Users="root")
+    found = slurm(tmp_path, NODES, text)
+    # n2 is down and holds nothing: it is gone, whatever is planned there
+    assert {id: node.state for id, node in found.machines.items()} == {
+        "n0": "MAINT (r)",
+        "n1": "MAINT (r)",
+        "n3": "IDLE+DRAIN",
+    }
+    assert found.scenario().setting().inactive == {"n0", "n1", "n3"}
+    assert all(not agent.active for agent in Allocator.restore(found.snapshot()).agents.values())
+
+
+def test_reservations_of_slurmrestd_hold_at_the_time_of_the_dump(tmp_path: Path) -> None:
+    def at(now: int, **more: Any) -> Imported:
+        one = {"name": "r", "node_list": "n0", "accounts": "phys", "users": "", "flags": []}
+        times = {
+            key: {"set": True, "infinite": False, "number": number}
+            for key, number in (("start_time", 100), ("end_time", 200))
+        }
+        value = {
+            "reservations": [{**one, **times, **more}],
+            "last_update": {"set": True, "infinite": False, "number": now},
+        }
+        return slurm(tmp_path, NODES, json.dumps(value))
+
+    assert reserved(at(100)) == reserved(at(199)) == {"n0": ["phys"]}
+    for now in (99, 200):
+        assert reserved(at(now)) == {}
+        assert "do not hold yet" in lacking(at(now))
+    cores = {"core_specializations": [{"node": "n0", "core": "0-3"}]}
+    assert "some cores" in lacking(at(150, **cores))
+    assert "n0" in at(150, flags=["MAINT"]).inactive
+
+
+def test_a_machine_in_two_reservations(tmp_path: Path) -> None:
+    texts = [reservation("n0", Accounts=account) for account in ("phys", "bio")]
+    found = slurm(tmp_path, NODES, ACCOUNTS, "\n".join(texts))
+    assert reserved(found) == {"n0": ["phys"]}
+    assert "more than one reservation" in lacking(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from allocator.errors import InvalidValue, shown
@@ -18,7 +18,6 @@ from allocator.sim.importers.slurm.accounts import (
     looks_like_sshare,
     rows_of,
 )
-from allocator.sim.importers.slurm.hostlist import hosts
 from allocator.sim.importers.slurm.jobs import (
     SACCT_COLUMNS,
     Job,
@@ -37,7 +36,13 @@ from allocator.sim.importers.slurm.nodes import (
     sinfo_text,
 )
 from allocator.sim.importers.slurm.records import configuration, is_configuration, records, rows
-from allocator.sim.importers.slurm.words import count, job_state, text_of
+from allocator.sim.importers.slurm.reservations import (
+    Reservation,
+    json_reservation,
+    reserve,
+    text_reservation,
+)
+from allocator.sim.importers.slurm.words import count, job_state
 from allocator.sim.importers.source import Node, Source, Work
 
 _HALF_LIFE = "prioritydecayhalflife"
@@ -53,7 +58,7 @@ class Reader:
         self._jobs: dict[str, Job] = {}
         #: partitions whose jobs have their machines for themselves
         self._exclusive: set[str] = set()
-        self._reservations: list[Mapping[str, Any]] = []
+        self._reservations: list[Reservation] = []
 
     def take(self, document: Document) -> bool:
         """Read a document; False if it is none of Slurm. Raises `DumpError`, `InvalidValue`."""
@@ -128,19 +133,7 @@ class Reader:
         now = count(value.get("last_update"))
 
         def take(one: Any, document: Document) -> None:
-            start = count(one.get("start_time"))
-            if now is not None and start is not None and start > now:
-                self._source.lacks("reservations yet to come", str(one.get("name")))
-            else:
-                self._reservations.append(
-                    {
-                        "name": str(one.get("name")),
-                        "nodes": text_of(one.get("node_list")),
-                        "accounts": text_of(one.get("accounts")),
-                        "users": text_of(one.get("users")),
-                        "flags": [str(flag) for flag in one.get("flags") or []],
-                    }
-                )
+            self._reservations.append(json_reservation(one, now))
 
         return take
 
@@ -180,7 +173,9 @@ class Reader:
         for record in records(text):
             known = True
             try:
-                if record.kind == "nodename":
+                if record.kind == "nodename" and "coreids" in record.pairs and self._reservations:
+                    self._reservations[-1].is_partial = True
+                elif record.kind == "nodename":
                     self._add_node(scontrol_node(record), document)
                 elif record.kind == "jobid":
                     self._add_job(scontrol_job(record))
@@ -188,25 +183,10 @@ class Reader:
                     name, pairs = record.pairs["partitionname"], record.pairs
                     self._add_partition(name, is_exclusive=is_exclusive(pairs))
                 elif record.kind == "reservationname":
-                    self._take_reservation(record.pairs)
+                    self._reservations.append(text_reservation(record.pairs))
             except InvalidValue as error:
                 raise document.error(error, f"line {record.line}") from None
         return known
-
-    def _take_reservation(self, pairs: Mapping[str, str]) -> None:
-        name = pairs["reservationname"]
-        if pairs.get("state", "ACTIVE") != "ACTIVE":
-            self._source.lacks("reservations yet to come", name)
-            return
-        self._reservations.append(
-            {
-                "name": name,
-                "nodes": text_of(pairs.get("nodes")),
-                "accounts": text_of(pairs.get("accounts")),
-                "users": text_of(pairs.get("users")),
-                "flags": pairs.get("flags", "").split(","),
-            }
-        )
 
     def _take_rows(self, text: str, document: Document) -> bool:
         """Read a table between bars: sshare, sacctmgr, sacct or squeue."""
@@ -318,7 +298,7 @@ class Reader:
             if self._partition is None or self._partition in job.partition.split(","):
                 self._take_job(job)
         for one in self._reservations:
-            self._reserve(one)
+            reserve(one, self._accounts, self._source)
 
     def _take_job(self, job: Job) -> None:
         source = self._source
@@ -365,25 +345,6 @@ class Reader:
             text = "jobs of several machines, taken as evenly spread over them"
             self._source.tell("tasks", text, job.id)
         return list(zip(machines, _even(rounded(job.total), len(machines)), strict=True))
-
-    def _reserve(self, one: Mapping[str, Any]) -> None:
-        """Take a reservation that is active: machines drained, or held for one account."""
-        accounts = [name for name in one["accounts"].split(",") if name]
-        is_maintenance = "MAINT" in one["flags"]
-        if not is_maintenance and (len(accounts) != 1 or accounts[0].startswith("-")):
-            self._source.lacks("reservations for users, or for several accounts", one["name"])
-            return
-        for name in hosts(one["nodes"]):
-            node = self._source.nodes.get(name)
-            if node is None:
-                continue
-            if is_maintenance:
-                node.state, node.stays = node.state or f"MAINT ({one['name']})", True
-            else:
-                node.reserved = {self._accounts.path(accounts[0]): dict(node.amounts)}
-        if not is_maintenance:
-            text = "reservations for one account: machines reserved for its role"
-            self._source.tell("reservations", text, one["name"])
 
 
 def _guessed_columns(found: list[list[str]]) -> tuple[str, ...]:

@@ -114,6 +114,11 @@ class Accounts:
             account = known.parent if known else ""
         return tuple(reversed(path))
 
+    def role(self, account: str, user: str) -> Path:
+        """Return the role of a user in an account; nothing if it has none of its own. O(depth)."""
+        known = self._users.get((account, user))
+        return () if known is not None and known.is_parents else (*self.path(account), user)
+
     def client(self, account: str, user: str) -> tuple[Path, str]:
         """Return the role and framework of a user in an account. O(depth)."""
         framework = "/".join(part for part in (account, user) if part) or "unknown"
