@@ -85,6 +85,11 @@ def _add_own(parser: argparse.ArgumentParser) -> None:
         "--role-label", metavar="KEY", help="kubernetes: a label whose value is a pod's role"
     )
     group.add_argument(
+        "--daemons-role",
+        metavar="ROLE",
+        help="kubernetes: the role of pods of DaemonSets and static pods (as other pods)",
+    )
+    group.add_argument(
         "--split-flavors", action="store_true", help="kubernetes: Kueue's flavors kept apart"
     )
     group.add_argument("--plugin", choices=PLUGINS, help="kubernetes: which of Volcano's rules")
@@ -101,7 +106,10 @@ def _add_own(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, write what is asked for, and print the rest."""
-    own = ("role_label", "split_flavors", "plugin", "partition", "user_limits", "frameworks")
+    own = (
+        *("role_label", "daemons_role", "split_flavors", "plugin", "partition"),
+        *("user_limits", "frameworks"),
+    )
     found = read(
         args.system,
         args.files,

@@ -75,7 +75,7 @@ SYSTEMS: dict[str, System] = {
         kubernetes.Reader,
         plain="yaml",
         items=True,
-        options=frozenset(("role_label", "split_flavors", "plugin", "partition")),
+        options=frozenset(("role_label", "daemons_role", "split_flavors", "plugin", "partition")),
     ),
     "slurm": System(
         "scontrol, sinfo, squeue, sacct, sshare, sacctmgr, slurm.conf, slurmrestd",

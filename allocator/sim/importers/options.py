@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from allocator.errors import InvalidValue, shown
+from allocator.roles import validate_role
 from allocator.sim.cluster import Machine, machines, merged, parse_group
 from allocator.sim.importers.policy import ENTITLEMENTS, Entitlements
 
@@ -30,6 +31,9 @@ class Options:
         Make errors of features that are not modelled and of files that are not understood.
     role_label : str, optional
         Kubernetes: the label of pods whose value is their role, instead of the name space.
+    daemons_role : str, optional
+        Kubernetes: the role of pods of DaemonSets and static pods, such as `*` or `kube-system`,
+        which are nobody's work then but one framework `daemons`.
     split_flavors : bool
         Kueue: one resource name for each flavor, on the machines that its labels select.
     plugin : str, optional
@@ -46,6 +50,7 @@ class Options:
     cluster: Any = None
     strict: bool = False
     role_label: str | None = None
+    daemons_role: str | None = None
     split_flavors: bool = False
     plugin: str | None = None
     partition: str | None = None
@@ -82,7 +87,8 @@ def read_options(given: Mapping[str, Any], system: str, own: Collection[str]) ->
     Raises
     ------
     InvalidValue
-        For an option that there is not, or that the system does not know. O(options).
+        For an option that there is not, that the system does not know, or with a value that it
+        does not take. O(options).
     """
     known = COMMON | set(own)
     wanted = {name: value for name, value in given.items() if value not in (None, False)}
@@ -96,6 +102,8 @@ def read_options(given: Mapping[str, Any], system: str, own: Collection[str]) ->
         raise InvalidValue(f"entitlements {what}: one of {', '.join(ENTITLEMENTS)}")
     if wanted.get("plugin", PLUGINS[0]) not in PLUGINS:
         raise InvalidValue(f"plugin {shown(wanted['plugin'])}: one of {', '.join(PLUGINS)}")
+    if "daemons_role" in wanted:
+        validate_role(wanted["daemons_role"])
     if isinstance(wanted.get("frameworks"), str):
         wanted["frameworks"] = _pairs(wanted["frameworks"])
     return Options(**wanted)

@@ -27,6 +27,9 @@ from allocator.sim.importers.source import Path, Source, Work
 #: The queue systems, in the order in which they are asked whose a pod is.
 ROOMS = (kueue.Room, volcano.Room, yunikorn.Room, kai.Room, armada.Room, elasticquota.Room)
 
+#: The framework of what belongs to its machine, where that has a role of its own.
+DAEMONS = "daemons"
+
 #: Objects that say nothing that is asked here.
 _PASSED = frozenset(("Namespace", "LimitRange"))
 
@@ -99,6 +102,8 @@ class Reader:
         self._kueue.split(self._source.nodes)
 
     def _client(self, pod: Pod) -> tuple[Path, str]:
+        if pod.is_fixed and self._options.daemons_role:
+            return tuple(self._options.daemons_role.split("/")), DAEMONS
         label = self._options.role_label
         if label:
             value = pod.hint(label)

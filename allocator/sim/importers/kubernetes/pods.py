@@ -49,6 +49,8 @@ class Pod:
         So many MiB of a GPU, if it shares one by memory.
     selector : tuple of (str, str)
         The labels that its machine must have.
+    is_fixed : bool
+        Whether it belongs to its machine: of a DaemonSet, or static.
     """
 
     namespace: str
@@ -59,6 +61,7 @@ class Pod:
     owner: str = ""
     gpu_memory: int = 0
     selector: tuple[tuple[str, str], ...] = ()
+    is_fixed: bool = False
 
     def hint(self, *keys: str) -> str:
         """Return the first of these labels and annotations that it has. O(hints)."""
@@ -123,6 +126,7 @@ class Pods:
             owner=_owner(pod),
             gpu_memory=gpu_memory,
             selector=self._once(_pairs(pod.spec.get("nodeSelector"))),
+            is_fixed=_is_fixed(pod),
         )
 
     def _demand(self, pod: Object) -> tuple[Milli, int]:
@@ -169,7 +173,7 @@ class Pods:
             return
         if found.machine is None:
             source.not_running["unbound"] += 1
-        if _is_fixed(pod):
+        if found.is_fixed:
             source.tell("tasks", "pods of DaemonSets and static pods, which cannot move", title)
         for what in _features(pod.spec, pod.annotations):
             source.lacks(what, title)
