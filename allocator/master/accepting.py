@@ -28,6 +28,9 @@ EMPTY: Final = Resources()
 INVALID_OFFERS: Final = "REASON_INVALID_OFFERS"
 TASK_INVALID: Final = "REASON_TASK_INVALID"
 
+#: What a task may be held to, beyond what it asks for.
+LIMITED: Final = ("cpus", "mem", "pids")
+
 #: Operations that turn resources into other ones; the engine reads them in their v1 JSON form.
 CONVERSIONS: Final = frozenset(
     {"RESERVE", "UNRESERVE", "CREATE", "DESTROY", "GROW_VOLUME", "SHRINK_VOLUME"}
@@ -247,6 +250,7 @@ class Acceptance:
         wanted = Resources(info.resources or [])
         if not wanted:
             raise TaskRefused(f"task {id!r} has no resources")
+        check_bounds(info, wanted)
         self._keep(f"task {id!r}", wanted)
         return Task(info, self._framework.id, self._agent.id, self._role, wanted)
 
@@ -353,6 +357,24 @@ def check_task(info: m.TaskInfo, agent_id: str, *, is_grouped: bool) -> None:
             raise TaskRefused(f"task {id!r} of a group has an executor of its own")
     elif (info.command is None) == (info.executor is None):
         raise TaskRefused(f"task {id!r} has either a command or an executor")
+
+
+def check_bounds(info: m.TaskInfo, wanted: Resources) -> None:
+    """Refuse limits below what a task asks for, and times below zero; raises `TaskRefused`."""
+    id, amounts = info.task_id.value, wanted.quantities()
+    for name, limit in (info.limits or {}).items():
+        if name not in LIMITED:
+            raise TaskRefused(f"task {id!r} limits {name!r}, which is none of {', '.join(LIMITED)}")
+        if limit.value is not None and limit.value < amounts[name]:
+            raise TaskRefused(f"task {id!r} limits {name} to less than the {amounts[name]} it uses")
+    policy = info.kill_policy
+    times = {
+        "max_completion_time": info.max_completion_time,
+        "kill_policy.grace_period": None if policy is None else policy.grace_period,
+    }
+    for name, time in times.items():
+        if time is not None and time.nanoseconds < 0:
+            raise TaskRefused(f"task {id!r} has a {name} below 0")
 
 
 def launch_message(framework: Framework, launch: _Launch, role: str) -> Json:

@@ -182,6 +182,39 @@ def test_more_than_the_offers_hold_is_an_error(world: World) -> None:
     assert not world.master.offers
 
 
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"limits": {"cpus": {"value": 0.5}}}, "limits cpus to less than the 1.0 it uses"),
+        ({"limits": {"mem": {"value": "Infinity"}, "disk": {"value": 9}}}, "limits 'disk'"),
+        ({"max_completion_time": {"nanoseconds": -1}}, "max_completion_time below 0"),
+        ({"kill_policy": {"grace_period": {"nanoseconds": -1}}}, "grace_period below 0"),
+        ({"limits": {"cpus": {"value": 1}, "mem": {"value": "Infinity"}}}, None),
+        ({"max_completion_time": {"nanoseconds": 0}, "limits": {"pids": {"value": 9}}}, None),
+    ],
+)
+def test_limits_and_times_that_make_no_sense(
+    world: World, more: dict[str, object], named: str | None
+) -> None:
+    session = world.register(agent("h1"))
+    framework, stream = world.subscribe()
+    world.cycle()
+    (offer,) = world.offers(stream)
+    task = {
+        "name": "t",
+        "task_id": {"value": "t1"},
+        "agent_id": offer["agent_id"],
+        "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}}],
+        "command": {"value": "true"},
+    }
+    operation = {"type": "LAUNCH", "launch": {"task_infos": [{**task, **more}]}}
+    world.call("ACCEPT", framework, stream, offer_ids=[offer["id"]], operations=[operation])
+    told = [event["update"]["status"] for event in world.take(stream, "UPDATE")]
+    assert [each["reason"] for each in told] == (["REASON_TASK_INVALID"] if named else [])
+    assert all(named in each["message"] for each in told)
+    assert len(world.take(session, "LAUNCH")) == (0 if named else 1)
+
+
 def test_an_accept_without_operations_declines(world: World) -> None:
     world.register(agent("h1"))
     framework, stream = world.subscribe()
