@@ -18,9 +18,10 @@ from allocator.errors import AllocatorError
 from allocator.master import events
 from allocator.master.master import Master
 from allocator.master.records import Executor, Framework, Json, Task
+from allocator.master.spreading import spread
 from allocator.master.tasks import status_of_master
 from allocator.resources import Resource, Resources
-from allocator.resources.conversions import convert
+from allocator.resources.conversions import Operation, convert, operation_from_json
 from allocator.wire import messages as m
 
 EMPTY: Final = Resources()
@@ -170,7 +171,7 @@ class Acceptance:
             self._convert(operation)
 
     def _convert(self, operation: m.Operation) -> None:
-        """Convert the first offer that allows it, in what no task has taken of it."""
+        """Convert the first offer that allows it, else all, in what no task has taken of them."""
         if operation.reserve is not None and not self._may_reserve(operation.reserve.resources):
             return
         json = msgspec.to_builtins(operation)
@@ -188,6 +189,19 @@ class Acceptance:
                 continue
             self._master.agent_converted(self._agent)
             return
+        if len(self._offers) > 1:
+            with contextlib.suppress(AllocatorError):
+                self._convert_together(operation_from_json(json))
+
+    def _convert_together(self, operation: Operation) -> None:
+        """Convert what the offers hold together, a part of it in each."""
+        lefts = [o.resources - kept for o, kept in zip(self._offers, self._kept, strict=True)]
+        total = self._master.engine.agent(self._agent.id).total
+        convert(sum(lefts, EMPTY), operation, existing=total)
+        for place, parts in enumerate(spread(operation, lefts) or ()):
+            if parts:
+                self._offers[place] = self._master.engine.apply(self._offers[place], parts)
+        self._master.agent_converted(self._agent)
 
     def _may_reserve(self, resources: list[Json]) -> bool:
         """Tell whether all are to be reserved for the role that they were offered to (Mesos)."""

@@ -265,6 +265,38 @@ def test_reserve_create_and_launch_in_one_accept(world: World) -> None:
     assert Resources(world.rows["agents", agent_id]["resources"]).reserved("eng")["cpus"] == 2
 
 
+def reserved(name: str, amount: float, role: str = "eng") -> dict[str, object]:
+    stack = [{"type": "DYNAMIC", "role": role}]
+    amounts = {"type": "SCALAR", "scalar": {"value": amount}}
+    return {"name": name, **amounts, "reservations": stack}
+
+
+def test_offers_accepted_together_are_reserved_together(world: World) -> None:
+    session = world.register(agent("h1", "cpus:4;mem:1024"))
+    agent_id = world.take(session)[0]["agents"][0]["id"]
+    framework, stream = world.subscribe(roles=["eng"])
+    world.cycle()
+    (offer,) = world.offers(stream)
+    world.launch(framework, stream, offer, "t1", resources="cpus:1;mem:64")
+    world.advance(6)
+    world.cycle()
+    (rest,) = world.offers(stream)
+    world.report(session, agent_id, framework, "t1", "TASK_FINISHED", uuid(1))
+    world.cycle()
+    (given_back,) = world.offers(stream)
+    ids = [rest["id"], given_back["id"]]
+    operations = [
+        {"type": "RESERVE", "reserve": {"resources": [reserved("cpus", 5)]}},  # none have so much
+        {"type": "RESERVE", "reserve": {"resources": [reserved("cpus", 3.5), reserved("mem", 9)]}},
+        {"type": "UNRESERVE", "unreserve": {"resources": [reserved("cpus", 3.25)]}},
+    ]
+    world.call("ACCEPT", framework, stream, offer_ids=ids, operations=operations)
+    known = world.master.engine.agent(agent_id)
+    assert known.total.reserved("eng") == Resources([reserved("cpus", 0.25), reserved("mem", 9)])
+    assert known.total.quantities() == Resources("cpus:4;mem:1024").quantities()
+    assert not known.offered
+
+
 def test_a_framework_reserves_for_the_role_of_its_offer_alone(world: World) -> None:
     session = world.register(agent("h1", "cpus:4;mem:1024"))
     agent_id = world.take(session)[0]["agents"][0]["id"]
