@@ -172,6 +172,19 @@ def test_patterns_may_be_for_tenants_whose_names_are_unfit(unfit: Any, noted: st
     assert only(data)[0] == "tenants.b000"
 
 
+def test_each_file_that_is_missing_is_told_where_it_is_named(tmp_path: Path) -> None:
+    data = {"workload": {"trace": "none.swf", "machines": ["4x cpus:1", "none.csv"]}}
+    found = {problem.key: problem.found for problem in problems_of(data)}
+    assert found == {
+        "workload.trace": "none.swf: no such file",
+        "workload.machines[1]": "none.csv: no such file",
+    }
+    (tmp_path / "none.swf").touch()
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.from_dict(data, base=tmp_path)
+    assert [problem.key for problem in caught.value.problems] == ["workload.machines[1]"]
+
+
 @pytest.mark.parametrize("key", ["horizon", "cluster.scale"])
 def test_nothing_is_held_against_what_is_unfit(key: str) -> None:
     data = changed(key, -1)

@@ -143,13 +143,14 @@ def _trace(table: Mapping[str, Any], place: Place, given: Given) -> Trace | None
     if given.groups is not None and "machines" in table:
         place["machines"].reject("given", "none beside the machines of [cluster]")
         return None
-    machines = [str(group) for group in given.groups or ()] or [
-        name if looks_like_spec(name) else within(given.base, name)
-        for name in table.get("machines", ())
-    ]
+    path = within(given.base, source)
+    named = _machines(table, place["machines"], given.base)
+    if named is None and _is_there(path):
+        return None
+    machines = [str(group) for group in given.groups or ()] or named or ()
     try:
         return _read_once(
-            within(given.base, source),
+            path,
             table.get("format"),
             tuple(machines),
             # The machines of [cluster] are scaled already.
@@ -159,6 +160,22 @@ def _trace(table: Mapping[str, Any], place: Place, given: Given) -> Trace | None
     except (TraceError, InvalidValue) as error:
         place["trace"].reject(error, "a trace that can be read")
         return None
+
+
+def _machines(table: Mapping[str, Any], place: Place, base: str) -> list[str] | None:
+    """Return the files and groups of a trace's machines; None, and noted, if a file is missing."""
+    named = [
+        name if looks_like_spec(name) else within(base, name) for name in table.get("machines", ())
+    ]
+    missing = [at for at, name in enumerate(named) if not _is_there(name)]
+    for at in missing:
+        place.deeper(at).reject(f"{named[at]}: no such file", "a file, or a group of machines")
+    return None if missing else named
+
+
+def _is_there(name: str) -> bool:
+    """Tell whether a name is of a file that there is, standard input, or a group of machines."""
+    return looks_like_spec(name) or name == STDIN or os.path.exists(name)
 
 
 def _read_once(
