@@ -41,7 +41,7 @@ def jain(values: Iterable[float] | Mapping[Any, float]) -> float:
     Raises
     ------
     FairnessError
-        If there is none, or one is negative, infinite or no number. O(n).
+        If there are none, or one is negative, infinite or no number. O(n).
 
     Notes
     -----
@@ -54,6 +54,8 @@ def jain(values: Iterable[float] | Mapping[Any, float]) -> float:
     """
     if isinstance(values, Mapping):
         values = values.values()
+    if not isinstance(values, Iterable):
+        raise FairnessError(f"values are numbers, one for each, not {shown(values)}")
     numbers = [checked_number(value, f"values, {n}") for n, value in enumerate(values)]
     if not numbers:
         raise FairnessError("the index of no values is not defined")
