@@ -662,3 +662,38 @@ def test_nobody_is_told_to_ask_for_nothing() -> None:
         "free cpus:1 on agent a, which framework other uses in role other"
         " → eng on a: cpus:1;mem:100"
     ]
+
+
+def test_quotas_of_numbers_of_pods_are_no_resource(load: Any) -> None:
+    queue = cluster_queue("q", nominalQuota="4")
+    queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"] += [
+        {"name": "pods", "nominalQuota": "50"}
+    ]
+    found = load("kubernetes", queue)
+    assert roles_of(found, "limit") == roles_of(found, "entitlement") == {"q": {"cpus": 4}}
+    assert "1 not modelled: quotas of numbers of pods of Kueue ('q',)" in told(found)
+
+
+def test_a_queue_and_a_name_space_of_one_name_are_one_role(load: Any) -> None:
+    quota = resource_quota("own", "q", cpu="3", memory="1Gi")
+    for queue in (
+        cluster_queue("q", nominalQuota="4"),
+        volcano_queue("q", capability={"cpu": "4"}),
+        kai_queue("q", cpu={"quota": -1, "limit": 4000}),
+        elastic_quota("q", max={"cpu": "4"}),
+    ):
+        found = load("kubernetes", listed(quota, queue))
+        assert roles_of(found, "limit") == {"q": {"cpus": 3, "mem": 1024}}
+        assert "1 queues: queues of the name of a name space with quotas" in told(found)
+
+
+def test_a_cohort_and_a_queue_that_would_be_one_role_are_both_named(load: Any) -> None:
+    queues = [cluster_queue("c", nominalQuota="1"), cluster_queue("q", "c", nominalQuota="1")]
+    text = "ClusterQueue 'c' and a cohort of this name would both become role 'c'"
+    with pytest.raises(DumpError, match=text):
+        load("kubernetes", listed(*queues))
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DumpError, match=f"{tmp_path}: nothing in it"):
+        read("kubernetes", tmp_path)

@@ -135,7 +135,8 @@ def read(
     files = list(files_of(named))
     unknown = [file for file in files if not _read_file(file, known, reader)]
     machines = chosen.machines()
-    where = (", ".join(files[:3]) + ("" if len(files) <= 3 else ", …")) or "nothing"
+    shown_files = files or [os.fspath(path) for path in named]
+    where = ", ".join(shown_files[:3]) + ("" if len(shown_files) <= 3 else ", …")
     with _naming(lambda error: DumpError(where, "", error)):
         reader.finish()
     if source.is_empty():

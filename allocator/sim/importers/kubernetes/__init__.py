@@ -82,9 +82,9 @@ class Reader:
 
     def finish(self) -> None:
         """Decide whose the pods are. Raises `DumpError`, `InvalidValue`."""
-        self._quotas.finish()
         for room in self._rooms:
             room.finish()
+        self._quotas.finish()
         self._owners = {(j.namespace, j.owner): j for _, jobs in self._jobs.values() for j in jobs}
         owned: dict[tuple[str, str], int] = {}
         for pod in self._pods:

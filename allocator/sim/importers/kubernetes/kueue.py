@@ -145,6 +145,9 @@ class Room:
 
     def _quota(self, holder: _Holder, flavor: str, resource: Any) -> None:
         raw = str(resource.get("name"))
+        if raw == "pods":
+            self._source.lacks("quotas of numbers of pods of Kueue", holder.name)
+            return
         name = name_of(raw)
         if self._options.split_flavors:
             name = f"{name}.{flavor}"
@@ -267,7 +270,10 @@ class Room:
         item = holder.object
         known = self._source.queues.get(path)
         if known is not None and item is not None:
-            raise item.document.error(f"queue {shown('/'.join(path))} is given twice")
+            raise item.document.error(
+                f"{item.kind} {shown(holder.name)} and a cohort of this name"
+                f" would both become role {shown('/'.join(path))}"
+            )
         self._source.queues[path] = queue
 
     def _subtree(self, cohort: _Holder, depth: int = 0) -> Amounts:

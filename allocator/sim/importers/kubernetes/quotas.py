@@ -20,6 +20,8 @@ class ResourceQuotas:
         self._known: dict[tuple[str, str], Object] = {}
         #: name space -> the least that its quotas say, under the source's names
         self._least: dict[str, Amounts] = {}
+        #: name space -> its quotas, for people
+        self._words: dict[str, list[str]] = {}
 
     def take(self, item: Object) -> None:
         """Take a quota. Raises `DumpError`, `InvalidValue`."""
@@ -47,14 +49,20 @@ class ResourceQuotas:
                 least[resource] = min(amount, least.get(resource, amount))
             else:
                 self._source.lacks("quotas of limits and of numbers of objects", f"{title}: {name}")
-        path = (item.namespace or "default",)
-        queue = self._source.queues.setdefault(path, Queue(path))
-        queue.words.append(f"ResourceQuota {item.name}")
+        self._words.setdefault(item.namespace or "default", []).append(f"ResourceQuota {item.name}")
 
     def finish(self) -> None:
-        """Make limits of what was taken: of devices that count as one, their sum. O(quotas)."""
+        """Make limits of what was taken: of devices that count as one, their sum.
+
+        After the queues of others: a queue of a name space's name is one role with it. O(quotas).
+        """
         for namespace, least in self._least.items():
-            queue = self._source.queues[(namespace,)]
+            path = (namespace,)
+            if path in self._source.queues:
+                text = "queues of the name of a name space with quotas: one role, both limits bind"
+                self._source.tell("queues", text, namespace)
+            queue = self._source.queues.setdefault(path, Queue(path))
+            queue.words += self._words[namespace]
             for name, amount in named(least).items():
                 queue.limit[name] = min(amount, queue.limit.get(name, amount))
             if least and self._by_label:
