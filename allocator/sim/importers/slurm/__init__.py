@@ -35,6 +35,7 @@ from allocator.sim.importers.slurm.nodes import (
     sinfo_nodes,
     sinfo_text,
 )
+from allocator.sim.importers.slurm.qos import QualitiesOfService, is_table
 from allocator.sim.importers.slurm.records import configuration, is_configuration, records, rows
 from allocator.sim.importers.slurm.reservations import (
     Reservation,
@@ -55,6 +56,7 @@ class Reader:
         self._source = source
         self._partition = options.partition
         self._accounts = Accounts(source)
+        self._qos = QualitiesOfService(source)
         self._jobs: dict[str, Job] = {}
         #: partitions whose jobs have their machines for themselves
         self._exclusive: set[str] = set()
@@ -94,7 +96,7 @@ class Reader:
             ("jobs", value.get("jobs"), self._json_job),
             ("reservations", value.get("reservations"), self._reservation(value)),
             ("partitions", value.get("partitions"), self._count_partition),
-            ("qos", value.get("qos"), self._count_qos),
+            ("qos", value.get("qos"), self._take_qos),
         ):
             if isinstance(listed, list):
                 known = True
@@ -140,9 +142,10 @@ class Reader:
     def _count_partition(self, partition: Any, document: Document) -> None:
         shared = (partition.get("maximums") or {}).get("oversubscribe") or {}
         self._add_partition(str(partition.get("name")), is_exclusive=count(shared.get("jobs")) == 0)
+        self._qos.of_partition(partition.get("qos"))
 
-    def _count_qos(self, qos: Any, document: Document) -> None:
-        self._source.lacks("QOS: priorities and limits", str(qos.get("name")))
+    def _take_qos(self, qos: Any, document: Document) -> None:
+        self._qos.take(qos)
 
     # Text.
 
@@ -157,6 +160,7 @@ class Reader:
                 raise document.error(error, f"line {line}") from None
         for name, pairs in configured_partitions(lines).items():
             self._add_partition(name, is_exclusive=is_exclusive(pairs))
+            self._qos.of_partition(pairs.get("qos"))
         half_life = plain.get(_HALF_LIFE)
         if half_life or plain.get("prioritytype", "").endswith("multifactor"):
             what = f"PriorityDecayHalfLife {half_life or '7-0 by default'}"
@@ -182,6 +186,7 @@ class Reader:
                 elif record.kind == "partitionname":
                     name, pairs = record.pairs["partitionname"], record.pairs
                     self._add_partition(name, is_exclusive=is_exclusive(pairs))
+                    self._qos.of_partition(pairs.get("qos"))
                 elif record.kind == "reservationname":
                     self._reservations.append(text_reservation(record.pairs))
             except InvalidValue as error:
@@ -196,6 +201,9 @@ class Reader:
         names = [cell.strip().lower().rstrip(":") for cell in found[0]]
         if "account" in names and ("rawshares" in names or "share" in names):
             self._associations(rows_of(dict(zip(names, row, strict=False)) for row in found[1:]))
+            return True
+        if is_table(names):
+            self._qos.take_rows(dict(zip(names, row, strict=False)) for row in found[1:])
             return True
         if "jobid" in names and ("state" in names or "st" in names):
             self._take_jobs([dict(zip(names, row, strict=False)) for row in found[1:]], document)
@@ -291,6 +299,7 @@ class Reader:
     def finish(self) -> None:
         """Decide what runs where, and whose it is. Raises `InvalidValue`."""
         self._accounts.finish()
+        self._qos.finish(self._accounts.runners())
         for node in self._source.nodes.values():
             if "," in node.attributes.get("partitions", ""):
                 self._source.lacks("machines in several partitions", node.id)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from allocator.errors import InvalidValue, shown
 from allocator.sim.importers.amounts import Amounts, number
-from allocator.sim.importers.slurm.words import Json, count, tres
+from allocator.sim.importers.slurm.words import Json, count, limits
 from allocator.sim.importers.source import Path, Queue, Source
 
 #: In JSON, the share that means the account's own.
@@ -32,6 +32,8 @@ class Association:
         What may be in use at once.
     others : tuple of str
         Names of limits of other kinds.
+    qos : tuple of str
+        Those that its jobs may have; none: those of the account above.
     """
 
     account: str
@@ -41,6 +43,14 @@ class Association:
     is_parents: bool = False
     limit: Amounts = field(default_factory=dict)
     others: tuple[str, ...] = ()
+    qos: tuple[str, ...] = ()
+
+
+class Runner(NamedTuple):
+    """Whoever runs jobs: the role, and all QOS that they may have; none if that is not known."""
+
+    path: Path
+    qos: tuple[str, ...]
 
 
 class Accounts:
@@ -66,6 +76,7 @@ class Accounts:
                 known.parent = known.parent or one.parent
                 known.limit = known.limit or one.limit
                 known.others = known.others or one.others
+                known.qos = tuple(dict.fromkeys((*known.qos, *one.qos)))
                 known.shares = one.shares if known.shares is None else known.shares
                 what = f"{one.account}/{one.user}" if one.user else one.account
                 text = "associations given more than once, of which the first counts"
@@ -119,6 +130,26 @@ class Accounts:
         known = self._users.get((account, user))
         return () if known is not None and known.is_parents else (*self.path(account), user)
 
+    def runners(self) -> list[Runner]:
+        """Return whoever runs jobs: users, or accounts with none below. O(users × depth)."""
+        if self._users:
+            found = []
+            for (account, user), one in self._users.items():
+                path = self.path(account)
+                own = path if one.is_parents else (*path, user)
+                found.append(Runner(own, one.qos or self._qos_of(account)))
+            return found
+        above = {one.parent for one in self._accounts.values()}
+        leaves = [name for name in self._accounts if name not in above]
+        return [Runner(self.path(name), self._qos_of(name)) for name in leaves]
+
+    def _qos_of(self, account: str) -> tuple[str, ...]:
+        """Return the QOS of an account, or of the nearest one above that says. O(depth)."""
+        known = self._accounts.get(account)
+        while known is not None and not known.qos:
+            known = self._accounts.get(known.parent) if known.account != _ROOT else None
+        return () if known is None else known.qos
+
     def client(self, account: str, user: str) -> tuple[Path, str]:
         """Return the role and framework of a user in an account. O(depth)."""
         framework = "/".join(part for part in (account, user) if part) or "unknown"
@@ -147,12 +178,13 @@ def json_associations(value: Json) -> Iterator[Association]:
             str(one.get("parent_account") or ""),
             None if shares == _PARENT else shares,
             is_parents=shares == _PARENT,
-            limit=_listed(maxima.get("active")),
+            limit=listed_limits(maxima.get("active")),
             others=tuple(_other_limits(one.get("max"), ("max",))),
+            qos=tuple(str(name) for name in one.get("qos") or ()),
         )
 
 
-def _listed(value: Any) -> Amounts:
+def listed_limits(value: Any) -> Amounts:
     """Return limits listed as type, name and count."""
     texts = []
     for one in value if isinstance(value, list) else []:
@@ -160,7 +192,7 @@ def _listed(value: Any) -> Amounts:
         if amount is not None:
             name = one.get("type") + (f"/{one['name']}" if one.get("name") else "")
             texts.append(f"{name}={amount}{'M' if one.get('type') == 'mem' else ''}")
-    return tres(",".join(texts))
+    return limits(",".join(texts))
 
 
 def _other_limits(value: Any, path: Path) -> Iterator[str]:
@@ -171,6 +203,11 @@ def _other_limits(value: Any, path: Path) -> Iterator[str]:
                 yield from _other_limits(inner, (*path, str(key)))
     elif bool(value) if isinstance(value, list) else count(value) is not None:
         yield ".".join(path)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Return the names of a list between commas. O(length)."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def json_shares(value: Json) -> Iterator[Association]:
@@ -237,14 +274,15 @@ def rows_of(rows: Iterable[Mapping[str, str]]) -> Iterator[Association]:
         shares = (row.get("rawshares") or row.get("share") or "").strip()
         is_parents = shares == "parent"
         weight = number(shares) if shares and not is_parents else None
-        limit = tres(row.get("grptres", "").strip())
+        limit = limits(row.get("grptres", "").strip())
+        qos = names_of(row.get("qos", ""))
         others = tuple(word for key, word in _OTHERS.items() if row.get(key, "").strip())
         if user:
-            yield Association(account, user, "", weight, is_parents, limit, others)
+            yield Association(account, user, "", weight, is_parents, limit, others, qos)
             continue
         while above and above[-1][0] >= depth:
             above.pop()
         parent = (row.get("parentname") or row.get("par name") or "").strip()
         parent = parent or (above[-1][1] if above else "")
         above.append((depth, account))
-        yield Association(account, "", parent, weight, limit=limit, others=others)
+        yield Association(account, "", parent, weight, limit=limit, others=others, qos=qos)

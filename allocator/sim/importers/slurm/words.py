@@ -99,6 +99,20 @@ def tres(text: str) -> Amounts:
     return {**found, **gpus(models, whole)}
 
 
+def limits(text: str) -> Amounts:
+    """Return what a TRES text allows, where 0 is a limit. Raises `InvalidValue`.
+
+    Examples
+    --------
+    >>> limits("cpu=0,gres/gpu=0")
+    {'cpus': Fraction(0, 1), 'gpus': Fraction(0, 1)}
+    """
+    found = tres(text)
+    if any(part.strip() == "gres/gpu=0" for part in text.split(",")):
+        found.setdefault("gpus", Fraction(0))
+    return found
+
+
 def gpus(models: Mapping[str, Fraction], whole: Fraction | None) -> Amounts:
     """Return GPUs, slices under names of their own; `whole` counts all of them, if given."""
     slices = {f"gpu.{model}": n for model, n in models.items() if _MIG.search(model)}
