@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from allocator.agent.containers.protocol import HostEnded
 from allocator.agent.instructions import Checked, Container, Event, Expired, Looked
 from allocator.agent.probes import Http, Probe, read_probe
 from allocator.agent.runtime import Runtime
@@ -74,7 +75,10 @@ async def _check_health(
     was_healthy = False
     await asyncio.sleep(probe.delay)
     while True:
-        is_good = (await _try(runtime, container, probe)).is_good
+        try:
+            is_good = (await _try(runtime, container, probe)).is_good
+        except HostEnded:
+            return  # which is told to others
         if is_good:
             n_failures, was_healthy = 0, True
             tell(Checked(container.id, is_healthy=True, is_fatal=False))
@@ -90,12 +94,18 @@ async def _check(
 ) -> None:
     await asyncio.sleep(probe.delay)
     while True:
-        tell(Looked(container.id, (await _try(runtime, container, probe)).status))
+        try:
+            tell(Looked(container.id, (await _try(runtime, container, probe)).status))
+        except HostEnded:
+            return
         await asyncio.sleep(probe.interval)
 
 
 async def _try(runtime: Runtime, container: Container, probe: Probe) -> Result:
-    """Check once; whatever prevents that, and taking too long, is a failure."""
+    """Check once; whatever prevents that, and taking too long, is a failure.
+
+    Raises `HostEnded` where a command failed as the task has ended.
+    """
     kind = probe.kind
     try:
         async with asyncio.timeout(None if math.isinf(probe.timeout) else probe.timeout):
@@ -111,6 +121,8 @@ async def _try(runtime: Runtime, container: Container, probe: Probe) -> Result:
             _, writer = await asyncio.open_connection(_HOST, probe.tcp.port)
             writer.close()
             return Result(True, {"type": kind, "tcp": {"succeeded": True}})
+    except HostEnded:
+        raise
     except (OSError, TimeoutError, ValueError, EOFError, AllocatorError) as error:
         refused = kind == "TCP" and not isinstance(error, TimeoutError)
         details = {"succeeded": False} if refused else {}
@@ -125,7 +137,7 @@ async def _get(http: Http) -> int:
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     reader, writer = await asyncio.open_connection(_HOST, http.port, ssl=tls)
     with contextlib.closing(writer):
-        path = http.path if http.path.startswith("/") else f"/{http.path}"
+        path = http.path or "/"
         head = f"GET {path} HTTP/1.1\r\nHost: {_HOST}:{http.port}\r\nConnection: close\r\n\r\n"
         writer.write(head.encode())
         words = (await reader.readline()).split()

@@ -92,11 +92,18 @@ class LaunchingRuntime(Runtime):
             plan = self._plan(container)
             self._containers.launch(container.id, plan, self._amounts(container))
         except (OSError, LaunchFailed, UnicodeError) as error:
-            self._sandboxes.remove(container)
-            text = error_in_words(error) if isinstance(error, OSError) else str(error)
-            self.tell(NotStarted(container.id, f"Not started: {text}"))
+            self._not_started(
+                container, error_in_words(error) if isinstance(error, OSError) else str(error)
+            )
+        except Exception:  # a defect, which is nothing to the other containers
+            _LOG.exception("defect", extra={"fields": {"container_id": container.id}})
+            self._not_started(container, "the agent failed; its log says how")
         else:
             self._known[container.id] = container
+
+    def _not_started(self, container: Container, why: str) -> None:
+        self._sandboxes.remove(container)
+        self.tell(NotStarted(container.id, f"Not started: {why}"))
 
     def _plan(self, container: Container) -> Plan:
         """Return what the init does; makes the sandbox."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -82,6 +83,8 @@ def read_probe(whose: str, given: Mapping[str, Any], *, is_health: bool) -> Prob
     target = read.http if kind == "HTTP" else read.tcp if kind == "TCP" else None
     if target is not None and not 1 <= target.port <= _LARGEST_PORT:
         raise TaskInvalid(f"{name} of {whose}: {target.port} is no port")
+    if read.http is not None:
+        _check_http(f"{name} of {whose}", read.http)
     times = (
         *(read.delay_seconds, read.interval_seconds),
         *(read.timeout_seconds, read.grace_period_seconds),
@@ -102,6 +105,14 @@ def read_probe(whose: str, given: Mapping[str, Any], *, is_health: bool) -> Prob
         read.consecutive_failures,
         read.grace_period_seconds,
     )
+
+
+def _check_http(whose: str, http: Http) -> None:
+    """Refuse what Mesos does, and what would say more than a path; raises `TaskInvalid`."""
+    if http.scheme not in ("http", "https"):
+        raise TaskInvalid(f"{whose}: scheme {shown(http.scheme)} is neither http nor https")
+    if http.path and not re.fullmatch(r"/[!-~]*", http.path):
+        raise TaskInvalid(f"{whose}: {shown(http.path)} is no path such as /health")
 
 
 def check_probes(

@@ -31,6 +31,10 @@ class Number(Message, kw_only=True):
     value: float
 
 
+#: The most that there may be of a resource.
+_MAX_LIMIT: Final = (2**63 - 1) / 1000
+
+
 class Limit(Message, kw_only=True):
     """The most that may be used of something; None is no limit, `"Infinity"` on the way in."""
 
@@ -41,6 +45,8 @@ class Limit(Message, kw_only=True):
             raise ValueError(f"a limit is at least 0, not {self.value}")
         if self.value == math.inf:
             self.value = None  # JSON has no such number
+        elif self.value is not None and self.value > _MAX_LIMIT:
+            raise ValueError(f"a limit of {self.value} is over-large")
 
 
 class Duration(Message, kw_only=True):

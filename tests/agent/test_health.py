@@ -89,6 +89,21 @@ def test_a_command_that_fails_ends_the_task(
     assert (last["state"], last["healthy"]) == ("TASK_KILLED", False)
 
 
+def test_a_command_that_is_cut_off_as_the_task_ends_has_not_failed(
+    framework: FrameworkClient, agent: Process, tmp_path: Path
+) -> None:
+    offer = next_offer(framework)
+    command = {"value": "touch begun; sleep 99"}
+    checked = {"type": "COMMAND", "command": command, **SOON, "consecutive_failures": 1}
+    waits = "while ! test -e go; do sleep 0.05; done"
+    launch(framework, offer, task("t", waits, offer["agent_id"], health_check=checked))
+    assert next_status(framework)["state"] == "TASK_RUNNING"
+    serving.wait_for((sandbox(tmp_path, "t") / "begun").exists)
+    (sandbox(tmp_path, "t") / "go").touch()
+    status = next_status(framework)
+    assert (status["state"], status.get("healthy")) == ("TASK_FINISHED", None)
+
+
 def test_tcp_and_http(framework: FrameworkClient, agent: Process, master: Process) -> None:
     """The master's own port is one that answers."""
     offer = next_offer(framework)
@@ -173,6 +188,9 @@ def test_one_of_a_group_that_ends_badly_ends_the_others(
         ({"type": "TCP"}, "'TCP' without"),
         ({"type": "TCP", "tcp": {"port": 0}}, "0 is no port"),
         ({"type": "HTTP", "http": {}}, "port"),
+        ({"type": "HTTP", "http": {"port": 1, "path": "x"}}, "'x' is no path"),
+        ({"type": "HTTP", "http": {"port": 1, "path": "/ HTTP/1.1\r\nX: y"}}, "is no path"),
+        ({"type": "HTTP", "http": {"port": 1, "scheme": "ftp"}}, "'ftp' is neither"),
         ({"type": "COMMAND", "command": {"value": ""}}, "no value"),
         ({"type": "TCP", "tcp": {"port": 1}, "delay_seconds": -1}, "at least 0"),
     ],

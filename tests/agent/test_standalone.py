@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import concurrent.futures
 import contextlib
@@ -18,7 +19,11 @@ import httpx
 import pytest
 
 from allocator.agent import detect
+from allocator.agent.checkpoint import Checkpoint
 from allocator.agent.containers.cgroups import Cgroups
+from allocator.agent.instructions import Container, Event, NotStarted
+from allocator.agent.process import ProcessRuntime
+from allocator.wire import messages as m
 from allocator.wire.credentials import hashed
 from tests.agent.machine import processes_below, remove_roots, root_name, skip_without
 from tests.service import serving
@@ -140,6 +145,7 @@ def test_many_wait_for_one(agent: Agent) -> None:
         ),
         ({"command": {"value": "true"}, "limits": {"disk": {"value": 5}}}, "disk"),
         ({"command": {"value": "true"}, "limits": {"mem": {"value": "nan"}}}, "limit"),
+        ({"command": {"value": "true"}, "limits": {"cpus": {"value": 1e308}}}, "over-large"),
         ({"command": {"shell": False, "value": "/no/program"}}, "No such file"),
         ({"command": {"shell": False, "value": "/etc/passwd"}}, "Permission denied"),
         ({"command": {"value": "true", "user": "no-such-user"}}, "no-such-user"),
@@ -318,6 +324,26 @@ def test_limits_of_memory(tmp_path: Path, found: Cgroups | str) -> None:
         agent.close()
     assert not processes_below(name)
     remove_roots()
+
+
+def test_a_defect_is_that_of_one_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: object) -> None:
+        raise ZeroDivisionError
+
+    async def run() -> list[Event]:
+        told: list[Event] = []
+        checkpoint = Checkpoint(tmp_path)
+        runtime = ProcessRuntime(told.extend, checkpoint, {})
+        info = m.TaskInfo(name="a", task_id=m.Value(value="a"), agent_id=m.Value(value=""))
+        runtime.start(Container("a", "", "", "", None, info))
+        await asyncio.sleep(0)
+        runtime.close()
+        checkpoint.close()
+        return told
+
+    monkeypatch.setattr(ProcessRuntime, "_plan", fails)
+    words = "Not started: the agent failed; its log says how"
+    assert asyncio.run(run()) == [NotStarted("a", words)]
 
 
 # What it answers, whatever the runtime.

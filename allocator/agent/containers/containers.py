@@ -31,7 +31,15 @@ from allocator.agent.containers._usage import Files
 from allocator.agent.containers.cgroups import Amounts, Root
 from allocator.agent.containers.launcher import Launcher
 from allocator.agent.containers.oci import Oci, Place
-from allocator.agent.containers.protocol import Kind, NotLaunched, Plan, Record, Reply, Write
+from allocator.agent.containers.protocol import (
+    HostEnded,
+    Kind,
+    NotLaunched,
+    Plan,
+    Record,
+    Reply,
+    Write,
+)
 from allocator.agent.instructions import Limitation
 from allocator.errors import NotAllowed, cut
 
@@ -281,10 +289,12 @@ class Containers:
         ------
         NotLaunched
             It cannot be run; the text says why.
+        HostEnded
+            The container has ended meanwhile, or is not there: that it failed says nothing.
         """
         host = self._containers.get(container_id)
         if host is None:
-            raise NotLaunched(f"container {cut(container_id)} is not there")
+            raise HostEnded(f"container {cut(container_id)} is not there")
         plan = plan._replace(is_guest=True, has_namespaces=self._root is not None)
         descriptor = _sealed(protocol.pack_plan(plan))
         record = _sealed(protocol.new_record())
@@ -294,10 +304,22 @@ class Containers:
         packet = protocol.pack_enter(guest.handle, host.handle)
         self._launcher.send(packet, (descriptor, os.dup(record)))
         try:
-            return await ended
+            status = await ended
+        except NotLaunched:
+            self._check_host(container_id)
+            raise
         finally:
             if self._by_handle[guest.handle] is guest:
                 self._launcher.send(protocol.pack_destroy(guest.handle))
+        if status != 0:
+            self._check_host(container_id)
+        return status
+
+    def _check_host(self, container_id: str) -> None:
+        """Raise `HostEnded` if a container has ended: its init writes that down, then kills all."""
+        record = self._record(container_id)
+        if record is None or record.state == "ended":
+            raise HostEnded(f"container {cut(container_id)} has ended")
 
     def _take_of_guest(self, guest: _Guest, reply: Reply) -> None:
         if reply.kind == Kind.ENDED:

@@ -239,6 +239,10 @@ class NotLaunched(AllocatorError):
     """A container could not be started, and nothing is left of it; the text says why."""
 
 
+class HostEnded(NotLaunched):
+    """A program that was to run beside another one, which has ended."""
+
+
 def why_not(reply: Reply, plan: Plan) -> str:
     """Return why a container could not be started: what was tried, on what, and the error.
 
