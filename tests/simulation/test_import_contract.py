@@ -697,3 +697,44 @@ def test_a_cohort_and_a_queue_that_would_be_one_role_are_both_named(load: Any) -
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DumpError, match=f"{tmp_path}: nothing in it"):
         read("kubernetes", tmp_path)
+
+
+# Mesos.
+
+
+def test_frameworks_of_mesos_keep_their_capabilities_and_quiet_roles(load: Any) -> None:
+    state = {
+        "slaves": [{"id": "S0", "hostname": "n0.x", "resources": {"cpus": 8, "gpus": 1}}],
+        "frameworks": [
+            {"id": "F0", "name": "plain", "role": "eng", "capabilities": []},
+            {"id": "F1", "name": "silent", "role": "eng"},
+            {
+                "id": "F2",
+                "name": "many",
+                "roles": ["eng", "sci"],
+                "suppressed_roles": ["sci"],
+                "capabilities": ["MULTI_ROLE", "SHARED_RESOURCES", "FROM_THE_FUTURE"],
+            },
+        ],
+    }
+    info = {
+        "id": {"value": "F3"},
+        "name": "v1",
+        "roles": ["sci"],
+        "capabilities": [{"type": "GPU_RESOURCES"}],
+    }
+    answer = {
+        "type": "GET_FRAMEWORKS",
+        "get_frameworks": {"frameworks": [{"framework_info": info, "active": True}]},
+    }
+    snapshot = load("mesos", state, answer).snapshot()
+    assert snapshot["agents"]["S0"]["hostname"] == "n0.x"
+    can = {name: one["capabilities"] for name, one in snapshot["frameworks"].items()}
+    assert can == {
+        "plain": [],
+        "silent": ["GPU_RESOURCES", "MULTI_ROLE"],
+        "many": ["MULTI_ROLE", "SHARED_RESOURCES"],
+        "v1": ["GPU_RESOURCES"],
+    }
+    quiet = {name: one["suppressed"] for name, one in snapshot["frameworks"].items()}
+    assert quiet == {"plain": [], "silent": [], "many": ["sci"], "v1": []}

@@ -360,9 +360,14 @@ class Imported:
             found.setdefault(framework, []).append(role)
         return found
 
-    def suppressed(self) -> frozenset[str]:
-        """Return the frameworks that want nothing for now. O(1)."""
-        return frozenset(self._source.suppressed)
+    def suppressed(self, framework: str) -> frozenset[str]:
+        """Return the roles in which a framework wants nothing for now, or gets nothing new."""
+        own = self._source.suppressed.get(framework, ())
+        return frozenset(map(self._names.role, own)) | self.closed
+
+    def capabilities(self, framework: str) -> frozenset[str] | None:
+        """Return what a framework can deal with, in Mesos' words; None if the dump is silent."""
+        return self._source.capabilities.get(framework)
 
     def disconnected(self) -> frozenset[str]:
         """Return the frameworks that take no part. O(1)."""

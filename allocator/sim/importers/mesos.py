@@ -140,8 +140,11 @@ class Reader:
         self._take_use(known, framework)
         if framework.get("active") is False or framework.get("connected") is False:
             self._source.inactive.add(id)
-        if _is_suppressed(framework, known.roles):
-            self._source.suppressed.add(id)
+        if quiet := _suppressed(framework, known.roles):
+            self._source.suppressed[id] = quiet
+        if isinstance(listed := info.get("capabilities"), list):
+            can = {str(one.get("type") if isinstance(one, dict) else one) for one in listed}
+            self._source.capabilities[id] = frozenset(can)
         for offer in _list(framework.get("offers")):
             amounts = offer.get("resources") if isinstance(offer, dict) else None
             what = f"open offer to {name}" + (f" of {_brief(amounts)}" if amounts else "")
@@ -296,7 +299,8 @@ class Reader:
             source.frameworks[names[id]] = list(one.roles)
             self._take_rest(one, names[id])
         source.inactive = {names[id] for id in source.inactive}
-        source.suppressed = {names[id] for id in source.suppressed}
+        source.suppressed = {names[id]: own for id, own in source.suppressed.items()}
+        source.capabilities = {names[id]: own for id, own in source.capabilities.items()}
         paths = {path for own in source.frameworks.values() for path in own}
         paths |= {work.path for work in source.running} | set(source.queues)
         source.by_framework = paths <= {("*",)}
@@ -378,11 +382,12 @@ def _path(role: str) -> Path:
     return ("*",) if role == "*" else tuple(role.split("/"))
 
 
-def _is_suppressed(framework: Json, roles: list[Path]) -> bool:
+def _suppressed(framework: Json, roles: list[Path]) -> frozenset[Path]:
+    """Return the roles in which a framework wants nothing."""
     quiet = framework.get("suppressed_roles")
     if isinstance(quiet, list) and roles:
-        return {_path(str(role)) for role in quiet} >= set(roles)
-    return framework.get("suppressed") is True
+        return frozenset(_path(str(role)) for role in quiet).intersection(roles)
+    return frozenset(roles if framework.get("suppressed") is True else ())
 
 
 def _attributes(value: Any) -> dict[str, str]:

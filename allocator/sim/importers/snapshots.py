@@ -40,6 +40,7 @@ def snapshot_of(imported: Imported) -> Json:
             engine.add_agent(
                 id,
                 total,
+                hostname=node.attributes.get("hostname"),
                 attributes={**node.attributes, **({"kind": node.kind} if node.kind else {})}
                 or None,
                 region=node.region,
@@ -50,16 +51,25 @@ def snapshot_of(imported: Imported) -> Json:
             raise InvalidValue(f"machine {shown(id)}: {error}") from None
         if node.state:
             engine.deactivate_agent(id)
-    quiet = imported.suppressed()
     for framework, roles in imported.framework_roles().items():
         engine.add_framework(
             framework,
             roles,
             active=framework not in imported.disconnected(),
-            suppressed=roles if framework in quiet else sorted(imported.closed.intersection(roles)),
-            capabilities=("GPU_RESOURCES", "MULTI_ROLE"),
+            suppressed=sorted(imported.suppressed(framework).intersection(roles)),
+            capabilities=_capabilities(imported.capabilities(framework), len(roles)),
         )
     return engine.snapshot()
+
+
+def _capabilities(said: frozenset[str] | None, n_roles: int) -> list[str]:
+    """Return what a framework can deal with, of what the engine knows; work of others, anything."""
+    if said is None:
+        return ["GPU_RESOURCES", "MULTI_ROLE"]
+    from allocator.engine.inputs import FRAMEWORK_CAPABILITIES
+
+    more = {"MULTI_ROLE"} if n_roles > 1 else set()
+    return sorted((said | more) & FRAMEWORK_CAPABILITIES)
 
 
 def _amounts(amounts: Milli) -> list[object]:

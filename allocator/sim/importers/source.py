@@ -170,8 +170,12 @@ class Source:
         In the order of the dump.
     frameworks : dict
         Framework -> its roles, of those that are known beyond their work.
-    suppressed, inactive : set
-        Frameworks that want nothing for now, and those that are not connected.
+    suppressed : dict
+        Framework -> its roles in which it wants nothing for now.
+    capabilities : dict
+        Framework -> what it can deal with, in Mesos' words, where the dump says so.
+    inactive : set
+        Frameworks that are not connected.
     not_running : Counter
         What is neither running nor waiting, and the waiting by the source's word for it.
     by_framework : bool
@@ -184,7 +188,8 @@ class Source:
     running: list[Work] = field(default_factory=list)
     waiting: list[Work] = field(default_factory=list)
     frameworks: dict[str, list[Path]] = field(default_factory=dict)
-    suppressed: set[str] = field(default_factory=set)
+    suppressed: dict[str, frozenset[Path]] = field(default_factory=dict)
+    capabilities: dict[str, frozenset[str]] = field(default_factory=dict)
     inactive: set[str] = field(default_factory=set)
     not_running: Counter[str] = field(default_factory=Counter)
     by_framework: bool = False
