@@ -102,13 +102,18 @@ def _add_own(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--frameworks", metavar="NAME=ROLE,…", help="mesos: roles that a dump does not say"
     )
+    group.add_argument(
+        "--taken",
+        metavar="TIME",
+        help="mesos: when the dump was taken, for planned maintenance (the latest time in it)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Read, write what is asked for, and print the rest."""
     own = (
         *("role_label", "daemons_role", "split_flavors", "plugin", "partition"),
-        *("user_limits", "frameworks"),
+        *("user_limits", "frameworks", "taken"),
     )
     found = read(
         args.system,

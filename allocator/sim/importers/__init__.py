@@ -90,10 +90,11 @@ SYSTEMS: dict[str, System] = {
         options=frozenset(("user_limits",)),
     ),
     "mesos": System(
-        "/state, /state-summary, /slaves, /frameworks, /roles, /quota, /weights, operator API",
+        "/state, /state-summary, /slaves, /frameworks, /roles, /quota, /weights,"
+        " /maintenance/schedule, operator API",
         mesos.Reader,
         plain="text",
-        options=frozenset(("frameworks",)),
+        options=frozenset(("frameworks", "taken")),
     ),
 }
 

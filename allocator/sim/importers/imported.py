@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from allocator.sim.importers.holding import Client, holding
 from allocator.sim.importers.names import Names
 from allocator.sim.importers.placing import place
 from allocator.sim.importers.policy import Entitlements, Role, roles_of
-from allocator.sim.importers.source import Node, Source, Told, Work
+from allocator.sim.importers.source import Node, Outage, Source, Told, Work
 
 if TYPE_CHECKING:
     from allocator.sim.scenario import Scenario
@@ -305,6 +305,15 @@ class Imported:
             if work.others:
                 others.append(work.others)
         return found
+
+    @cached_property
+    def outages(self) -> list[Outage]:
+        """What is planned of machines that are part of the cluster. O(machines)."""
+        kept = [
+            replace(one, machines=tuple(id for id in one.machines if id in self.machines))
+            for one in self._source.outages
+        ]
+        return [one for one in kept if one.machines]
 
     def _reservations(self) -> dict[str, dict[str, Milli]]:
         """Return what stays reserved beside what is held. O(work × names)."""

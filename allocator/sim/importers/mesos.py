@@ -15,6 +15,7 @@ from typing import Any
 from allocator.errors import InvalidValue, shown
 from allocator.sim.importers.amounts import Amounts, Milli, add_milli, number, rounded
 from allocator.sim.importers.documents import Document
+from allocator.sim.importers.maintenance import Maintenance
 from allocator.sim.importers.options import Options
 from allocator.sim.importers.source import Node, Path, Queue, Source, Work
 
@@ -47,6 +48,7 @@ class Reader:
         #: task -> (framework id, work), of those that hold something; by framework and task id
         self._tasks: dict[tuple[str, str], Work] = {}
         self._orphans: set[str] = set()
+        self._maintenance = Maintenance(source, options.taken)
         #: tasks that hold nothing any more, though they stand among those that run
         self._ended: set[tuple[str, str]] = set()
 
@@ -75,6 +77,9 @@ class Reader:
             ("infos", self._quota),
             ("configs", self._quota),
             ("weight_infos", self._role),
+            ("windows", self._maintenance.take),
+            ("down_machines", self._maintenance.down),
+            ("draining_machines", self._draining),
         ):
             found = part.get(key)
             if isinstance(found, list):
@@ -86,6 +91,7 @@ class Reader:
                         raise document.error(f"{key}: {shown(one)} is no object")
                     take(one, document)
         self._count_gone(part)
+        self._maintenance.saw(part.get("start_time"), part.get("elected_time"))
         return known
 
     def _count_gone(self, part: Json) -> None:
@@ -96,10 +102,11 @@ class Reader:
         for key in ("recovered_slaves", "recovered_agents", "unreachable_slaves"):
             if isinstance(part.get(key), list) and part[key]:
                 self._source.tell("machines", f"{key}, left out", n=len(part[key]))
-        if isinstance(part.get("windows"), list) and part["windows"]:
-            self._source.lacks("windows of maintenance", n=len(part["windows"]))
 
     # Machines.
+
+    def _draining(self, machine: Json, document: Document) -> None:
+        """Pass over a machine that is planned to go: the schedule says when."""
 
     def _agent(self, agent: Json, document: Document) -> None:
         info = agent.get("agent_info") or agent
@@ -123,6 +130,8 @@ class Reader:
         if hostname := info.get("hostname"):
             node.attributes.setdefault("hostname", str(hostname))
         self._source.add_node(node, document)
+        self._maintenance.agent(id, agent, info, document)
+        self._maintenance.saw(agent.get("registered_time"), agent.get("reregistered_time"))
 
     # Frameworks and what they hold.
 
@@ -138,6 +147,7 @@ class Reader:
         known = self._frameworks.setdefault(id, _Framework(id, name, [], {}))
         known.roles = known.roles or self._roles_of(name, info, framework)
         self._take_use(known, framework)
+        self._maintenance.saw(framework.get("registered_time"), framework.get("reregistered_time"))
         if framework.get("active") is False or framework.get("connected") is False:
             self._source.inactive.add(id)
         if quiet := _suppressed(framework, known.roles):
@@ -156,6 +166,8 @@ class Reader:
         for executor in _list(framework.get("executors")):
             self._executor(executor, document, id)
         done = framework.get("completed_tasks")
+        for task in _list(done):
+            self._saw_statuses(task)
         n_done = len(done) if isinstance(done, list) else done if isinstance(done, int) else 0
         if n_done and not is_known:
             self._source.not_running["finished"] += n_done
@@ -200,12 +212,18 @@ class Reader:
             self._source.tell("not running", f"tasks in {state} among those that run", id)
             return
         work = self._holding(task, framework)
+        self._saw_statuses(task)
         known = self._tasks.setdefault((framework, id), work)
         if known is work:
             return
         if known != work:
             raise document.error(f"task {shown(id)} is given twice, with different content")
         self._source.tell("given twice", "tasks given more than once, counted once", id)
+
+    def _saw_statuses(self, task: Json) -> None:
+        statuses = task.get("statuses") if isinstance(task, dict) else None
+        for one in _list(statuses):
+            self._maintenance.saw(one.get("timestamp") if isinstance(one, dict) else None)
 
     def _holding(self, task: Json, framework: str) -> Work:
         resources = task.get("resources") or {}
@@ -285,6 +303,7 @@ class Reader:
     def finish(self) -> None:
         """Decide who runs what."""
         source = self._source
+        self._maintenance.finish()
         names = self._names()
         for framework, work in ((key[0], work) for key, work in self._tasks.items()):
             known = self._frameworks.get(framework)
@@ -363,7 +382,7 @@ def _inner(value: Any) -> Iterator[Json]:
     if isinstance(value, dict):
         yield value
         for key, one in value.items():
-            if key.startswith("get_") or key == "status":
+            if key.startswith("get_") or key in ("status", "schedule"):
                 yield from _inner(one)
 
 

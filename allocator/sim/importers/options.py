@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 from allocator.errors import InvalidValue, shown
 from allocator.roles import validate_role
 from allocator.sim.cluster import Machine, machines, merged, parse_group
+from allocator.sim.importers.amounts import number
 from allocator.sim.importers.policy import ENTITLEMENTS, Entitlements
+from allocator.sim.trace import LONGEST_S
 
 #: Which plugin of Volcano rules.
 PLUGINS = ("proportion", "capacity", "drf")
@@ -42,6 +46,9 @@ class Options:
         YuniKorn: which one (`default`); Slurm: only its machines and jobs.
     user_limits : bool
         YARN: user-limit-factor as a limit on each user's role.
+    taken : str or float, optional
+        Mesos: when the dump was taken, as ISO 8601 (UTC if it does not say) or in seconds since
+        1970, from which on maintenance is planned; the latest time that stands in it by default.
     frameworks : mapping or str, optional
         Mesos: framework -> role, where a dump does not say; as text `NAME=ROLE,…`.
     """
@@ -55,6 +62,7 @@ class Options:
     plugin: str | None = None
     partition: str | None = None
     user_limits: bool = False
+    taken: Fraction | None = None
     frameworks: Mapping[str, str] = field(default_factory=dict)
 
     def machines(self) -> tuple[Machine, ...]:
@@ -104,9 +112,28 @@ def read_options(given: Mapping[str, Any], system: str, own: Collection[str]) ->
         raise InvalidValue(f"plugin {shown(wanted['plugin'])}: one of {', '.join(PLUGINS)}")
     if "daemons_role" in wanted:
         validate_role(wanted["daemons_role"])
+    if "taken" in wanted:
+        wanted["taken"] = _instant(wanted["taken"])
     if isinstance(wanted.get("frameworks"), str):
         wanted["frameworks"] = _pairs(wanted["frameworks"])
     return Options(**wanted)
+
+
+def _instant(value: object) -> Fraction:
+    """Return seconds since 1970. Raises `InvalidValue`."""
+    try:
+        found = number(value)
+    except InvalidValue:
+        try:
+            moment = datetime.fromisoformat(str(value))
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            found = Fraction(moment.timestamp())
+        except (ValueError, OverflowError):
+            what = "no time such as 2026-01-31T12:00:00Z, or seconds since 1970"
+            raise InvalidValue(f"taken {shown(value)}: {what}") from None
+    if not 0 < found <= LONGEST_S:
+        raise InvalidValue(f"taken {shown(value)}: not after 1970")
+    return found
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -51,6 +51,9 @@ def snapshot_of(imported: Imported) -> Json:
             raise InvalidValue(f"machine {shown(id)}: {error}") from None
         if node.state:
             engine.deactivate_agent(id)
+    for outage in imported.outages:
+        for id in outage.machines:
+            engine.set_unavailability(id, outage.start_s, outage.duration_s)
     for framework, roles in imported.framework_roles().items():
         engine.add_framework(
             framework,

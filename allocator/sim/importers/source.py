@@ -60,6 +60,41 @@ class Node:
     most_tasks: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Machines that are away at a known time.
+
+    Parameters
+    ----------
+    machines : tuple of str
+    start_s : float
+        In seconds from the dump on; below 0 if it has begun.
+    duration_s : float or None
+        None: they do not come back.
+    """
+
+    machines: tuple[str, ...]
+    start_s: float
+    duration_s: float | None
+
+    @property
+    def at_s(self) -> float:
+        """When they go, not before the dump, to the millisecond. O(1)."""
+        return round(max(0.0, self.start_s), 3)
+
+    @property
+    def for_s(self) -> float | None:
+        """For how long they are away from then on. O(1)."""
+        if self.duration_s is None:
+            return None
+        return round(self.duration_s + min(0.0, self.start_s), 3)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether they are back already. O(1)."""
+        return self.for_s is not None and self.for_s <= 0
+
+
 @dataclass(slots=True)
 class Queue:
     """A queue, account or role, which becomes a role.
@@ -178,6 +213,8 @@ class Source:
         Frameworks that are not connected.
     not_running : Counter
         What is neither running nor waiting, and the waiting by the source's word for it.
+    outages : list of Outage
+        What is planned of machines; each is in one at most.
     by_framework : bool
         Whether people know running work by framework, not by role.
     """
@@ -192,6 +229,7 @@ class Source:
     capabilities: dict[str, frozenset[str]] = field(default_factory=dict)
     inactive: set[str] = field(default_factory=set)
     not_running: Counter[str] = field(default_factory=Counter)
+    outages: list[Outage] = field(default_factory=list)
     by_framework: bool = False
     _told: dict[tuple[str, str], tuple[int, list[str]]] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from allocator.errors import InvalidValue
 from allocator.resources.fixed import write_milli
 from allocator.sim.importers.amounts import Milli, plain, total_of
 from allocator.sim.importers.policy import Role
-from allocator.sim.importers.source import Work
+from allocator.sim.importers.source import Outage, Work
 
 if TYPE_CHECKING:
     from allocator.sim.importers.imported import Imported
@@ -34,20 +34,27 @@ def scenario_of(imported: Imported) -> Scenario:
     imported.need_machines()
     dump = dump_of(imported)
     data = scenario_data(imported)
-    data["cluster"] = {"file": dump}
+    data["cluster"] = {**data["cluster"], "file": dump}
     data["workload"] = {"cluster": dump}
     return Scenario.from_dict(data, file=SCENARIO)
 
 
 def scenario_data(imported: Imported) -> Json:
     """Return what the scenario says, as TOML has it. O(roles)."""
+    events = [_event(one) for one in imported.outages]
     return {
         "title": title_of(imported),
         "policy": {"sorter": "drf"},
-        "cluster": {"file": CLUSTER},
+        "cluster": {"file": CLUSTER, **({"event": events} if events else {})},
         "workload": {"cluster": CLUSTER},
         "roles": {path: _role_table(role) for path, role in sorted(imported.roles.items())},
     }
+
+
+def _event(outage: Outage) -> Json:
+    """Return the event of machines that go for maintenance, and are back if that has an end."""
+    event: Json = {"at": outage.at_s, "action": "drain", "machines": list(outage.machines)}
+    return event if outage.for_s is None else {**event, "for": outage.for_s}
 
 
 def title_of(imported: Imported) -> str:
@@ -166,6 +173,8 @@ def scenario_toml(imported: Imported) -> str:
         "[workload]",
         f'cluster = "{CLUSTER}"  # {n_running} tasks run, {n_waiting} wait',
     ]
+    for outage in imported.outages:
+        lines += ["", *_event_lines(outage)]
     for path, role in sorted(imported.roles.items()):
         lines += ["", *_role_lines(path, role)]
     lines += _tenant_lines(imported)
@@ -175,6 +184,15 @@ def scenario_toml(imported: Imported) -> str:
         for one in told:
             lines += _comment(f"{one.count:>6}  {one.kind}: {one.text}")
     return "\n".join(lines) + "\n"
+
+
+def _event_lines(outage: Outage) -> Iterator[str]:
+    yield "[[cluster.event]]  # planned maintenance, in seconds from the dump on"
+    for key, value in _event(outage).items():
+        if isinstance(value, list):
+            yield f"{key} = [{', '.join(map(_text, value))}]"
+        else:
+            yield f"{key} = {_text(value) if isinstance(value, str) else value}"
 
 
 def _role_lines(path: str, role: Role) -> Iterator[str]:
