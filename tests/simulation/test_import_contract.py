@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from allocator.cli.main import main
 from allocator.engine import Allocator
+from allocator.resources import Quantities
 from allocator.sim import simulate
 from allocator.sim.fit import fit, text_of
 from allocator.sim.importers import DumpError, Imported, read
+from allocator.sim.importers.names import Names
+from allocator.sim.importers.policy import ENTITLEMENTS
+from allocator.sim.importers.policy import roles_of as roles_of_source
+from allocator.sim.importers.source import Queue, Source
 from allocator.sim.scenario import ScenarioError
 from allocator.sim.scenario.dump import dump_from
 
@@ -150,6 +158,50 @@ def test_entitlements_above_the_cluster_are_cut_to_it_before_they_are_guarantees
     ]
     found = load("kubernetes", listed(node("n", cpu="200"), *queues), entitlements="guarantee")
     assert roles_of(found, "guarantee") == {"c/a": {"cpus": 160}, "c/b": {"cpus": 40}}
+
+
+AMOUNTS = st.dictionaries(
+    st.sampled_from(("cpus", "mem")), st.integers(0, 40).map(Fraction), max_size=2
+)
+PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map(tuple)
+QUEUES = st.dictionaries(PATHS, st.tuples(AMOUNTS, AMOUNTS, AMOUNTS), min_size=1, max_size=8)
+
+
+@given(QUEUES, st.integers(5, 80), st.integers(5, 80))
+def test_whatever_queues_say_their_guarantees_fit_and_hard_ones_stay(
+    queues: dict[tuple[str, ...], tuple[Any, Any, Any]], cpus: int, mem: int
+) -> None:
+    total = {"cpus": cpus * 1000, "mem": mem * 1000}
+    guarantees: dict[str, dict[str, dict[str, int]]] = {}
+    for mode in ENTITLEMENTS:
+        source = Source("kubernetes")
+        for path, (soft, hard, limit) in queues.items():
+            amounts = {"entitlement": dict(soft), "guarantee": dict(hard), "limit": dict(limit)}
+            source.queues[path] = Queue(path, **amounts)
+        roles = roles_of_source(source, Names(), mode, total)
+        engine = Allocator()
+        engine.set_quotas(
+            {
+                path: {"guarantee": Quantities.from_milli(role.guarantee), "limit": limit}
+                for path, role in roles.items()
+                for limit in [Quantities.from_milli(role.limit)]
+            }
+        )
+        guarantees[mode] = {path: role.guarantee for path, role in roles.items()}
+        for name, whole in total.items():
+            tops = [path for path in roles if "/" not in path]
+            assert sum(together(guarantees[mode], path, name) for path in tops) <= whole
+    assert guarantees["weight"] == guarantees["none"]
+    for path, held in guarantees["weight"].items():
+        for name, amount in held.items():
+            assert guarantees["guarantee"][path].get(name, 0) >= amount
+
+
+def together(guarantees: dict[str, dict[str, int]], path: str, name: str) -> int:
+    """Return what is guaranteed in a subtree."""
+    below = [own for own in guarantees if own.rpartition("/")[0] == path]
+    inner = sum(together(guarantees, own, name) for own in below)
+    return max(guarantees[path].get(name, 0), inner)
 
 
 def test_soft_guarantees_give_way_to_hard_ones(load: Any) -> None:
@@ -606,18 +658,14 @@ def test_a_snapshot_may_be_written_into_the_folder(
 
 def test_vectors_of_yarn_are_of_the_machines_that_work(load: Any) -> None:
     capacities = {
-        "root.queues": "a,b",
-        "root.a.capacity": "[memory=100,vcores=1]",
-        "root.b.capacity": "[memory=100%,vcores=2w]",
+        "queues": "a,b",
+        "a_capacity": "[memory=100,vcores=1]",
+        "b_capacity": "[memory=100%,vcores=2w]",
     }
-    inner = "".join(
-        f"<property><name>yarn.scheduler.capacity.{key}</name><value>{value}</value></property>"
-        for key, value in capacities.items()
-    )
     has = {"availMemoryMB": 1000, "availableVirtualCores": 10, "usedMemoryMB": 0}
     machines = [{"id": "a:1", "state": "RUNNING", **has}, {"id": "b:1", "state": "LOST", **has}]
     answer = {"nodes": {"node": machines}}
-    found = load("yarn", f"<configuration>{inner}</configuration>", answer)
+    found = load("yarn", capacity_xml(**capacities), answer)
     assert found.to_json()["roles"]["b"]["entitlement"] == {"cpus": 9, "mem": 900}
 
 
@@ -697,6 +745,57 @@ def test_a_cohort_and_a_queue_that_would_be_one_role_are_both_named(load: Any) -
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DumpError, match=f"{tmp_path}: nothing in it"):
         read("kubernetes", tmp_path)
+
+
+def capacity_xml(**capacities: str) -> str:
+    inner = "".join(
+        f"<property><name>yarn.scheduler.capacity.root.{key.replace('_', '.')}</name>"
+        f"<value>{value}</value></property>"
+        for key, value in capacities.items()
+    )
+    return f"<configuration>{inner}</configuration>"
+
+
+def test_percentages_of_yarn_are_products_by_name(load: Any) -> None:
+    queues = {"queues": "a,b", "a_queues": "x,y", "a_x_queues": "z", "a_y_queues": "u"}
+    capacities = {
+        "a_capacity": "[memory=50%,vcores=25%]",
+        "b_capacity": "[memory=50%,vcores=75%]",
+        "a_x_capacity": "[memory=100%,vcores=40%]",
+        "a_y_capacity": "[memory=0%,vcores=60%]",
+        "a_x_z_capacity": "100",
+        "a_y_u_capacity": "[memory=100%,vcores=100%]",
+    }
+    text = capacity_xml(**queues, **capacities)
+    found = load("yarn", text, cluster="10x cpus:10;mem:1000")
+    assert roles_of(found, "entitlement") == {
+        "a": {"cpus": 25, "mem": 5000},
+        "a/x": {"cpus": 10, "mem": 5000},
+        "a/x/z": {"cpus": 10, "mem": 5000},
+        "a/y": {"cpus": 15, "mem": 0},
+        "a/y/u": {"cpus": 15, "mem": 0},
+        "b": {"cpus": 75, "mem": 5000},
+    }
+
+
+def test_users_are_limited_to_their_part_of_a_vector(load: Any) -> None:
+    text = capacity_xml(
+        queues="a,b",
+        a_capacity="[memory=20%,vcores=60%]",
+        a_user_limit_factor="2",
+        b_capacity="[memory=80%,vcores=40%]",
+    ).replace("a.user.limit.factor", "a.user-limit-factor")
+    app = {"id": "1", "user": "bob", "queue": "a", "state": "RUNNING", "allocatedMB": 100}
+    apps = {"apps": {"app": [app]}}
+    found = load("yarn", text, apps, cluster="10x cpus:10;mem:1000", user_limits=True)
+    assert roles_of(found, "limit") == {"a/bob": {"cpus": 100, "mem": 4000}}
+
+
+def test_limits_of_the_root_of_the_fair_scheduler_are_counted(load: Any) -> None:
+    root = '<queue name="root"><maxResources>50%</maxResources><queue name="a"/></queue>'
+    found = load("yarn", f"<allocations>{root}</allocations>")
+    assert set(found.roles) == {"a"}
+    assert "1 not modelled: maxResources of the root queue ('50%',)" in told(found)
 
 
 # Mesos.

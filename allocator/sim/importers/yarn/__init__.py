@@ -218,6 +218,8 @@ class Reader:
             percent = queue.entitlement_percent
             if isinstance(percent, Fraction):
                 own.limit_percent = min(Fraction(100), percent * factor)
+            elif percent is not None:
+                own.limit_percent = {n: min(Fraction(100), x * factor) for n, x in percent.items()}
             elif queue.entitlement:
                 own.limit = {name: x * factor for name, x in queue.entitlement.items()}
             self._source.queues[path] = own

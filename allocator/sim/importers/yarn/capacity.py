@@ -165,9 +165,7 @@ class Capacities:
         elif isinstance(capacity, dict) and kinds == {"w"}:
             queue.weight = max(x for x, _ in capacity.values())
         elif isinstance(capacity, dict) and kinds == {"%"}:
-            queue.entitlement_percent = {
-                name: x * self._share(parent) for name, (x, _) in capacity.items()
-            }
+            queue.entitlement_percent = self._absolute(entry)
         elif capacity is not None:
             queue.entitlement = dict(entry.effective)
         self._limit(queue, entry, parent)
@@ -180,19 +178,24 @@ class Capacities:
                 queue.words.append(f"{key} {text}")
         return queue
 
-    def _share(self, entry: _Entry) -> Fraction:
-        absolute = self._absolute(entry)
-        return Fraction(1) if absolute is None else absolute / 100
+    def _absolute(self, entry: _Entry) -> Fraction | Amounts | None:
+        """Return a queue's percentage of the cluster, of all that it has or by name.
 
-    def _absolute(self, entry: _Entry) -> Fraction | None:
-        """Return a queue's percentage of the cluster; None where no percentages lead to it."""
+        None where no percentages lead to it; what a vector does not name is none of it.
+        """
         if not entry.path:
             return Fraction(100)
         above = self._absolute(self._entries[entry.dotted.rpartition(".")[0]])
         capacity = entry.capacity
-        if above is None or not isinstance(capacity, tuple) or capacity[1] == "w":
+        if above is None or capacity is None or set(_kinds(capacity)) != {"%"}:
             return None
-        return above * capacity[0] / 100
+        if isinstance(capacity, tuple):
+            own, parts = capacity[0], above
+            if isinstance(parts, Fraction):
+                return parts * own / 100
+            return {name: x * own / 100 for name, x in parts.items()}
+        of = above if isinstance(above, dict) else dict.fromkeys(capacity, above)
+        return {name: of.get(name, Fraction(0)) * x / 100 for name, (x, _) in capacity.items()}
 
     # Limits.
 

@@ -88,6 +88,9 @@ class Allocations:
         path = (*above, *(path_of(name) if not above else name.split(".")))
         if path:
             self._take(element, path)
+        for tag in () if path else ("minResources", "maxResources"):
+            if _text(element, tag):
+                self._source.lacks(f"{tag} of the root queue", _text(element, tag))
         for child in element:
             if local(child.tag) in _QUEUES:
                 self._queue(child, path)
