@@ -378,6 +378,19 @@ class Accept(Shape, kw_only=True):
     operations: list[Operation] | None = None
 
 
+class AgentRequest(Shape, kw_only=True):
+    """What a framework would like to be offered."""
+
+    agent_id: Value | None = None
+    resources: list[Resource] | None = None
+
+
+class Request(Shape, kw_only=True):
+    """The content of REQUEST."""
+
+    requests: list[AgentRequest] | None = None
+
+
 # Frameworks.
 
 
@@ -456,6 +469,7 @@ class Call(Shape, kw_only=True):
     subscribe: Subscribe | None = None
     update_framework: Subscribe | None = None
     accept: Accept | None = None
+    request: Request | None = None
     update_quota: UpdateQuota | None = None
     reserve_resources: Conversion | None = None
     unreserve_resources: Conversion | None = None
@@ -463,7 +477,7 @@ class Call(Shape, kw_only=True):
 
 #: The types of calls that have such fields.
 SHAPED: Final = frozenset(
-    {"SUBSCRIBE", "UPDATE_FRAMEWORK", "ACCEPT"}
+    {"SUBSCRIBE", "UPDATE_FRAMEWORK", "ACCEPT", "REQUEST"}
     | {"UPDATE_QUOTA", "RESERVE_RESOURCES", "UNRESERVE_RESOURCES"}
 )
 

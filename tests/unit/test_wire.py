@@ -214,6 +214,13 @@ def test_what_is_handed_on_is_of_the_right_json_types() -> None:
     assert n_tried > 300
 
 
+def test_a_request_of_the_wrong_json_types() -> None:
+    for request in ({"agent_id": "a"}, {"resources": [{"name": 5}]}):
+        call = {"type": "REQUEST", "framework_id": {"value": "f"}}
+        body = json.dumps({**call, "request": {"requests": [request]}}).encode()
+        assert "$.request.requests[0]" in refusal(body).text
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("checkpoint", "true"), ("checkpoint", 1), ("labels", {"labels": [{"key": 5}]})],
