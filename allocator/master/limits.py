@@ -58,6 +58,12 @@ class LimitedProtocol(HttpToolsProtocol):
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         self._wait()
 
+    def shutdown(self) -> None:
+        """Close the connection, or once it has its answer; what is not all there gets none."""
+        super().shutdown()
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_started:
+            self.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop_waiting()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import socket
@@ -193,6 +194,22 @@ def test_signals_end_streams_and_the_process(tmp_path: Path) -> None:
         assert process.logged()[-1]["message"] == "stopping"
 
 
+def test_a_body_that_does_not_come_is_not_waited_for_at_the_end(tmp_path: Path) -> None:
+    with serving.master(tmp_path, "--header-timeout", "600") as process:
+        address = urlsplit(process.url)
+        with socket.create_connection((address.hostname, address.port), 60) as connection:
+            connection.sendall(
+                b"POST /api/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+            )
+            assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")  # it reads the body
+            connection.sendall(b"{")
+            assert process.stop() == 0
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(65536) == b""
+        assert [line["level"] for line in process.logged()] == ["info", "info"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -208,7 +225,8 @@ def test_signals_end_streams_and_the_process(tmp_path: Path) -> None:
 )
 def test_refuses_to_start(arguments: list[str], text: str, tmp_path: Path) -> None:
     done = serving.refused("master", "--work-dir", tmp_path, "--port", "0", *arguments)
-    assert text in done.stderr.splitlines()[-1]
+    (line,) = done.stderr.splitlines()
+    assert text in line
 
 
 def test_taken_port_is_refused(master: Process, tmp_path: Path) -> None:
