@@ -41,6 +41,8 @@ _CHUNK_BYTES: Final = 2**20
 _BLOCK_BYTES: Final = 4096
 #: Of a tar's headers, each of which is read as a whole.
 _MAX_HEADER_BYTES: Final = 2**22
+#: For unpacking; the most that xz needs, unless it is told to take more, is half of it.
+_MAX_MEMORY_BYTES: Final = 2**27
 _MB: Final = 2**20
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?!/?$)")
 _TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -48,8 +50,8 @@ _TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz
 _COMPRESSED: Final = (
     (b"\x1f\x8b", gzip.open),
     (b"BZh", bz2.open),
-    (b"\xfd7zXZ\0", lzma.open),
-    (b"]\0\0\x80", lzma.open),
+    (b"\xfd7zXZ\0", lambda source: _Xz(source)),
+    (b"]\0\0\x80", lambda source: _Xz(source)),
 )
 _FAULTS: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
@@ -281,6 +283,8 @@ def _extract(source: IO[bytes], name: str, tree: _Tree) -> None:
                 if info.is_dir():
                     tree.make_folder(info.filename)
                     continue
+                if info.compress_type == zipfile.ZIP_LZMA:  # which needs what memory it says
+                    raise LaunchFailed(f"{shown(info.filename)} is compressed by LZMA")
                 mode = (info.external_attr >> 16) & 0o755 or 0o644
                 with archive.open(info) as content:
                     tree.copy(content, info.filename, mode | 0o600)
@@ -297,6 +301,47 @@ def _decompressed(source: IO[bytes]) -> IO[bytes]:
         if magic.startswith(begins):
             return cast("IO[bytes]", opened(source))
     return source
+
+
+class _Xz:
+    """What xz has compressed, read forward: what needs too much memory to unpack is refused."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._at = 0
+        self._decoder = self._new_decoder()
+
+    def _new_decoder(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(memlimit=_MAX_MEMORY_BYTES)
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes, or all that there are; raises `LZMAError`."""
+        found = bytearray()
+        while len(found) < size:
+            if self._decoder.eof:
+                given = self._decoder.unused_data.lstrip(b"\0")
+                while not given and (piece := self._file.read(_CHUNK_BYTES)):
+                    given = piece.lstrip(b"\0")
+                if not given:
+                    break
+                self._decoder = self._new_decoder()  # another stream follows
+            else:
+                given = self._file.read(_CHUNK_BYTES) if self._decoder.needs_input else b""
+                if self._decoder.needs_input and not given:
+                    raise EOFError("it is cut short")
+            found += self._decoder.decompress(given, size - len(found))
+        self._at += len(found)
+        return bytes(found)
+
+    def tell(self) -> int:
+        """Return how much was read."""
+        return self._at
+
+    def seek(self, offset: int) -> int:
+        """Read on to somewhere."""
+        while self._at < offset and self.read(min(_CHUNK_BYTES, offset - self._at)):
+            pass
+        return self._at
 
 
 class _Headers:

@@ -261,6 +261,31 @@ def test_a_name_without_end_is_not_read(tmp_path: Path, sandbox: Path, kind: byt
         fetch(sandbox, Uri(value=str(tmp_path / "a.tgz")))
 
 
+def test_what_takes_much_memory_to_unpack_is_refused(tmp_path: Path, sandbox: Path) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "dict_size": 2**28}]
+    path = tmp_path / "a.tar.xz"
+    tar_of(tmp_path / "a.tgz", member("one"))
+    plain = gzip.decompress((tmp_path / "a.tgz").read_bytes())
+    path.write_bytes(lzma.compress(plain, filters=filters))
+    with pytest.raises(LaunchFailed, match="Memory usage limit"):
+        fetch(sandbox, Uri(value=str(path)))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("one", "1")
+    with pytest.raises(LaunchFailed, match="'one' is compressed by LZMA"):
+        fetch(sandbox, Uri(value=str(tmp_path / "a.zip")))
+
+
+def test_streams_of_xz_follow_one_another_and_are_whole(tmp_path: Path, sandbox: Path) -> None:
+    tar_of(tmp_path / "a.tgz", member("one"), member("two"))
+    plain = gzip.decompress((tmp_path / "a.tgz").read_bytes())
+    whole = lzma.compress(plain[:700], preset=9) + bytes(4) + lzma.compress(plain[700:])
+    (tmp_path / "a.txz").write_bytes(whole)
+    assert fetch(sandbox, Uri(value=str(tmp_path / "a.txz"))) == {"a.txz", "one", "two"}
+    (tmp_path / "b.txz").write_bytes(lzma.compress(plain)[:100])
+    with pytest.raises(LaunchFailed, match=r"b\.txz: it is cut short"):
+        fetch(sandbox, Uri(value=str(tmp_path / "b.txz")))
+
+
 # With an agent.
 
 
