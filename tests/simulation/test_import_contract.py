@@ -377,6 +377,52 @@ def test_pods_of_volcano_are_known_by_what_volcano_writes_on_them(load: Any) -> 
     assert found["waiting"] == {"q": {"tasks": 1, "cpus": 1}}
 
 
+def volcano_tasks(**status: Any) -> Json:
+    """Return a job of 1 server of 1 cpu and 3 workers of 2 cpus each."""
+    tasks = []
+    for name, n in {"server": 1, "worker": 3}.items():
+        requests = {"cpu": "1" if name == "server" else "2"}
+        template = {"spec": {"containers": [{"name": "c", "resources": {"requests": requests}}]}}
+        tasks.append({"name": name, "replicas": n, "template": template})
+    spec = {"queue": "q", "minAvailable": 1, "tasks": tasks}
+    metadata = {"namespace": "team"}
+    group = "batch.volcano.sh/v1alpha1"
+    return made(group, "Job", "j", metadata=metadata, spec=spec, status=status)
+
+
+def test_pods_of_volcano_are_of_the_tasks_that_they_name(load: Any) -> None:
+    queue, machine = volcano_queue("q"), node("n", cpu="20")
+    named = [
+        pod(
+            f"w{i}",
+            "2",
+            "n",
+            **owned_by("Job", "j"),
+            annotations={"volcano.sh/task-spec": "worker"},
+        )
+        for i in range(2)
+    ]
+    found = load("kubernetes", listed(queue, machine, volcano_tasks(), *named)).to_json()
+    assert found["waiting"] == {"q": {"tasks": 2, "cpus": 3}}
+    silent = [pod(f"w{i}", "2", "n", **owned_by("Job", "j")) for i in range(3)]
+    found = load("kubernetes", listed(queue, machine, volcano_tasks(), *silent)).to_json()
+    assert found["waiting"]["q"]["tasks"] == 1
+
+
+def test_tasks_of_volcano_that_succeeded_do_not_wait(load: Any) -> None:
+    counts = {
+        "server": {"phase": {"Running": 1}},
+        "worker": {"phase": {"Succeeded": 2, "Pending": 1}},
+    }
+    told_apart = volcano_tasks(succeeded=2, running=1, taskStatusCount=counts)
+    found = load("kubernetes", listed(volcano_queue("q"), told_apart)).to_json()
+    assert found["waiting"] == {"q": {"tasks": 1, "cpus": 2}}
+    assert found["running_total"]["cpus"] == 1
+    together = volcano_tasks(succeeded=2, running=1)
+    found = load("kubernetes", listed(volcano_queue("q"), together)).to_json()
+    assert found["waiting"]["q"]["tasks"] == found["running_total"]["tasks"] == 1
+
+
 def test_closed_queues_have_no_new_demand(load: Any) -> None:
     machine = node("n", cpu="8")
     for state, starts in {"Open": True, "Closed": False}.items():

@@ -5,6 +5,7 @@ Each queue system is a room with `knows`, `take`, `finish` and `client`; `ROOMS`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,14 @@ from allocator.sim.importers.kubernetes import (
     yunikorn,
 )
 from allocator.sim.importers.kubernetes.nodes import node_of
-from allocator.sim.importers.kubernetes.pods import Job, Pod, Pods, jobs_of, share_of_memory
+from allocator.sim.importers.kubernetes.pods import (
+    TASK,
+    Job,
+    Pod,
+    Pods,
+    jobs_of,
+    share_of_memory,
+)
 from allocator.sim.importers.kubernetes.quotas import ResourceQuotas
 from allocator.sim.importers.kubernetes.words import Object, is_true, mapping
 from allocator.sim.importers.options import Options
@@ -86,11 +94,11 @@ class Reader:
             room.finish()
         self._quotas.finish()
         self._owners = {(j.namespace, j.owner): j for _, jobs in self._jobs.values() for j in jobs}
-        owned: dict[tuple[str, str], int] = {}
+        owned: Counter[tuple[str, str, str]] = Counter()
         for pod in self._pods:
             self._take_work(pod)
             if pod.owner:
-                owned[pod.namespace, pod.owner] = owned.get((pod.namespace, pod.owner), 0) + 1
+                owned[pod.namespace, pod.owner, pod.hint(TASK)] += 1
         workloads = self._kueue.finish_work(has_pods=len(self._pods) > 0)
         for item, jobs in self._jobs.values():
             if (item.namespace, f"Job/{item.name}") in workloads:
@@ -98,7 +106,7 @@ class Reader:
             if not jobs:
                 self._source.tell("not running", "finished jobs", item.name)
             for job in jobs:
-                self._take_job(job, owned.get((job.namespace, job.owner), 0), item)
+                self._take_job(job, _taken(job, owned), item)
         self._kueue.split(self._source.nodes)
 
     def _client(self, pod: Pod) -> tuple[Path, str]:
@@ -143,6 +151,16 @@ class Reader:
                 into.append(Work(framework, path, job.demand, count, gang=gang))
         if waiting and is_true(item.spec.get("suspend")):
             self._source.tell("tasks", "suspended jobs, which wait", job.title)
+
+
+def _taken(job: Job, owned: Counter[tuple[str, str, str]]) -> int:
+    """Take the pods of a job that are there: of its kind, else those that do not say theirs."""
+    n_taken = 0
+    for task in dict.fromkeys((job.task, "")):
+        n = min(job.wanted - n_taken, owned[job.namespace, job.owner, task])
+        owned[job.namespace, job.owner, task] -= n
+        n_taken += n
+    return n_taken
 
 
 def _pod_of(job: Job) -> Pod:

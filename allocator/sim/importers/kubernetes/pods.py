@@ -26,6 +26,8 @@ from allocator.sim.importers.source import Source
 _RESERVATIONS = ("app.runai.resource.reservation", "kai.scheduler/resource-reservation")
 #: So many kinds of pods are remembered, by what they ask for.
 _MAX_DEMANDS = 10_000
+#: Which kind of tasks of a job of Volcano a pod is one of.
+TASK = "volcano.sh/task-spec"
 _RESERVED_INDEX = "run.ai/reserve_for_gpu_index"
 
 
@@ -230,7 +232,7 @@ def _features(spec: Json, annotations: Json) -> Iterator[str]:
 class Job:
     """A job, or a kind of tasks in one: how many pods it wants at once.
 
-    Its pods name it as `owner`, and what made it is `made_by`.
+    Its pods name it as `owner`, and the kind as `task`; what made it is `made_by`.
     """
 
     title: str
@@ -243,6 +245,7 @@ class Job:
     hints: tuple[tuple[str, str], ...]
     #: whether its pods start all at once
     is_gang: bool = False
+    task: str = ""
 
 
 def jobs_of(job: Object, hint_keys: frozenset[str]) -> list[Job]:
@@ -267,17 +270,21 @@ def _volcano_jobs(job: Object, hint_keys: frozenset[str]) -> list[Job]:
         return []
     queue = str(job.spec.get("queue") or "default")
     own = {"scheduling.volcano.sh/queue-name": queue}
-    running = whole(job.status.get("running"))
+    counts = mapping(job.status.get("taskStatusCount"))
+    left = {phase: whole(job.status.get(phase.lower())) for phase in ("Succeeded", "Running")}
     found: list[Job] = []
     listed = [mapping(task) for task in listing(job.spec.get("tasks"))]
     n_pods = sum(whole(task.get("replicas"), 1) for task in listed)
     is_gang = whole(job.spec.get("minAvailable"), n_pods) >= n_pods
     for task in listed:
-        wanted = whole(task.get("replicas"), 1)
-        active = min(wanted, running)
-        running -= active
-        found.append(_job(job, mapping(task.get("template")), wanted, active, hint_keys, own))
-        found[-1].is_gang = is_gang
+        name, wanted = str(task.get("name") or ""), whole(task.get("replicas"), 1)
+        told = mapping(mapping(counts.get(name)).get("phase")) if counts else left
+        done = min(wanted, whole(told.get("Succeeded")))
+        active = min(wanted - done, whole(told.get("Running")))
+        left = {"Succeeded": left["Succeeded"] - done, "Running": left["Running"] - active}
+        template = mapping(task.get("template"))
+        found.append(_job(job, template, wanted - done, active, hint_keys, own))
+        found[-1].is_gang, found[-1].task = is_gang, name
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from allocator.errors import shown
 from allocator.sim.importers.amounts import number
-from allocator.sim.importers.kubernetes.pods import Pod
+from allocator.sim.importers.kubernetes.pods import TASK, Pod
 from allocator.sim.importers.kubernetes.words import (
     Object,
     all_amounts,
@@ -31,7 +31,7 @@ _ROOT = "root"
 class Room:
     """Reads the queues of Volcano."""
 
-    HINTS = frozenset((*_QUEUES, *_POD_GROUPS))
+    HINTS = frozenset((*_QUEUES, *_POD_GROUPS, TASK))
 
     def __init__(self, source: Source, options: Options) -> None:
         self._source = source
