@@ -264,11 +264,16 @@ def role_key(role: str, key: str) -> str:
 
 
 def with_machines(setting: Setting, machines: tuple[Machine, ...]) -> Setting:
-    """Return a setting with other machines; what ran on one that is gone has no place yet."""
+    """Return a setting with other machines; what ran on one that is gone has no place yet.
+
+    What belonged to it is gone, too.
+    """
     ids = {machine.id for machine in machines}
     groups = merged(MachineGroup(1, machine.resources, machine.kind) for machine in machines)
     placed = (
-        each if each.machine in ids else replace(each, machine=None) for each in setting.placed
+        each if each.machine in ids else replace(each, machine=None)
+        for each in setting.placed
+        if each.machine in ids or not each.fixed
     )
     events = (
         replace(event, ids=tuple(id for id in event.ids if id in ids)) for event in setting.events

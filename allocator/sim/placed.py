@@ -22,7 +22,7 @@ class FirstWork:
     """Has the placed work of a setting run from the beginning, each a job of its own.
 
     `used` maps machine -> framework -> what it uses there; `waiting` are the frameworks of which
-    some work fitted nowhere.
+    some work fitted nowhere; `fixed` is what belongs to its machine.
     """
 
     def __init__(self, run: Run) -> None:
@@ -32,6 +32,7 @@ class FirstWork:
         self._left: dict[int, Resources] = {}
         self.used: Used = {}
         self.waiting: list[Framework] = []
+        self.fixed = FixedWork(run)
         for placed in run.setting.placed:
             self._begin(run.frameworks[placed.tenant], placed)
 
@@ -50,6 +51,8 @@ class FirstWork:
         if grants.n:
             start = Start(row, need, grants)
             start.kept = self._use(framework, need, grants)
+            if placed.fixed:
+                self.fixed.jobs.add(row)
             run.begin(framework, start, is_new=False)
         rest = times - grants.n_tasks
         if rest:
@@ -59,8 +62,8 @@ class FirstWork:
     def _place(self, framework: Framework, need: Need, placed: Placed) -> Grants:
         """Find room: on the machine that is named, then first fit over all. O(machines)."""
         wanted = placed.count
-        everywhere = range(len(self._free))
         first = [] if placed.machine is None else [self._run.agents[placed.machine]]
+        everywhere = () if placed.fixed else range(len(self._free))
         found = []
         for machines in (first, everywhere):
             hand = Hand(need.n_axes)
@@ -97,3 +100,49 @@ class FirstWork:
             name = framework.tenant.name
             by_framework[name] = by_framework.get(name, EMPTY) + taken
         return kept if run.stage.reserved else None
+
+
+class FixedWork:
+    """Placed work that belongs to its machine: it is lost with it, and back with it.
+
+    `jobs` has the rows of what is such work.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.jobs: set[int] = set()
+        #: machine that is down -> what runs there again when it is back
+        self._away: dict[int, list[tuple[Framework, int, Need, Grants]]] = {}
+
+    def lost(self, framework: Framework, start: Start, gone: Grants) -> None:
+        """Have what was lost wait for its machine. O(1)."""
+        machine = next(iter(gone))[0]
+        self._away.setdefault(machine, []).append((framework, start.job, start.need, gone))
+
+    def back(self, machine: int) -> list[tuple[Framework, Start]]:
+        """Return what begins anew on a machine that is back, with nothing on it. O(entries)."""
+        run, found = self._run, []
+        left = run.stage.has(machine)
+        for framework, job, need, grants in self._away.pop(machine, ()):
+            start = Start(job, need, grants)
+            if run.stage.reserved:
+                start.kept = []
+                for _, _, group, n in grants:
+                    amounts = run.resources_of(need, group, n).quantities().milli
+                    mine = chosen(left.allocatable_to(framework.tenant.role), amounts)
+                    start.kept.append(mine)
+                    left -= mine
+            found.append((framework, start))
+        return found
+
+    def used(self, begun: list[tuple[Framework, Start]]) -> dict[str, dict[str, Resources]]:
+        """Return framework -> role -> what is in use of a machine by what begins there."""
+        used: dict[str, dict[str, Resources]] = {}
+        for framework, start in begun:
+            tenant = framework.tenant
+            for index, (_, _, group, n) in enumerate(start.grants):
+                plain = self._run.resources_of(start.need, group, n)
+                held = plain if start.kept is None else start.kept[index]
+                by_role = used.setdefault(tenant.name, {})
+                by_role[tenant.role] = by_role.get(tenant.role, EMPTY) + held
+        return used

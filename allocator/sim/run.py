@@ -111,6 +111,7 @@ class Run:
         self._backfill = self._make_backfill()
         self._watch_policy()
         first = FirstWork(self)
+        self._fixed = first.fixed
         self.engine = TimedEngine(lambda: stage.allocator(make, self._clock, first.used))
         self.desk = Desk(self)
         for framework in dict.fromkeys(first.waiting):
@@ -495,7 +496,10 @@ class Run:
         self._put_back(framework, start, gone)
 
     def _put_back(self, framework: Framework, start: Start, gone: Grants) -> None:
-        """Have tasks that were lost wait at the head of their queue."""
+        """Have tasks that were lost wait at the head of their queue, or for their machine."""
+        if start.job in self._fixed.jobs:
+            self._fixed.lost(framework, start, gone)
+            return
         need, times = start.need, gone.n_tasks
         if need.n_tasks > 1:
             counts: dict[int, int] = {}
@@ -508,14 +512,21 @@ class Run:
         self.revive(framework)
 
     def _bring_back(self, machines: tuple[int, ...]) -> None:
-        """Have machines be there again, with nothing on them, or not be drained any more."""
+        """Have machines be there again, with nothing on them but what belongs to them.
+
+        Or have them not be drained any more.
+        """
         now_s = self._last_change_s = self.now_s()
+        begun: list[tuple[Framework, Start]] = []
         for machine in machines:
             id = self.ids[machine]
             if self.engine.knows(id):
                 self.engine.call("activate_agent", id)
             else:
-                self.engine.call("add_agent", id, self.stage.has(machine))
+                fixed = self._fixed.back(machine)
+                begun += fixed
+                used = self._fixed.used(fixed) or None
+                self.engine.call("add_agent", id, self.stage.has(machine), used=used)
                 self.heat.set_up(now_s, machine, True)
                 self._count_reserved(machine, 1)
             is_open = id not in self.setting.inactive
@@ -524,6 +535,8 @@ class Run:
             if self._backfill is not None:
                 self._backfill.set_open(machine, is_open)
         self.ledger.set_capacity(now_s, self._capacity())
+        for framework, start in begun:
+            self.begin(framework, start)
 
     # Afterwards.
 

@@ -139,7 +139,9 @@ class Placed:
     """Work that runs when the run begins: `count` equal tasks of one tenant.
 
     They run on `machine`, or, where that is None or has no room, first fit over all machines, in
-    order; what fits nowhere waits. `run_s` is infinite for work that runs to the end.
+    order; what fits nowhere waits. `run_s` is infinite for work that runs to the end. What is
+    `fixed` belongs to its machine: lost with it, it waits for that one alone, and begins anew as
+    soon as it is back.
     """
 
     tenant: str
@@ -147,6 +149,7 @@ class Placed:
     demand: Quantities
     count: int
     run_s: float
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

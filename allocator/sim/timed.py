@@ -25,10 +25,10 @@ class TimedEngine:
         self._engine = make()
         self.seconds = time.perf_counter() - started
 
-    def call(self, name: str, *arguments: Any) -> None:
+    def call(self, name: str, *arguments: Any, **named: Any) -> None:
         """Make any call: of those below, which are made often, each has its own."""
         started = time.perf_counter()
-        getattr(self._engine, name)(*arguments)
+        getattr(self._engine, name)(*arguments, **named)
         self.seconds += time.perf_counter() - started
 
     def knows(self, agent: str) -> bool:

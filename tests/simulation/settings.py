@@ -181,9 +181,27 @@ def random_setting(seed: int, **more: Any) -> Setting:
         horizon_s=rng.choice([None, 300.0, 5000.0]),
         policy=policy,
     )
+    if rng.random() < 0.5:
+        made = replace(made, placed=(*made.placed, *random_fixed(rng)))
     if rng.random() < 0.3:
         made = replace(made, machines=tuple(random_reserved(rng, m) for m in made.machines))
     return replace(made, **more)
+
+
+def random_fixed(rng: random.Random) -> list[Placed]:
+    """Return work that belongs to machines, some of it without an end."""
+    return [
+        Placed(
+            rng.choice(_ROLES),
+            machine,
+            Quantities({"cpus": 1, "mem": rng.randint(1, 2)}),
+            rng.randint(1, 2),
+            rng.choice([20.0, 1000.0]),
+            fixed=True,
+        )
+        for machine in ("p-0000", "p-0001", "node-0000")
+        if rng.random() < 0.7
+    ]
 
 
 def random_reserved(rng: random.Random, machine: Machine) -> Machine:

@@ -1,4 +1,4 @@
-"""Whose use pods are that belong to their machine."""
+"""Pods that belong to their machine: whose use they are, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from allocator.cli.main import main
 from allocator.engine import Allocator
 from allocator.errors import InvalidRole, InvalidValue
-from allocator.sim import simulate
+from allocator.sim import Scenario, ScenarioError, simulate
+from allocator.sim.changes import RemoveAgents
 from allocator.sim.importers import Imported, read
+from allocator.sim.scenario.dump import dump_from
 
 pytest.importorskip("yaml")
 pytest.importorskip("defusedxml")
@@ -99,3 +102,77 @@ def test_a_role_that_is_none_and_another_system_are_refused(dump: Path) -> None:
             read("kubernetes", dump, daemons_role=wrong)
     with pytest.raises(InvalidValue, match="daemons_role says nothing to mesos"):
         read("mesos", dump, daemons_role="*")
+
+
+# They belong to their machine.
+
+
+def test_pods_that_cannot_move_are_fixed(dump: Path) -> None:
+    placed = read("kubernetes", dump).scenario().setting().placed
+    assert {(p.tenant, str(p.demand), p.fixed) for p in placed} == {
+        ("monitoring", "cpus:1", True),
+        ("kube-system", "cpus:2", True),
+        ("kube-system", "cpus:3", True),
+        ("kube-system", "cpus:1", True),
+        ("kube-system", "cpus:1", False),
+        ("team", "cpus:4", False),
+    }
+
+
+def cluster(*running: Json, reserved: Json | None = None) -> Json:
+    """Return a scenario with two machines, the first of which is away from 10 to 30 s."""
+    machines = [{"id": id, "resources": {"cpus": 8}} for id in ("m", "n")]
+    if reserved:
+        machines[0]["reserved"] = reserved
+    dump = dump_from({"machines": machines, "running": list(running)}, "cluster.json")
+    events = [{"at": 10, "action": "fail", "machines": ["m"], "for": 20}]
+    return {
+        "horizon": 40,
+        "cluster": {"file": dump, "event": events},
+        "workload": {"cluster": dump},
+    }
+
+
+FIXED = {"tenant": "d", "demand": {"cpus": 2}, "machine": "m", "tasks": 2, "fixed": True}
+LOOSE = {"tenant": "t", "demand": {"cpus": 3}, "machine": "m"}
+
+
+@pytest.mark.parametrize("reserved", [None, {"d": {"cpus": 3}}])
+def test_what_is_fixed_is_lost_and_back_with_its_machine(reserved: Json | None) -> None:
+    result = simulate(Scenario.from_dict(cluster(FIXED, LOOSE, reserved=reserved)))
+    assert result.record is not None
+    edges_s = result.record.series.edges_s
+    at = [int(np.searchsorted(edges_s, second)) for second in (5, 15, 25, 35)]
+    curves = result.to_json()["series"]["roles"]
+    # 4 cpus but while its machine is away; what may move goes to the other machine at once
+    assert [curves["d"]["use"]["cpus"][i] for i in at] == [4, 0, 0, 4]
+    assert [curves["d"]["queue"][i] for i in at] == [0, 1, 1, 0]
+    assert [curves["t"]["use"]["cpus"][i] for i in at] == [3, 3, 3, 3]
+    assert (result.counts.running, result.to_json()["tasks_lost"]) == (2, 3)
+
+
+def test_the_engine_knows_of_what_is_back() -> None:
+    made: list[Allocator] = []
+
+    def make(**options: Any) -> Allocator:
+        made.append(Allocator(**options))
+        return made[0]
+
+    given = Scenario.from_dict(cluster(FIXED, reserved={"d": {"cpus": 3}})).setting()
+    simulate(given, engine=make)
+    agent = made[0].agents["m"]
+    assert str(agent.allocated) == "cpus(d):3;cpus:1"
+    assert str(agent.available) == "cpus:4"
+
+
+def test_what_is_fixed_to_a_machine_that_is_removed_is_gone() -> None:
+    given = Scenario.from_dict(cluster(FIXED, LOOSE)).setting()
+    changed = RemoveAgents("m").on_setting(given)
+    assert [(p.tenant, p.machine) for p in changed.placed] == [("t", None)]
+    assert simulate(changed).use["cpus"].peak == 3
+
+
+def test_what_is_fixed_names_its_machine() -> None:
+    homeless = {key: value for key, value in FIXED.items() if key != "machine"}
+    with pytest.raises(ScenarioError, match=r"running\[1\]\.fixed: given; expected none without"):
+        cluster(LOOSE, homeless)

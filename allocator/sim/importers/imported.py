@@ -288,7 +288,8 @@ class Imported:
         merged: dict[tuple[Any, ...], int] = {}
         first: dict[tuple[Any, ...], Work] = {}
         for work in (*self.placement.placed, *self.placement.unplaced):
-            key = (work.framework, work.path, work.machine, tuple(work.demand.items()))
+            where = (work.machine, work.fixed)
+            key = (work.framework, work.path, where, tuple(work.demand.items()))
             first.setdefault(key, work)
             merged[key] = merged.get(key, 0) + work.count
         return [_counted(first[key], n) for key, n in merged.items()]
@@ -392,9 +393,7 @@ class Imported:
 
 
 def _counted(work: Work, count: int) -> Work:
-    return Work(
-        work.framework, work.path, work.demand, count, work.machine, work.is_task, work.others
-    )
+    return replace(work, count=count, tasks=None, gang=1)
 
 
 def _percent(value: Fraction | Amounts) -> Any:

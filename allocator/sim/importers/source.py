@@ -155,6 +155,8 @@ class Work:
         How many the source calls them, where that is not `count`: a job of several machines is one.
     gang : int
         Of what waits, so many start all at once; `count` is a multiple of it.
+    fixed : bool
+        Whether they belong to their machine, and cannot move.
     """
 
     framework: str
@@ -166,6 +168,7 @@ class Work:
     others: str = ""
     tasks: int | None = None
     gang: int = 1
+    fixed: bool = False
 
     @property
     def n_tasks(self) -> int:

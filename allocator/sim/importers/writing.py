@@ -113,6 +113,8 @@ def _running(imported: Imported, work: Work) -> Json:
     found = _tasks(imported, work)
     if work.machine is not None:
         found["machine"] = work.machine
+        if work.fixed:
+            found["fixed"] = True
     return found
 
 

@@ -58,7 +58,13 @@ _TASKS = {
     "run_s": Key(duration(zero=False), "how long they run yet, in seconds (to the end)"),
 }
 
-_RUNNING = Table({**_TASKS, "machine": Key(text("an id"), "where (wherever there is room)")})
+_RUNNING = Table(
+    {
+        **_TASKS,
+        "machine": Key(text("an id"), "where (wherever there is room)"),
+        "fixed": Key(FLAG, "whether they belong to it: lost and back with it (false)"),
+    }
+)
 
 _WAITING = Table(
     {
@@ -149,6 +155,11 @@ def _dump(found: dict[str, Any], place: Place) -> Dump | None:
     if not _reservations_fit(machines, place["machines"]):
         return None
     running, waiting = found.get("running", []), found.get("waiting", [])
+    homeless = [i for i, tasks in enumerate(running) if "fixed" in tasks and "machine" not in tasks]
+    for index in homeless:
+        place["running"][index]["fixed"].reject("given", "none without a machine")
+    if homeless:
+        return None
     if (n_jobs := sum(tasks.get("jobs", 1) for tasks in waiting)) > _MAX_JOBS:
         place["waiting"].reject(f"{n_jobs} jobs in all", f"at most {_MAX_JOBS}")
         return None
@@ -197,6 +208,7 @@ def _placed(tasks: Mapping[str, Any]) -> Placed:
         tasks["demand"],
         tasks.get("tasks", 1),
         tasks.get("run_s", math.inf),
+        tasks.get("fixed", False),
     )
 
 

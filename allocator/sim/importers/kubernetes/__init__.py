@@ -137,7 +137,7 @@ class Reader:
             else:
                 text = "shares of GPUs by memory, on GPUs of unknown memory"
                 self._source.lacks(text, pod.namespace)
-        work = Work(framework, path, demand, pod.count, pod.machine)
+        work = Work(framework, path, demand, pod.count, pod.machine, fixed=pod.is_fixed)
         (self._source.running if pod.machine else self._source.waiting).append(work)
 
     def _take_job(self, job: Job, n_owned: int, item: Object) -> None:
