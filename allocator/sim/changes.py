@@ -21,7 +21,7 @@ from allocator.resources import Quantities, Resources, read_limits
 from allocator.sim.cluster import Machine, MachineGroup, merged, parse_group
 from allocator.sim.scenario import Scenario
 from allocator.sim.scenario.overrides import parse_setting
-from allocator.sim.setting import Setting
+from allocator.sim.setting import Setting, placed_on
 from allocator.sorter import SORTERS
 
 
@@ -270,11 +270,6 @@ def with_machines(setting: Setting, machines: tuple[Machine, ...]) -> Setting:
     """
     ids = {machine.id for machine in machines}
     groups = merged(MachineGroup(1, machine.resources, machine.kind) for machine in machines)
-    placed = (
-        each if each.machine in ids else replace(each, machine=None)
-        for each in setting.placed
-        if each.machine in ids or not each.fixed
-    )
     events = (
         replace(event, ids=tuple(id for id in event.ids if id in ids)) for event in setting.events
     )
@@ -282,7 +277,7 @@ def with_machines(setting: Setting, machines: tuple[Machine, ...]) -> Setting:
         setting,
         machines=machines,
         inactive=setting.inactive & ids,
-        placed=tuple(placed),
+        placed=placed_on(setting.placed, ids),
         events=tuple(event for event in events if event.ids or event.n_machines is not None),
         trace=replace(setting.trace, cluster=groups),
     )

@@ -7,8 +7,8 @@ by name, as `allocator.resources.read_limits` gives it, since zero is a limit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from allocator.resources import Quantities
@@ -150,6 +150,18 @@ class Placed:
     count: int
     run_s: float
     fixed: bool = False
+
+
+def placed_on(placed: Iterable[Placed], machines: Collection[str]) -> tuple[Placed, ...]:
+    """Return work for a cluster of these machines.
+
+    What ran on another has no place yet; what belonged to another is gone. O(work).
+    """
+    return tuple(
+        one if one.machine in machines else replace(one, machine=None)
+        for one in placed
+        if one.machine in machines or not one.fixed
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,3 +176,13 @@ def test_what_is_fixed_names_its_machine() -> None:
     homeless = {key: value for key, value in FIXED.items() if key != "machine"}
     with pytest.raises(ScenarioError, match=r"running\[1\]\.fixed: given; expected none without"):
         cluster(LOOSE, homeless)
+
+
+def test_work_on_machines_that_are_not_there() -> None:
+    with pytest.raises(ScenarioError, match=r"running\[0\]\.machine: 'x'; expected the id of one"):
+        cluster({**LOOSE, "machine": "x"})
+    data = cluster(FIXED, LOOSE)
+    other = {**data, "cluster": {"machines": "2x cpus:8"}}
+    result = simulate(Scenario.from_dict(other))
+    # what may move runs elsewhere, what belonged to a machine is gone with it
+    assert (result.use["cpus"].peak, result.counts.running) == (3, 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,10 +155,7 @@ def _dump(found: dict[str, Any], place: Place) -> Dump | None:
     if not _reservations_fit(machines, place["machines"]):
         return None
     running, waiting = found.get("running", []), found.get("waiting", [])
-    homeless = [i for i, tasks in enumerate(running) if "fixed" in tasks and "machine" not in tasks]
-    for index in homeless:
-        place["running"][index]["fixed"].reject("given", "none without a machine")
-    if homeless:
+    if not _places_fit(running, {machine.id for machine in machines}, place["running"]):
         return None
     if (n_jobs := sum(tasks.get("jobs", 1) for tasks in waiting)) > _MAX_JOBS:
         place["waiting"].reject(f"{n_jobs} jobs in all", f"at most {_MAX_JOBS}")
@@ -198,6 +195,22 @@ def _reservations_fit(machines: Sequence[Machine], place: Place) -> bool:
                 what = f"at most {name}:{write_milli(has)}, which machine {shown(machine.id)} has"
                 found = f"{name}:{write_milli(amount)} in all"
                 place[index]["reserved"].reject(found, what)
+    return fit
+
+
+def _places_fit(
+    running: Sequence[Mapping[str, Any]], machines: Collection[str], place: Place
+) -> bool:
+    """Tell whether work runs on machines that there are; what does not is noted."""
+    fit = True
+    for index, tasks in enumerate(running):
+        machine = tasks.get("machine")
+        if machine is None and "fixed" in tasks:
+            fit = False
+            place[index]["fixed"].reject("given", "none without a machine")
+        elif machine is not None and machine not in machines:
+            fit = False
+            place[index]["machine"].reject(shown(machine), "the id of one of the machines")
     return fit
 
 

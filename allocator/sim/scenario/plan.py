@@ -21,6 +21,7 @@ from allocator.sim.setting import (
     Policy,
     RolePolicy,
     Setting,
+    placed_on,
 )
 
 
@@ -49,7 +50,7 @@ class Plan:
             events=self.events,
             roles=self.roles,
             behaviours=self.behaviours,
-            placed=self.work.placed,
+            placed=placed_on(self.work.placed, {machine.id for machine in self.cluster.machines}),
             horizon_s=trace.end_s if self.horizon_s is None else self.horizon_s,
             asked=self._asked(data),
         )
