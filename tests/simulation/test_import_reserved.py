@@ -325,3 +325,91 @@ def test_a_machine_in_two_reservations(tmp_path: Path) -> None:
     found = slurm(tmp_path, NODES, ACCOUNTS, "\n".join(texts))
     assert reserved(found) == {"n0": ["phys"]}
     assert "more than one reservation" in lacking(found)
+
+
+# In full.
+
+
+def full(cpus: float, *stack: dict[str, str], **more: Any) -> dict[str, Any]:
+    entry = {"name": "cpus", "type": "SCALAR", "scalar": {"value": cpus}, "role": stack[-1]["role"]}
+    return {**entry, "reservations": list(stack), **more}
+
+
+STATIC = {"type": "STATIC", "role": "eng"}
+DYNAMIC = {"type": "DYNAMIC", "role": "eng", "principal": "ops"}
+REFINED = {"type": "DYNAMIC", "role": "eng/ci", "principal": "ann"}
+
+
+def reserved_by(engine: Allocator) -> dict[str, list[list[str]]]:
+    """Return amount by name -> who reserved it, of what is reserved on A."""
+    found: dict[str, list[list[str]]] = {}
+    for entry in engine.agents["A"].total.reserved():
+        stack = [f"{r.type} {r.role} {r.principal or ''}".strip() for r in entry.reservations]
+        found.setdefault(entry.name, []).append([*stack, str(entry.value)])
+    return {name: sorted(stacks) for name, stacks in found.items()}
+
+
+def test_reservations_in_full_are_as_they_were(tmp_path: Path) -> None:
+    one = agent("A", {"cpus": 8.0000000001, "disk": 10}, eng={"cpus": 5}, **{"eng/ci": {"cpus": 1}})
+    volume = {"id": "v", "principal": "ops"}, {"mode": "RW", "container_path": "data"}
+    disk = {"persistence": volume[0], "volume": volume[1]}
+    one["reserved_resources"]["eng"]["disk"] = 6
+    one["reserved_resources_full"] = {
+        "eng": [
+            full(2, STATIC, allocation_info={"role": "eng"}),
+            full(3.0000000001, DYNAMIC),
+            full(6, DYNAMIC, name="disk", disk=disk),
+        ],
+        "eng/ci": [full(1, STATIC, REFINED)],
+    }
+    holds = task("t", "A", "eng/ci", 2.5)
+    holds["resources"]["disk"] = 6
+    found = mesos(tmp_path, one, tasks=[holds])
+    engine = Allocator.restore(found.snapshot())
+    assert reserved_by(engine) == {
+        "cpus": [
+            ["DYNAMIC eng ops", "3000"],
+            ["STATIC eng", "2000"],
+            ["STATIC eng", "DYNAMIC eng/ci ann", "1000"],
+        ],
+        "disk": [["DYNAMIC eng ops", "6000"]],
+    }
+    allocated = engine.agents["A"].allocated
+    assert (allocated["cpus"], allocated["disk"]) == (2.5, 6)
+    assert allocated.reserved("eng/ci")["cpus"] == 1
+    assert [entry.disk is not None for entry in allocated if entry.name == "disk"] == [True]
+    # the scenario has the amounts
+    assert found.reserved["A"] == {
+        "eng": {"cpus": 5000, "disk": 6000},
+        "eng/ci": {"cpus": 1000},
+    }
+
+
+def test_what_does_not_split_counts_by_amounts(tmp_path: Path) -> None:
+    disk = {"persistence": {"id": "v"}, "volume": {"mode": "RW", "container_path": "data"}}
+    one = agent("A", {"disk": 10})
+    one["reserved_resources_full"] = {"eng": [full(6, DYNAMIC, name="disk", disk=disk)]}
+    holds = task("t", "A", "eng", 0)
+    holds["resources"] = {"disk": 2}
+    engine = Allocator.restore(mesos(tmp_path, one, tasks=[holds]).snapshot())
+    assert reserved_by(engine) == {"disk": [["STATIC eng", "6000"]]}
+    assert engine.agents["A"].allocated["disk"] == 2
+
+
+def test_reservations_in_full_that_give_way_or_are_not_known(tmp_path: Path) -> None:
+    one = agent("A", {"cpus": 8})
+    one["reserved_resources_full"] = {"eng": [full(6, DYNAMIC)]}
+    found = mesos(tmp_path, one, tasks=[task("t", "A", "sci", 4)])
+    assert reserved_by(Allocator.restore(found.snapshot())) == {"cpus": [["STATIC eng", "4000"]]}
+    one["reserved_resources_full"] = {"eng": [full(6, {"type": "NEW", "role": "eng"})]}
+    found = mesos(tmp_path, one, tasks=[])
+    assert reserved_by(Allocator.restore(found.snapshot())) == {"cpus": [["STATIC eng", "6000"]]}
+
+
+def test_reservations_of_the_operator_api(tmp_path: Path) -> None:
+    one = {"id": "A", "resources": [full(3, DYNAMIC), {**full(5, STATIC), "reservations": []}]}
+    one["resources"][1]["role"] = "*"
+    found = mesos(tmp_path, one, tasks=[task("t", "A", "eng", 4)])
+    engine = Allocator.restore(found.snapshot())
+    assert reserved_by(engine) == {"cpus": [["DYNAMIC eng ops", "3000"]]}
+    assert engine.agents["A"].allocated["cpus"] == 4

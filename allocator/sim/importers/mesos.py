@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from allocator.errors import InvalidValue, shown
+from allocator.errors import InvalidValue, ResourceError, shown
+from allocator.resources import Resources
 from allocator.sim.importers.amounts import Amounts, Milli, add_milli, number, rounded
 from allocator.sim.importers.documents import Document
 from allocator.sim.importers.maintenance import Maintenance
@@ -123,6 +125,7 @@ class Reader:
             zone=_value((domain.get("zone") or {}).get("name")) or None,
             others=others,
             reserved={_path(role): rounded(own) for role, own in reserved.items()},
+            exact=_exact(agent, info),
         )
         if agent.get("deactivated") or agent.get("active") is False:
             drained = agent.get("drain_info")
@@ -484,6 +487,33 @@ def _resources(agent: Json, info: Json) -> tuple[Amounts, str, dict[str, Amounts
                 for name, amount in _scalars([entry]).items():
                     own[name] = own.get(name, Fraction(0)) + amount
     return _scalars(total), _others(total), reserved
+
+
+def _exact(agent: Json, info: Json) -> dict[Path, Resources]:
+    """Return role -> its reserved scalars with all that the dump says of them, of those it does."""
+    full = agent.get("reserved_resources_full")
+    listed = agent.get("total_resources") or agent.get("resources") or info.get("resources")
+    by_role: dict[str, list[Json]] = {}
+    if isinstance(full, dict) and full:
+        by_role = {str(role): _list(own) for role, own in full.items()}
+    else:
+        for entry in _list(listed):
+            by_role.setdefault(_reserved_role(entry), []).append(entry)
+        by_role.pop("", None)
+    found = {}
+    for role, entries in by_role.items():
+        scalars = [_plain(entry) for entry in entries if isinstance(entry.get("scalar"), dict)]
+        with suppress(ResourceError):  # what this engine does not know counts by amounts
+            resources = Resources(scalars).nonrevocable()
+            if not resources.shared():
+                found[_path(role)] = resources
+    return found
+
+
+def _plain(entry: Json) -> Json:
+    """Return an entry without the dust of floating point, nor whom it is offered to."""
+    own = {key: value for key, value in entry.items() if key != "allocation_info"}
+    return {**own, "scalar": {"value": float(number(entry["scalar"].get("value", 0)))}}
 
 
 def _reserved_role(entry: Json) -> str:

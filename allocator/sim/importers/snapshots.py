@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from allocator.clock import ManualClock
 from allocator.errors import InvalidValue, ResourceError, shown
-from allocator.resources import Resources
+from allocator.resources import Resource, Resources
 from allocator.resources.fixed import write_milli
 from allocator.sim.importers.amounts import Milli
-from allocator.sim.importers.holding import holding
+from allocator.sim.importers.holding import Client, Holding, holding
 from allocator.sim.importers.imported import Held
 from allocator.sim.importers.source import Node
 
@@ -92,20 +92,63 @@ def _with_use(
     """Return what a machine has, reserved and not, and what is in use of it by whom."""
     reserved = {imported.role_of_path(path): own for path, own in node.reserved.items()}
     found = holding(node.amounts, reserved, {key: own for key, (own, _) in held.items()})
+    exact = _exact(imported, node, found)
+    taken = _taken(found, exact)
+    if taken is None:
+        exact = {}
+        taken = _taken(found, exact) or {}
     total: list[Json] = []
     for name in node.amounts:
         for role, own in found.reserved.items():
-            total += [_entry(name, own[name], role)] if own.get(name) else []
+            total += [_entry(name, own[name], role)] if own.get(name) and role not in exact else []
         unreserved = node.amounts[name] - sum(own.get(name, 0) for own in found.reserved.values())
         total += [_entry(name, unreserved)] if unreserved else []
+    others = Resources(node.others) if node.others else Resources()
     used: dict[str, dict[str, Resources]] = {}
-    left = Resources(node.others) if node.others else Resources()
-    for (framework, role), taken in found.taken.items():
-        resources = Resources([_entry(*part) for part in taken])
+    left = others
+    for (framework, role), resources in taken.items():
         for text in held[framework, role][1]:
             more = Resources(text)
             if more in left:
                 left -= more
                 resources += more
         used.setdefault(framework, {})[role] = resources
-    return Resources(total) + (Resources(node.others) if node.others else Resources()), used
+    return sum(exact.values(), Resources(total) + others), used
+
+
+def _exact(imported: Imported, node: Node, found: Holding) -> dict[str, Resources]:
+    """Return role -> its reservations as the dump has them, where they stand as a whole."""
+    by_role = {imported.role_of_path(path): own for path, own in node.exact.items()}
+    return {
+        role: own
+        for role, own in by_role.items()
+        if own.quantities().milli == {n: x for n, x in found.reserved.get(role, {}).items() if x}
+    }
+
+
+def _taken(found: Holding, exact: dict[str, Resources]) -> dict[Client, Resources] | None:
+    """Return who takes what; None if what is not to be split would have to be."""
+    left = dict(exact)
+    taken = {}
+    for client, parts in found.taken.items():
+        taken[client] = Resources([_entry(*part) for part in parts if part[2] not in left])
+        for name, amount, role in parts:
+            if role in left:
+                part = _part(left[role], name, amount)
+                if part is None:
+                    return None
+                left[role] -= part
+                taken[client] += part
+    return taken
+
+
+def _part(resources: Resources, name: str, amount: int) -> Resources | None:
+    """Return so many thousandths of a resource, None if no whole entries make them up."""
+    parts: list[Resource] = []
+    for entry in sorted(resources, key=str):
+        if entry.name == name and amount and isinstance(entry.value, int):
+            part = entry.replace(value=min(entry.value, amount))
+            if Resources([part]) in resources:
+                parts.append(part)
+                amount -= min(entry.value, amount)
+    return None if amount else Resources(parts)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from allocator.errors import shown
+from allocator.resources import Resources
 from allocator.resources.fixed import write_milli
 from allocator.sim.importers.amounts import Amounts, Milli, add_milli
 from allocator.sim.importers.documents import Document
@@ -41,6 +42,8 @@ class Node:
         Whether it is part of the cluster though it takes nothing: drained or cordoned, not gone.
     reserved : dict
         Role path -> what is reserved for it there, in thousandths.
+    exact : dict
+        Role path -> the same with who reserved it and on top of what, where that is known.
     others : str
         Ranges and sets, as text.
     most_tasks : int or None
@@ -56,6 +59,7 @@ class Node:
     state: str = ""
     stays: bool = False
     reserved: dict[Path, Milli] = field(default_factory=dict)
+    exact: dict[Path, Resources] = field(default_factory=dict)
     others: str = ""
     most_tasks: int | None = None
 
