@@ -621,6 +621,14 @@ def test_limits_of_associations_that_are_not_modelled_are_counted(load: Any) -> 
     assert "max.tres.group" not in told(found)
 
 
+def test_jobs_without_allocation_hold_what_they_asked_for(load: Any) -> None:
+    text = slurm_job(1, state="CONFIGURING").replace(
+        "AllocTRES=cpu=4,mem=8G,node=1,billing=4", "AllocTRES=(null)"
+    )
+    found = load("slurm", slurm_node("a"), text).to_json()
+    assert found["per_machine"] == {"a": {"cpus": 4, "mem": 8192}}
+
+
 def test_errors_name_a_file_once(load: Any) -> None:
     with pytest.raises(DumpError) as caught:
         load("slurm", slurm_node("a"), slurm_node("a", cpus=16))

@@ -202,7 +202,8 @@ def scontrol_job(record: Record) -> Job:
     holds = state in ("running", "suspended")
     asked = pairs.get("alloctres") if holds else pairs.get("reqtres")
     n_nodes = number((pairs.get("numnodes") or "1").partition("-")[0])
-    total = tres(text_of(asked) or text_of(pairs.get("tres")))
+    said = map(text_of, (asked, pairs.get("tres"), pairs.get("reqtres")))
+    total = tres(next(filter(None, said), ""))
     if not total:
         total = {"cpus": number((pairs.get("numcpus") or "1").partition("-")[0])}
     found = Job(

@@ -89,12 +89,12 @@ def sinfo_nodes(entry: Json) -> Iterator[Node]:
 def scontrol_node(record: Record) -> Node:
     """Return a node of `scontrol show node`. Raises `InvalidValue`."""
     pairs = record.pairs
-    cpus = number(pairs.get("cpuefctv") or pairs.get("cputot") or 0)
+    text = pairs.get("cpuefctv") or pairs.get("cputot") or "0"
     has = memory(pairs.get("realmemory") or "0")
     kept = memory(pairs.get("memspeclimit") or "0")
     return made(
         pairs["nodename"],
-        {"cpus": positive(cpus, cpus), "mem": max(_ZERO, has - kept)},
+        {"cpus": positive(number(text), text), "mem": max(_ZERO, has - kept)},
         text_of(pairs.get("gres")),
         states(pairs.get("state")),
         (pairs.get("partitions") or "").split(","),
