@@ -891,3 +891,65 @@ def test_frameworks_of_mesos_keep_their_capabilities_and_quiet_roles(load: Any) 
     }
     quiet = {name: one["suppressed"] for name, one in snapshot["frameworks"].items()}
     assert quiet == {"plain": [], "silent": [], "many": ["sci"], "v1": []}
+
+
+def mesos_agent(id: str, **own: Any) -> Json:
+    return {"id": id, "resources": {"cpus": 8, "mem": 1000}, **own}
+
+
+def test_roles_of_mesos_are_known_whichever_file_says_them(load: Any) -> None:
+    task = {"id": "t", "slave_id": "S0", "state": "TASK_RUNNING", "resources": {"cpus": 1}}
+    used = {"cpus": 1}
+    state = {
+        "slaves": [mesos_agent("S0")],
+        "frameworks": [{"id": "F", "name": "m", "role": "eng", "tasks": [task]}],
+    }
+    summary = {
+        "slaves": [mesos_agent("S0")],
+        "frameworks": [{"id": "F", "name": "m", "used_resources": used, "TASK_RUNNING": 1}],
+    }
+    for files in ((state, summary), (summary, state)):
+        found = load("mesos", *files)
+        assert list(found.to_json()["running"]) == ["eng"]
+        assert "role the dump does not say" not in told(found)
+    assert "role the dump does not say" in told(load("mesos", summary))
+
+
+def test_what_agents_use_beyond_all_frameworks_is_kept(load: Any) -> None:
+    task = {"id": "t", "slave_id": "S0", "state": "TASK_RUNNING", "resources": {"cpus": 1}}
+    framework = {"id": "F", "name": "m", "role": "eng", "tasks": [task]}
+    agents = [
+        mesos_agent("S0", used_resources={"cpus": 3, "mem": 200}),
+        mesos_agent("S1", used_resources={"cpus": 2}),
+        mesos_agent("S2"),
+    ]
+    state = {"slaves": agents, "frameworks": [{**framework, "used_resources": {"cpus": 2}}]}
+    found = load("mesos", state)
+    value = found.to_json()
+    # of 4 cpus beyond the task, one is the framework's somewhere, in an executor
+    assert value["unplaced"] == {"m": {"cpus": 1}}
+    assert value["per_machine"] == {"S0": {"cpus": 2, "mem": 200}, "S1": {"cpus": 2}}
+    assert value["running_total"] == {"tasks": 1, "tasks_without_requests": 0, "cpus": 1}
+    assert "2 roles: use of agents that no framework is said to have" in told(found)
+    held = found.snapshot()["frameworks"]["unknown"]["roles"]
+    assert held == ["*"]
+    agents[0]["used_resources"], agents[1]["used_resources"] = {"cpus": 1}, {"cpus": 1}
+    assert load("mesos", state).to_json()["per_machine"] == {"S0": {"cpus": 1}}
+
+
+def test_what_agents_use_alone_is_of_the_roles_that_they_tell(load: Any) -> None:
+    def scalar(name: str, value: float, role: str) -> Json:
+        amount = {"name": name, "type": "SCALAR", "scalar": {"value": value}}
+        return {**amount, "allocation_info": {"role": role}}
+
+    allocated = [scalar("cpus", 1, "a"), scalar("cpus", 2, "b"), scalar("mem", 10, "a")]
+    total = [scalar("cpus", 8, "*"), scalar("mem", 100, "*")]
+    info = {"id": {"value": "S0"}, "hostname": "n0"}
+    agent = {"agent_info": info, "total_resources": total, "allocated_resources": allocated}
+    found = load("mesos", {"type": "GET_AGENTS", "get_agents": {"agents": [agent]}})
+    assert found.to_json()["per_machine"] == {"S0": {"cpus": 3, "mem": 10}}
+    holdings = found.snapshot()["agents"]["S0"]["holdings"]
+    assert {one["role"]: one["allocated"] for one in holdings} == {
+        "a": "cpus:1;mem:10",
+        "b": "cpus:2",
+    }

@@ -7,6 +7,7 @@ executors of old ones, is kept without a machine.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,14 @@ from typing import Any
 
 from allocator.errors import InvalidValue, ResourceError, shown
 from allocator.resources import Resources
-from allocator.sim.importers.amounts import Amounts, Milli, add_milli, number, rounded
+from allocator.sim.importers.amounts import (
+    Amounts,
+    Milli,
+    add_milli,
+    number,
+    rounded,
+    total_of,
+)
 from allocator.sim.importers.documents import Document
 from allocator.sim.importers.maintenance import Maintenance
 from allocator.sim.importers.options import Options
@@ -50,6 +58,8 @@ class Reader:
         #: task -> (framework id, work), of those that hold something; by framework and task id
         self._tasks: dict[tuple[str, str], Work] = {}
         self._orphans: set[str] = set()
+        #: agent -> role, where it is told -> what is in use there
+        self._used: dict[str, dict[str, Milli]] = {}
         self._maintenance = Maintenance(source, options.taken)
         #: tasks that hold nothing any more, though they stand among those that run
         self._ended: set[tuple[str, str]] = set()
@@ -133,6 +143,9 @@ class Reader:
         if hostname := info.get("hostname"):
             node.attributes.setdefault("hostname", str(hostname))
         self._source.add_node(node, document)
+        used = agent.get("used_resources", agent.get("allocated_resources"))
+        if used is not None:
+            self._used.setdefault(id, _by_role(used))
         self._maintenance.agent(id, agent, info, document)
         self._maintenance.saw(agent.get("registered_time"), agent.get("reregistered_time"))
 
@@ -148,7 +161,7 @@ class Reader:
         if is_known:
             self._source.tell("given twice", "frameworks given more than once, counted once", name)
         known = self._frameworks.setdefault(id, _Framework(id, name, [], {}))
-        known.roles = known.roles or self._roles_of(name, info, framework)
+        known.roles = known.roles or _roles_of(info, framework)
         self._take_use(known, framework)
         self._maintenance.saw(framework.get("registered_time"), framework.get("reregistered_time"))
         if framework.get("active") is False or framework.get("connected") is False:
@@ -175,13 +188,8 @@ class Reader:
         if n_done and not is_known:
             self._source.not_running["finished"] += n_done
 
-    def _roles_of(self, name: str, info: Json, framework: Json) -> list[Path]:
-        roles = info.get("roles") or framework.get("roles")
-        if isinstance(roles, list) and roles:
-            return [_path(str(role)) for role in roles]
-        role = info.get("role") or framework.get("role")
-        if role:
-            return [_path(str(role))]
+    def _given_roles(self, name: str) -> list[Path]:
+        """Return the role of a framework for which no file says any."""
         given = self._options.frameworks.get(name)
         if given is None:
             self._source.tell("roles", "frameworks whose role the dump does not say: *", name)
@@ -308,6 +316,8 @@ class Reader:
         source = self._source
         self._maintenance.finish()
         names = self._names()
+        for one in self._frameworks.values():
+            one.roles = one.roles or self._given_roles(one.name)
         for framework, work in ((key[0], work) for key, work in self._tasks.items()):
             known = self._frameworks.get(framework)
             if known is not None:
@@ -320,6 +330,7 @@ class Reader:
         for id, one in self._frameworks.items():
             source.frameworks[names[id]] = list(one.roles)
             self._take_rest(one, names[id])
+        self._take_unknown()
         source.inactive = {names[id] for id in source.inactive}
         source.suppressed = {names[id]: own for id, own in source.suppressed.items()}
         source.capabilities = {names[id]: own for id, own in source.capabilities.items()}
@@ -357,6 +368,54 @@ class Reader:
         text = "use beyond the tasks that are listed: executors, on machines that are not named"
         self._source.tell("unplaced", text, f"{name} {brief}")
         self._source.running.append(Work(name, role, rest, is_task=False))
+
+    def _take_unknown(self) -> None:
+        """Keep what agents count as used beyond all that frameworks are said to use."""
+        rests = {id: total_of(by_role.values()) for id, by_role in self._used.items()}
+        loose: Milli = {}
+        n_works: Counter[str] = Counter()
+        for work in self._source.running:
+            if work.machine in rests:
+                n_works[work.machine] += work.count
+                add_milli(rests[work.machine], work.demand, -work.count)
+            elif work.machine not in self._source.nodes:
+                add_milli(loose, work.demand, work.count)
+        for id, rest in rests.items():
+            elsewhere = {n: min(x, loose.get(n, 0)) for n, x in rest.items() if x > 0}
+            add_milli(loose, elsewhere, -1)
+            # all of them were rounded
+            dust = 1 + n_works[id]
+            rest = {n: x - elsewhere[n] for n, x in rest.items() if x - elsewhere.get(n, x) > dust}
+            if rest:
+                self._take_unknown_of(id, rest, is_all=rest == total_of(self._used[id].values()))
+
+    def _take_unknown_of(self, id: str, rest: Milli, *, is_all: bool) -> None:
+        """Keep use of an agent; by role if nothing of it is known otherwise."""
+        for role, amounts in (self._used[id] if is_all else {"": rest}).items():
+            work = Work("unknown", _path(role or "*"), amounts, machine=id, is_task=False)
+            self._source.running.append(work)
+        text = "use of agents that no framework is said to have: framework unknown"
+        self._source.tell("roles", text, id)
+
+
+def _roles_of(info: Json, framework: Json) -> list[Path]:
+    """Return the roles that a framework says; none if it does not."""
+    roles = info.get("roles") or framework.get("roles")
+    if isinstance(roles, list) and roles:
+        return [_path(str(role)) for role in roles]
+    role = info.get("role") or framework.get("role")
+    return [_path(str(role))] if role else []
+
+
+def _by_role(used: Any) -> dict[str, Milli]:
+    """Return what is in use by role, where a list of resources says whose they are."""
+    listed = used if isinstance(used, list) else [used]
+    found: dict[str, Milli] = {}
+    for one in listed:
+        part = [one] if isinstance(used, list) else one
+        role = str(_allocated_role(part) or "")
+        add_milli(found.setdefault(role, {}), rounded(_scalars(part)), 1)
+    return {role: amounts for role, amounts in found.items() if amounts}
 
 
 def _even(amounts: Milli, n: int) -> Iterator[tuple[Milli, int]]:
