@@ -134,3 +134,15 @@ def test_the_forms_of_slurmrestd(tmp_path: Path) -> None:
         },
     )
     assert limits(found) == {"a": {"cpus": 8, "gpus": 0}}
+
+
+def test_limits_of_the_whole_cluster_and_of_users_without_roles_are_counted(tmp_path: Path) -> None:
+    rows = [
+        row.replace("root||1||", "root||1||cpu=64").replace("dan|parent||", "dan|parent||cpu=2")
+        for row in ROWS
+    ]
+    found = load(tmp_path, table(*rows))
+    assert limits(found) == {"bio": {"cpus": 40}}
+    told = {t.text: t.objects for t in found.told}
+    assert told["GrpTRES of the whole cluster"] == ("root",)
+    assert told["GrpTRES of users who have no role of their own"] == ("bio/dan",)

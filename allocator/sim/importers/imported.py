@@ -61,6 +61,10 @@ class Imported:
         All of it, in the order of the dump, those that ask for nothing with it.
     told : list of Told
         What people should know, counted.
+    reserved : dict
+        Machine id -> role path -> what stays reserved for it there, in thousandths.
+    outages : list of Outage
+        Planned maintenance.
     """
 
     def __init__(

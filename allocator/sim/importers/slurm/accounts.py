@@ -97,10 +97,15 @@ class Accounts:
             path = self.path(account)
             if path:
                 self._add_queue(path, one)
+            elif one.limit:
+                self._source.lacks("GrpTRES of the whole cluster", account)
         for (account, user), one in self._users.items():
             if one.is_parents:
                 text = "users with the shares of their account, who have no role of their own"
                 self._source.tell("weights", text, f"{account}/{user}")
+                if one.limit:
+                    text = "GrpTRES of users who have no role of their own"
+                    self._source.lacks(text, f"{account}/{user}")
             else:
                 self._add_queue((*self.path(account), user), one)
         if len(self):
