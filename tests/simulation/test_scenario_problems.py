@@ -185,6 +185,11 @@ def test_each_file_that_is_missing_is_told_where_it_is_named(tmp_path: Path) -> 
     assert [problem.key for problem in caught.value.problems] == ["workload.machines[1]"]
 
 
+@pytest.mark.parametrize("source", ["trace", "builtin", "cluster", "tenant"])
+def test_a_source_of_work_that_is_unfit_is_one_all_the_same(source: str) -> None:
+    assert only({"workload": {source: 3}})[:2] == (f"workload.{source}", "3")
+
+
 @pytest.mark.parametrize("key", ["horizon", "cluster.scale"])
 def test_nothing_is_held_against_what_is_unfit(key: str) -> None:
     data = changed(key, -1)

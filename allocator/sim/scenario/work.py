@@ -92,9 +92,9 @@ def within(base: str, path: str) -> str:
     return path if path == STDIN else os.path.join(base, path)
 
 
-def read_work(table: Mapping[str, Any], place: Place, given: Given) -> Work | None:
+def read_work(table: Found, place: Place, given: Given) -> Work | None:
     """Return the work of `[workload]`; None, and noted why, if it has none that is fit."""
-    named = [name for name in SOURCES if name in table]
+    named = [name for name in SOURCES if name in table.names]
     if len(named) != 1 and named != ["cluster", "tenant"]:
         found = " and ".join(named) or "none of them"
         place.reject(found, "exactly one of trace, builtin, cluster and [[workload.tenant]]")
@@ -102,6 +102,8 @@ def read_work(table: Mapping[str, Any], place: Place, given: Given) -> Work | No
     for name in ("format", "machines", "lenient"):
         if name in table and named != ["trace"]:
             place[name].reject(f"given for {named[0]}", "none: it goes with a trace")
+    if not table.keys() >= set(named):
+        return None  # noted already
     load = table.get("load", 1.0)
     if named == ["trace"]:
         return _recorded(_trace(table, place, given), load)
