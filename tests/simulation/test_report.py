@@ -60,6 +60,8 @@ def test_a_run_without_work_has_a_report_too() -> None:
     scenario = {"cluster": {"machines": ["2x cpus:5"]}, "workload": {"tenant": [tenant]}}
     one = Scenario.from_dict({**scenario, "workload": {"tenant": [{**tenant, "demand": "cpus:5"}]}})
     assert "1 of 1 job finished" in simulate(one).report()
+    halfway = simulate(one.with_(horizon="30s")).report()
+    assert "0 of 1 job finished and 1 was running after 30s" in halfway
     never = {**tenant, "demand": "cpus:3", "tasks": 3}
     report = simulate(Scenario.from_dict({**scenario, "workload": {"tenant": [never]}})).report()
     assert "would not fit the empty cluster" in report

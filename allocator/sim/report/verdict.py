@@ -39,7 +39,7 @@ def _work(result: Result) -> str:
         return f"No job came in {span(result.end_s)} on {_machines(result)}."
     parts = [f"{counts.finished:,} of {counted(counts.submitted, 'job')} finished"]
     if counts.running:
-        parts.append(f"{counts.running:,} were running")
+        parts.append(counted(counts.running, "was running", "were running"))
     if counts.waiting:
         parts.append(f"{counts.waiting:,} still waited")
     if counts.never_fits:
