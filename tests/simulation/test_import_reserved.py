@@ -413,3 +413,62 @@ def test_reservations_of_the_operator_api(tmp_path: Path) -> None:
     engine = Allocator.restore(found.snapshot())
     assert reserved_by(engine) == {"cpus": [["DYNAMIC eng ops", "3000"]]}
     assert engine.agents["A"].allocated["cpus"] == 4
+
+
+# Work without a machine.
+
+
+def test_work_without_a_machine_keeps_off_what_others_reserved(tmp_path: Path) -> None:
+    jobs = "JobID|Account|State|AllocTRES\n1|bio|RUNNING|cpu=6\n2|phys|RUNNING|cpu=5\n"
+    nodes = NODES.replace("State=DOWN", "State=IDLE")
+    held = reservation("n[0-1]", Accounts="phys")
+    found = slurm(tmp_path, nodes, ACCOUNTS, held, jobs)
+    places = {(w.path, w.machine) for w in found.placement.found}
+    assert places == {(("bio",), "n2"), (("phys",), "n0")}
+    assert reserved(found) == {"n0": ["phys"], "n1": ["phys"]}
+    assert "gives way" not in "".join(t.text for t in found.told)
+    engine = begun(found.scenario().setting())
+    assert standing(engine) == standing(Allocator.restore(found.snapshot()))
+
+
+def test_but_is_put_there_where_there_is_no_other_room(tmp_path: Path) -> None:
+    jobs = "JobID|Account|State|AllocTRES\n" + "".join(f"{i}|bio|RUNNING|cpu=6\n" for i in range(3))
+    nodes = NODES.replace("State=DOWN", "State=IDLE")
+    found = slurm(tmp_path, nodes, ACCOUNTS, reservation("n[0-1]", Accounts="phys"), jobs)
+    assert sorted(w.machine or "" for w in found.placement.found) == ["n0", "n2", "n3"]
+    assert {id: own["phys"]["cpus"] for id, own in found.reserved.items()} == {
+        "n0": 2000,
+        "n1": 8000,
+    }
+    assert "machines where others hold what is reserved, which gives way" in {
+        t.text for t in found.told
+    }
+    engine = begun(found.scenario().setting())
+    assert standing(engine) == standing(Allocator.restore(found.snapshot()))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_first_fit_beside_reservations_is_the_same_in_run_and_snapshot(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    roles = ["eng", "eng/ci", "sci"]
+    agents, tasks = [], []
+    for index in range(4):
+        cpus = rng.randint(4, 12)
+        parts = {r: {"cpus": rng.randint(0, cpus // 3)} for r in roles}
+        agents.append(agent(f"A{index}", {"cpus": cpus}, **parts))
+    for index in range(rng.randint(1, 12)):
+        where = rng.choice(["A0", "A1", "gone", "gone"])
+        tasks.append(task(f"t{index}", where, rng.choice(roles), rng.randint(1, 4)))
+    found = mesos(tmp_path, *agents, tasks=tasks)
+    engine = begun(found.scenario().setting())
+    restored = Allocator.restore(found.snapshot())
+    for id, of in engine.agents.items():
+        other = restored.agents[id]
+        assert str(of.total) == str(other.total)
+        assert of.allocated["cpus"] == other.allocated["cpus"]
+    n_held = sum(w.count * w.demand["cpus"] for w in found.placement.unfit)
+    n_tasks = sum(1000 * one["resources"]["cpus"] for one in tasks)
+    n_here = sum(1000 * a.allocated["cpus"] for a in engine.agents.values())
+    assert n_held + n_here == n_tasks

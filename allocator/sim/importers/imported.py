@@ -291,7 +291,10 @@ class Imported:
         """Return what runs when a run begins, equal tasks of a machine together. O(work)."""
         merged: dict[tuple[Any, ...], int] = {}
         first: dict[tuple[Any, ...], Work] = {}
-        for work in (*self.placement.placed, *self.placement.unplaced):
+        placement = self.placement
+        # beside reservations that give way, first fit is found once, for run and snapshot alike
+        found = (*placement.found, *placement.unfit) if self.reserved else placement.unplaced
+        for work in (*placement.placed, *found):
             where = (work.machine, work.fixed)
             key = (work.framework, work.path, where, tuple(work.demand.items()))
             first.setdefault(key, work)

@@ -2,7 +2,7 @@
 
 Rounding may make a machine that is full seem over by a thousandth a task: so much is trimmed. What
 is beyond that, on machines that the dump does not list, or nowhere, is unplaced and put where there
-is room, in the order of the dump.
+is room, in the order of the dump; on what is reserved for others only where there is none besides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from allocator.sim.importers.amounts import Milli
-from allocator.sim.importers.source import Node, Source, Work
+from allocator.sim.importers.source import Node, Path, Source, Work
+
+#: Role -> what is reserved for it on a machine, and not in use.
+_Rests = dict[Path, Milli]
 
 
 @dataclass(slots=True)
@@ -70,7 +73,7 @@ def place(source: Source, nodes: Mapping[str, Node]) -> Placement:
         else:
             _tell_nowhere(source, work)
         result.unplaced += _pieces(replace(work, machine=None), nodes.values())
-    _first_fit(source, result, free)
+    _first_fit(source, result, free, nodes)
     return result
 
 
@@ -126,28 +129,80 @@ def _pieces(work: Work, nodes: Iterable[Node]) -> list[Work]:
     return [replace(work, demand=common, count=parts - 1), replace(work, demand=rest, count=1)]
 
 
-def _first_fit(source: Source, result: Placement, free: dict[str, Milli]) -> None:
-    """Put the unplaced where there is room."""
+def _first_fit(
+    source: Source, result: Placement, free: dict[str, Milli], nodes: Mapping[str, Node]
+) -> None:
+    """Put the unplaced where there is room: where nobody else reserved it, then anywhere."""
+    rests = _unused(result.placed, nodes)
+    left = _fit(result.unplaced, result, free, rests)
+    if rests:
+        left = _fit(left, result, free, {})
+    result.unfit += left
+    for work in left if free else ():
+        text = "unplaced tasks for which there is no room: they wait"
+        source.tell("unplaced", text, work.framework, work.count)
+
+
+def _fit(
+    unplaced: Iterable[Work], result: Placement, free: dict[str, Milli], rests: dict[str, _Rests]
+) -> list[Work]:
+    """Put work on the first machines that have room for it; return what found none."""
     rooms = list(free.items())
-    #: demand -> the first machine that may have room for it: room only shrinks
-    begin: dict[tuple[tuple[str, int], ...], int] = {}
-    for work in result.unplaced:
+    #: demand and role -> the first machine that may have room for it: room only shrinks
+    begin: dict[tuple[object, ...], int] = {}
+    unfit = []
+    for work in unplaced:
         left = work.count
-        key = tuple(work.demand.items())
+        key = (tuple(work.demand.items()), work.path if rests else ())
         for index in range(begin.get(key, 0), len(rooms)):
             begin[key] = index
             id, room = rooms[index]
-            fits = min(room.get(name, 0) // amount for name, amount in work.demand.items())
+            there = rests.get(id)
+            mine = _open_to(work, room, there) if there else room
+            fits = min(mine.get(name, 0) // amount for name, amount in work.demand.items())
             n_here = max(0, min(left, fits))
             if n_here:
                 _take(room, work.demand, n_here)
                 result.found.append(replace(work, machine=id, count=n_here))
+                _use(there or {}, result.found[-1])
                 left -= n_here
             if not left:
                 break
         if left:
             begin[key] = len(rooms)
-            result.unfit.append(replace(work, count=left))
-            if rooms:
-                text = "unplaced tasks for which there is no room: they wait"
-                source.tell("unplaced", text, work.framework, left)
+            unfit.append(replace(work, count=left))
+    return unfit
+
+
+def _unused(placed: Iterable[Work], nodes: Mapping[str, Node]) -> dict[str, _Rests]:
+    """Return machine -> role -> what is reserved for it there and not in use by it."""
+    rests = {
+        id: {path: dict(own) for path, own in node.reserved.items()}
+        for id, node in nodes.items()
+        if node.reserved
+    }
+    for work in placed if rests else ():
+        _use(rests.get(work.machine or "", {}), work)
+    return rests
+
+
+def _open_to(work: Work, room: Milli, rests: _Rests) -> Milli:
+    """Return what of a machine's room is not reserved for others."""
+    others = [own for path, own in rests.items() if not _may_have(work, path)]
+    return {name: x - sum(own.get(name, 0) for own in others) for name, x in room.items()}
+
+
+def _may_have(work: Work, path: Path) -> bool:
+    """Tell whether what is reserved for a role is for work, too: of that role or below it."""
+    return work.path[: len(path)] == path
+
+
+def _use(rests: _Rests, work: Work) -> None:
+    """Have work use what is reserved for its role, the nearest first."""
+    for name, amount in work.demand.items() if rests else ():
+        left = amount * work.count
+        for path in sorted(rests, key=len, reverse=True):
+            if _may_have(work, path):
+                part = min(left, rests[path].get(name, 0))
+                rests[path][name] = rests[path].get(name, 0) - part
+                left -= part
