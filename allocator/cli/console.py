@@ -6,6 +6,7 @@ without.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ WIDTH = 1000
 
 
 def print_line(text: str = "") -> None:
-    """Print one line of plain text to stdout."""
-    _stdout().print(text)
+    """Print one line of plain text to stdout, control characters in it as escapes."""
+    _stdout().print("\n".join(map(_harmless, text.split("\n"))))
 
 
 def print_table(
@@ -37,7 +38,7 @@ def print_table(
     header : sequence of str
         The name of each column.
     rows : sequence of sequences of str
-        The cells; plain text.
+        The cells; plain text, of which control characters are printed as escapes.
     left : int
         So many columns are aligned to the left, the others, as numbers, to the right.
     """
@@ -45,11 +46,19 @@ def print_table(
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index < left else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_harmless, row))
     console = _stdout()
     console.print()
     console.print(title, style="bold")
     console.print(table)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _harmless(text: str) -> str:
+    """Return a text that moves no cursor and changes no colour: names are somebody else's."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class _Console(Console):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from allocator.cli.console import print_table, progress_bar
+from allocator.cli.console import print_line, print_table, progress_bar
 from allocator.cli.main import main
 from allocator.cli.overrides import amounts, duration, weights
 from allocator.sim import Scenario
@@ -392,6 +392,13 @@ def test_tables_are_plain_and_never_cut(capsys: pytest.CaptureFixture[str]) -> N
     assert len(rule) == len(header) == len(first) == len(second)
     assert first.split() == ["[red]x[/]", "1"]
     assert second == "y" * 200 + "   20"
+
+
+def test_names_move_no_cursor_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("told", ["name"], [["\x1b[31mred\n\x07"]])
+    print_line("two\nlines, \x9b2J")
+    out = capsys.readouterr().out
+    assert out.splitlines()[-3:] == [r"\x1b[31mred\n\x07", "two", r"lines, \x9b2J"]
 
 
 def test_no_progress_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
