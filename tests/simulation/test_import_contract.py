@@ -122,6 +122,15 @@ def roles_of(found: Imported, key: str) -> Json:
     return {path: role[key] for path, role in found.to_json()["roles"].items() if role[key]}
 
 
+def test_machines_of_one_name_in_two_clusters_are_told_apart(load: Any) -> None:
+    machines = [node("n", cpu="8"), node("n", cpu="8")]
+    assert load("kubernetes", *machines).to_json()["machines"]["count"] == 1
+    for index, machine in enumerate(machines):
+        machine["metadata"]["uid"] = f"uid-{index}"
+    with pytest.raises(DumpError, match="dump-1: machine 'n' is given twice"):
+        load("kubernetes", *machines)
+
+
 def test_of_several_quotas_the_least_of_each_name_binds(load: Any) -> None:
     found = load(
         "kubernetes",
@@ -255,6 +264,12 @@ def test_workloads_are_known_by_the_queue_that_admitted_them(load: Any) -> None:
     found = load("kubernetes", listed(*dump, workload("w", admission=admitted("a")))).to_json()
     assert found["running"]["c/a"] == {"tasks": 3, "tasks_without_requests": 0, "cpus": 6}
     assert found["unplaced"] == {"team/lq": {"cpus": 6}}
+
+
+@pytest.mark.parametrize("key", ["nominalQuota", "borrowingLimit", "lendingLimit"])
+def test_negative_quotas_are_refused(load: Any, key: str) -> None:
+    with pytest.raises(DumpError, match="dump-0: '-1' is negative"):
+        load("kubernetes", cluster_queue("q", "c", **{"nominalQuota": "4", key: "-1"}))
 
 
 def test_pods_that_workloads_gave_back_hold_nothing(load: Any) -> None:

@@ -103,7 +103,7 @@ def _take(role: Role, queue: Queue, total: Milli | None, source: Source) -> None
     role.guarantee = _bounded(queue.guarantee, role, source, "guarantee")
     for name, amount in limit.items():
         if amount < 0:
-            raise InvalidValue(f"queue {shown(role.path)}: a limit of {name} that is negative")
+            raise InvalidValue(f"queue {shown(role.path)}: limit of {name} that is negative")
         if milli(amount) <= MAX_MILLI:
             role.limit[name] = milli(amount)
         else:
@@ -116,7 +116,7 @@ def _bounded(amounts: Amounts, role: Role, source: Source, what: str) -> Milli:
     for name, amount in amounts.items():
         value = milli(amount)
         if value < 0:
-            raise InvalidValue(f"queue {shown(role.path)}: a {what} of {name} that is negative")
+            raise InvalidValue(f"queue {shown(role.path)}: {what} of {name} that is negative")
         if value > MAX_MILLI:
             source.tell("entitlements", "amounts larger than the engine counts, cut", role.path)
         found[name] = min(value, MAX_MILLI)

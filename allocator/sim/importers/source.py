@@ -48,6 +48,8 @@ class Node:
         Ranges and sets, as text.
     most_tasks : int or None
         How many tasks it may run at once, which no engine models.
+    uid : str
+        What tells it from another machine of its id, where the source has such a thing.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Node:
     exact: dict[Path, Resources] = field(default_factory=dict)
     others: str = ""
     most_tasks: int | None = None
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +269,9 @@ class Source:
         known = self.nodes.get(node.id)
         if known is None:
             self.nodes[node.id] = node
-        elif known.amounts == node.amounts:
+        elif known.amounts == node.amounts and (
+            known.uid == node.uid or "" in (known.uid, node.uid)
+        ):
             self.tell("given twice", "machines given more than once, counted once", node.id)
             if node.state and not known.state:
                 known.state, known.stays = node.state, node.stays

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from allocator.errors import shown
-from allocator.sim.importers.amounts import Amounts, add, quantity, rounded
+from allocator.sim.importers.amounts import Amounts, add, positive, quantity, rounded
 from allocator.sim.importers.kubernetes.pods import Pod
 from allocator.sim.importers.kubernetes.requests import effective_request
 from allocator.sim.importers.kubernetes.words import (
@@ -168,7 +168,7 @@ class Room:
     @staticmethod
     def _scaled(resource: str, value: Any) -> Fraction:
         """Return an amount of a resource in the engine's unit."""
-        found = named({resource: quantity(value)})
+        found = named({resource: positive(quantity(value), value)})
         return next(iter(found.values()), Fraction(0))
 
     def _count(self, item: Object, holder: _Holder) -> None:

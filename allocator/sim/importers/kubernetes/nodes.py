@@ -62,6 +62,7 @@ def node_of(node: Object, source: Source) -> Node:
         zone=next((labels[key] for key in _ZONES if labels.get(key)), None),
         state=state,
         stays=stays,
+        uid=str(mapping(node.value.get("metadata")).get("uid") or ""),
     )
 
 
