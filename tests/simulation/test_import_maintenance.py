@@ -251,3 +251,21 @@ def test_on_the_command_line(load: Any, tmp_path: Path, capsys: Any) -> None:
     assert 'at = 3000.0\naction = "drain"\nmachines = ["A", "B"]\nfor = 600.0\n' in text
     with pytest.raises(InvalidValue, match="taken says nothing to slurm"):
         read("slurm", files, taken=NOW)
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {},
+        [],
+        {"windows": []},
+        {"draining_machines": [], "down_machines": []},
+        {"type": "GET_MAINTENANCE_SCHEDULE", "get_maintenance_schedule": {"schedule": {}}},
+        {"type": "GET_MAINTENANCE_STATUS", "get_maintenance_status": {"status": {}}},
+    ],
+)
+def test_where_nothing_is_planned(load: Any, nothing: Any) -> None:
+    found = load(state(*AGENTS), nothing, strict=True)
+    assert (events(found), unavailable(found)) == ((), {})
+    with pytest.raises(DumpError, match="nothing in it that is imported"):
+        load(nothing)
