@@ -636,6 +636,15 @@ def test_limits_of_associations_that_are_not_modelled_are_counted(load: Any) -> 
     assert "max.tres.group" not in told(found)
 
 
+def test_machines_that_wait_for_a_reboot_take_work_until_they_drain(load: Any) -> None:
+    states = ("IDLE+REBOOT_REQUESTED", "MIXED@", "IDLE+DRAIN+REBOOT_REQUESTED", "DOWN^")
+    nodes = "".join(slurm_node(f"n{i}", state=state) for i, state in enumerate(states))
+    assert load("slurm", nodes).to_json()["machines"]["why"] == {
+        "n2": "IDLE+DRAIN+REBOOT_REQUESTED",
+        "n3": "DOWN+REBOOT_ISSUED",
+    }
+
+
 def test_jobs_without_allocation_hold_what_they_asked_for(load: Any) -> None:
     text = slurm_job(1, state="CONFIGURING").replace(
         "AllocTRES=cpu=4,mem=8G,node=1,billing=4", "AllocTRES=(null)"
@@ -928,6 +937,12 @@ def test_roles_of_mesos_are_known_whichever_file_says_them(load: Any) -> None:
         assert list(found.to_json()["running"]) == ["eng"]
         assert "role the dump does not say" not in told(found)
     assert "role the dump does not say" in told(load("mesos", summary))
+
+
+def test_frameworks_of_fewer_tasks_than_none_are_refused(load: Any) -> None:
+    framework = {"id": "F", "name": "m", "used_resources": {"cpus": 1}, "TASK_RUNNING": -5}
+    with pytest.raises(DumpError, match="-5 is negative"):
+        load("mesos", {"slaves": [mesos_agent("S0")], "frameworks": [framework]})
 
 
 def test_what_agents_use_beyond_all_frameworks_is_kept(load: Any) -> None:

@@ -21,6 +21,7 @@ from allocator.sim.importers.amounts import (
     Milli,
     add_milli,
     number,
+    positive,
     rounded,
     total_of,
 )
@@ -203,7 +204,8 @@ class Reader:
             known.used = rounded(_scalars(used))
             known.says_use = True
         if "tasks" not in framework and any(key.startswith("TASK_") for key in framework):
-            known.n_tasks = sum(int(framework.get(state) or 0) for state in _RUNNING)
+            counts = [framework.get(state) or 0 for state in _RUNNING]
+            known.n_tasks = sum(int(positive(number(n), n)) for n in counts)
 
     def _tell_dust(self, amounts: Any) -> None:
         if amounts:

@@ -174,8 +174,7 @@ _FULL = {
     "UNK": "UNKNOWN",
     "UNKN": "UNKNOWN",
     "NO_RESPOND": "NOT_RESPONDING",
-    "REBOOT": "REBOOT_ISSUED",
-    "REBOOT_REQUESTED": "REBOOT_ISSUED",
+    "REBOOT": "REBOOT_REQUESTED",
 }
 _MARKS = {
     "*": "NOT_RESPONDING",
@@ -184,11 +183,12 @@ _MARKS = {
     "!": "POWERING_DOWN",
     "%": "POWERING_DOWN",
     "$": "MAINT",
-    "@": "REBOOT_ISSUED",
+    "@": "REBOOT_REQUESTED",
     "^": "REBOOT_ISSUED",
     "-": "PLANNED",
 }
 #: Nothing new starts on machines in these states; those of the first stay part of the cluster.
+#: A reboot that is requested waits until nothing runs; with DRAIN, nothing new starts before it.
 STAY = frozenset(("DRAIN", "MAINT"))
 GONE = frozenset(("DOWN", "FAIL", "ERROR", "NOT_RESPONDING", "UNKNOWN", "FUTURE", "REBOOT_ISSUED"))
 _KNOWN = (
