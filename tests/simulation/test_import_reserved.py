@@ -18,7 +18,7 @@ from allocator.sim.importers import DumpError, Imported, read
 from allocator.sim.importers.holding import holding
 from allocator.sim.importers.writing import CLUSTER, write_folder
 from allocator.sim.run import Run
-from allocator.sim.setting import Setting
+from allocator.sim.setting import ClusterEvent, Setting
 
 
 def mesos(tmp_path: Path, *agents: dict[str, Any], tasks: list[dict[str, Any]]) -> Imported:
@@ -315,6 +315,12 @@ def test_reservations_of_slurmrestd_hold_at_the_time_of_the_dump(tmp_path: Path)
     for now in (99, 200):
         assert reserved(at(now)) == {}
         assert "do not hold yet" in lacking(at(now))
+    soon = at(40, flags=["MAINT"])
+    event = ClusterEvent(60.0, "drain", None, ("n0",), for_s=100.0)
+    assert (soon.scenario().setting().events, list(soon.inactive)) == ((event,), ["n3"])
+    assert Allocator.restore(soon.snapshot()).snapshot()["maintenance"]
+    assert "do not hold yet" in lacking(at(40, flags=["MAINT", "DAILY"]))
+    assert "do not hold yet" in lacking(at(200, flags=["MAINT"]))
     cores = {"core_specializations": [{"node": "n0", "core": "0-3"}]}
     assert "some cores" in lacking(at(150, **cores))
     assert "n0" in at(150, flags=["MAINT"]).inactive

@@ -9,7 +9,10 @@ from fractions import Fraction
 from allocator.sim.importers.slurm.accounts import Accounts
 from allocator.sim.importers.slurm.hostlist import hosts
 from allocator.sim.importers.slurm.words import Json, count, text_of
-from allocator.sim.importers.source import Path, Source
+from allocator.sim.importers.source import Outage, Path, Source
+
+#: Flags of reservations that come again.
+_REPEATING = frozenset(("HOURLY", "DAILY", "WEEKDAY", "WEEKEND", "WEEKLY"))
 
 
 @dataclass(slots=True)
@@ -28,6 +31,9 @@ class Reservation:
         Whether it holds at the time of the dump.
     is_partial : bool
         Whether it has only some cores of its machines.
+    away_s : tuple of float or None
+        When it begins, in seconds from the dump on, and for how long it holds, of one that is yet
+        to come, once, where the dump says when it was taken.
     """
 
     name: str
@@ -37,20 +43,27 @@ class Reservation:
     is_maintenance: bool
     is_active: bool = True
     is_partial: bool = False
+    away_s: tuple[float, float] | None = None
 
 
 def json_reservation(one: Json, now: Fraction | None) -> Reservation:
     """Return a reservation of slurmrestd, at the time of its dump. Raises `InvalidValue`."""
     start, end = count(one.get("start_time")), count(one.get("end_time"))
-    flags = one.get("flags")
+    given = one.get("flags")
+    flags = given if isinstance(given, list) else []
+    is_once = not any(str(flag) in _REPEATING for flag in flags)
+    away_s = None
+    if now is not None and start is not None and end is not None and now < start < end and is_once:
+        away_s = float(start - now), float(end - start)
     return Reservation(
         str(one.get("name")),
         text_of(one.get("node_list")),
         text_of(one.get("accounts")),
         text_of(one.get("users")),
-        is_maintenance="MAINT" in (flags if isinstance(flags, list) else ()),
+        is_maintenance="MAINT" in flags,
         is_active=now is None or ((start is None or start <= now) and (end is None or now < end)),
         is_partial=bool(one.get("core_specializations")),
+        away_s=away_s,
     )
 
 
@@ -73,7 +86,9 @@ def reserve(one: Reservation, accounts: Accounts, source: Source) -> None:
     What is not exact is counted. Raises `InvalidValue`. O(machines).
     """
     path = () if one.is_maintenance else _whose(one, accounts)
-    if not one.is_active:
+    if one.is_maintenance and one.away_s and not one.is_partial:
+        _plan(one, *one.away_s, source)
+    elif not one.is_active:
         source.lacks("reservations that do not hold yet, or not any more", one.name)
     elif one.is_partial:
         source.lacks("reservations of some cores of machines", one.name)
@@ -102,6 +117,19 @@ def _drain(one: Reservation, source: Source) -> None:
         node = source.nodes.get(name)
         if node is not None and not node.state:
             node.state, node.stays = f"MAINT ({one.name})", True
+
+
+def _plan(one: Reservation, start_s: float, duration_s: float, source: Source) -> None:
+    """Have the machines of maintenance that is yet to come go and be back."""
+    planned = {id for outage in source.outages for id in outage.machines}
+    known = [name for name in hosts(one.nodes) if name in source.nodes]
+    for name in filter(planned.__contains__, known):
+        source.lacks("machines of more than one maintenance, of which the first counts", name)
+    machines = tuple(name for name in known if name not in planned)
+    if machines:
+        source.outages.append(Outage(machines, start_s, duration_s))
+        text = "maintenance that is yet to come: machines go and are back at these times"
+        source.tell("maintenance", text, one.name)
 
 
 def _hold(one: Reservation, path: Path, source: Source) -> None:
