@@ -345,6 +345,21 @@ def test_lists_are_taken_apart_wherever_they_stand(load: Any) -> None:
     assert roles_of(load("kubernetes", queues), "limit") == {"q": {"cpus": 4}}
 
 
+def test_what_has_a_phase_is_not_always_a_pod(load: Any) -> None:
+    """A list that is sorted by keys says what its items are after them."""
+    claim = {"phase": "Pending", "capacity": {"storage": "1Gi"}}
+    others: list[Json] = [
+        {"metadata": {"name": "x"}, "status": {"phase": "Active"}},
+        {"metadata": {"name": "y"}, "spec": {"accessModes": []}, "status": claim},
+    ]
+    found = load("kubernetes", node("n", cpu="8"), {"apiVersion": "v1", "items": others})
+    assert found.to_json()["not_running"] == {}
+    assert list(found.machines) == ["n"]
+    pods: list[Json] = [{"metadata": {"name": "p"}, "status": {"phase": "Running"}}]
+    found = load("kubernetes", node("n", cpu="8"), {"apiVersion": "v1", "items": pods})
+    assert found.to_json()["not_running"] == {"without_spec": 1}
+
+
 def test_jobs_of_as_many_pods_as_kubernetes_counts_are_written(load: Any) -> None:
     found = load("kubernetes", listed(node("n", cpu="5"), job("j", {}, parallelism=2**31 - 1)))
     assert [job.shape.n_tasks for job in found.scenario().setting().trace.jobs] == [2**31 - 1]

@@ -20,6 +20,7 @@ from allocator.sim.importers.kubernetes import (
 )
 from allocator.sim.importers.kubernetes.nodes import node_of
 from allocator.sim.importers.kubernetes.pods import (
+    POD_PHASES,
     TASK,
     Job,
     Pod,
@@ -189,7 +190,9 @@ def _object(document: Document) -> Object:
 
 def _guessed(value: Mapping[str, Any]) -> str:
     spec, status = mapping(value.get("spec")), mapping(value.get("status"))
-    if "containers" in spec or "podIP" in status or "phase" in status:
+    if "accessModes" in spec:
+        return ""  # a volume, which has a phase and a capacity, too
+    if "containers" in spec or "podIP" in status or status.get("phase") in POD_PHASES:
         return "Pod"
     if "allocatable" in status or "capacity" in status or "nodeInfo" in status:
         return "Node"

@@ -26,6 +26,7 @@ from allocator.sim.importers.source import Source
 _RESERVATIONS = ("app.runai.resource.reservation", "kai.scheduler/resource-reservation")
 #: So many kinds of pods are remembered, by what they ask for.
 _MAX_DEMANDS = 10_000
+POD_PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 #: Which kind of tasks of a job of Volcano a pod is one of.
 TASK = "volcano.sh/task-spec"
 _RESERVED_INDEX = "run.ai/reserve_for_gpu_index"
