@@ -7,13 +7,18 @@
 
 Notes are appended and written before what follows from them is done. They are not forced to the
 disk: a crash of the machine ends the tasks too. A last line that was torn is passed over.
+
+On a full disk nothing is launched that cannot be noted. Of what runs already, statuses are told all
+the same: how a program ended is in its record, for which there always is room.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +27,8 @@ from typing import Any, Final
 
 from allocator.errors import AllocatorError
 from allocator.wire.decode import encode
+
+_LOG = logging.getLogger("allocator.agent")
 
 #: Only the agent's user looks into its notes.
 _FILE_MODE: Final = 0o600
@@ -110,9 +117,23 @@ class Checkpoint:
             folder.mkdir(mode=_FOLDER_MODE)
             file = os.open(folder / "notes", flags, _FILE_MODE)
         try:
-            os.write(file, encode(entry) + b"\n")
+            line = encode(entry) + b"\n"
+            n_written = os.write(file, line)
+            if n_written < len(line):  # or what is noted later would be behind a torn line
+                os.ftruncate(file, os.fstat(file).st_size - n_written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(file)
+
+    def try_note(self, container_id: str, entry: Mapping[str, object]) -> bool:
+        """Append what happened to a container; tell whether that could be done, and log if not."""
+        try:
+            self.note(container_id, entry)
+        except OSError as error:
+            fields = {"container_id": container_id, "reason": str(error)}
+            _LOG.error("cannot be noted", extra={"fields": fields})
+            return False
+        return True
 
     def forget(self, container_id: str) -> None:
         """Keep nothing of a container."""

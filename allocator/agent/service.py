@@ -319,14 +319,20 @@ class Service:
     # What is to be done.
 
     def _carry_out(self, agent: Agent) -> None:
+        #: Containers of which something could not be noted, on which the rest does not follow.
+        unnoted: set[str] = set()
         for instruction in agent.take():
             match instruction:
                 case Note(container_id, entry):
-                    if self._notes is not None:
-                        self._notes.note(container_id, entry)
+                    if self._notes is not None and not self._notes.try_note(container_id, entry):
+                        unnoted.add(container_id)
                 case Start(container):
                     self._owners[container.id] = agent
-                    self._start(self._with_variables(container))
+                    if container.id in unnoted:
+                        message = "Not started: it cannot be noted in the work dir"
+                        self.runtime.tell(NotStarted(container.id, message))
+                    else:
+                        self._start(self._with_variables(container))
                 case Guard(container, since):
                     self._guard(container, since)
                 case Cancel(container_id):
@@ -338,6 +344,8 @@ class Service:
                     self._resize(container)
                 case Wake(container_id, after):
                     self._wake(container_id, after)
+                case ToExecutor(_, {"type": "ACKNOWLEDGED"}) if unnoted:
+                    pass  # it keeps what was not noted, and brings it again
                 case ToExecutor(container_id, event):
                     if container_id in self._streams:
                         self._streams[container_id].send(encode(event))

@@ -140,7 +140,7 @@ class Standalone:
 
     def _end(self, known: _Known) -> None:
         if not known.is_ending:
-            self._checkpoint.note(known.container.id, {"kill": True})
+            self._checkpoint.try_note(known.container.id, {"kill": True})
             known.is_ending = True
         if known.launching is None:
             self._runtime.destroy(known.container.id)
@@ -198,7 +198,7 @@ class Standalone:
             limited = {"resources": Resources(resources).to_json()}
             end |= {"state": "TASK_FAILED", "reason": reason, "message": message}
             end["limitation"] = limited
-        self._checkpoint.note(event.container_id, {"ended": end})
+        self._checkpoint.try_note(event.container_id, {"ended": end})
         self._remember(known, end)
         self._tell(known, end)
 

@@ -38,14 +38,16 @@ def test_the_environment_is_exactly_what_is_given(host: Machine) -> None:
 
 
 def test_descriptors_are_three_and_none_of_the_agents(host: Machine) -> None:
-    sandbox = host.shell("a", "ls -l /proc/self/fd; ls /proc/self/fd | wc -l; sleep 1000")
+    sandbox = host.shell("a", "ls -l /proc/self/fd; ls /proc/self/fd | wc -l; exec sleep 1000")
     host.until(lambda: len((sandbox / "stdout").read_text().splitlines()) >= 6)
     *links, count = (sandbox / "stdout").read_text().splitlines()
     assert int(count) == 4  # the folder that is listed, too
     targets = {link.split()[-3]: link.split()[-1] for link in links[1:]}
     assert targets["0"] == "/dev/null"
     assert (targets["1"], targets["2"]) == (str(sandbox / "stdout"), str(sandbox / "stderr"))
-    flags = Path(f"/proc/{max(tree(host.pids['a']))}/fdinfo/1").read_text()
+    init = host.pids["a"]
+    program = Path(f"/proc/{init}/task/{init}/children").read_text().split()[0]
+    flags = Path(f"/proc/{program}/fdinfo/1").read_text()
     assert int(flags.split("flags:")[1].split()[0], 8) & os.O_APPEND
 
 

@@ -12,9 +12,19 @@ from pathlib import Path
 import httpx
 import pytest
 
+from allocator.agent.checkpoint import Checkpoint
 from tests.agent.machine import remove_roots, root_name, skip_without, usable_cgroups
 from tests.service import serving
-from tests.service.launching import accept, launch, next_offer, next_states, next_status, run, task
+from tests.service.launching import (
+    accept,
+    launch,
+    next_offer,
+    next_states,
+    next_status,
+    open_offer,
+    run,
+    task,
+)
 from tests.service.serving import FrameworkClient, Json, Process
 
 #: What some shells add to their environment.
@@ -292,6 +302,47 @@ def test_tasks_outlive_the_agent(master: Process, tmp_path: Path, number: int) -
             wait_until_forgotten(tmp_path / "work/meta/containers")
             assert agent.stop() == 0
         framework.send("TEARDOWN")
+
+
+def test_what_cannot_be_noted_ends_no_agent(
+    framework: FrameworkClient, agent: Process, tmp_path: Path
+) -> None:
+    """As on a full disk: nothing is launched then, and what runs is told of all the same."""
+    notes, away = tmp_path / "work/meta/containers", tmp_path / "away"
+    stays = f"while [ ! -e {tmp_path}/flag ]; do sleep 0.05; done; exit 7"
+    run(framework, stays=stays, ends="sleep 7777.9")
+    assert next_states(framework, 2) == {"stays": ["TASK_RUNNING"], "ends": ["TASK_RUNNING"]}
+    notes.rename(away)
+    notes.symlink_to("/proc/self")  # in which nobody makes anything
+    offer = open_offer(framework)
+    launch(framework, offer, task("no", "true", offer["agent_id"]))
+    status = next_status(framework)
+    assert (status["state"], status["reason"]) == ("TASK_FAILED", "REASON_CONTAINER_LAUNCH_FAILED")
+    assert "cannot be noted" in status["message"]
+    framework.send("KILL", task_id={"value": "ends"})
+    assert next_states(framework, 1) == {"ends": ["TASK_KILLED"]}
+    assert not is_running("sleep 7777.9")
+    notes.unlink()
+    away.rename(notes)
+    (tmp_path / "flag").touch()
+    assert next_status(framework)["message"] == "Command exited with status 7"
+    offer = open_offer(framework)
+    launch(framework, offer, task("yes", "true", offer["agent_id"]))
+    assert next_states(framework, 2) == {"yes": ["TASK_RUNNING", "TASK_FINISHED"]}
+
+
+def test_a_note_is_written_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.note("c", {"first": 1})
+    write = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", lambda file, data: write(file, data[:5]))
+        assert not checkpoint.try_note("c", {"second": 2})
+    assert checkpoint.try_note("c", {"third": 3})
+    assert list(checkpoint.load()) == [("c", [{"first": 1}, {"third": 3}])]
+    checkpoint.close()
 
 
 def test_what_was_not_acknowledged_is_told_again(master: Process, tmp_path: Path) -> None:
