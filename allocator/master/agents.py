@@ -151,8 +151,9 @@ def admit(
         id = executor.framework_id
         framework = master.frameworks.get(id) or recovered_framework(master, firsts[id])
         master.add_executor(framework, executor)
+    to_come = {status.uuid for status in registration.statuses or () if status.uuid}
     for task, known_task in brought:
-        take_back(master, agent, task, known_task, firsts[task.framework_id])
+        take_back(master, agent, task, known_task, firsts[task.framework_id], to_come)
     if was_away:
         give_up_missing(master, agent)
     master.plan_for(agent)
@@ -295,10 +296,12 @@ def take_back(
     task: Task,
     known: m.KnownTask,
     first: m.KnownExecutor | m.KnownTask,
+    to_come: set[str],
 ) -> None:
     """Take in a task of an agent that came (back), and tell its framework what is known of it.
 
-    `first` is the first that the agent brings of the framework: it says who that is.
+    `first` is the first that the agent brings of the framework: it says who that is. Statuses of
+    which the uuids are `to_come` are taken in, and told, after this.
     """
     framework = master.frameworks.get(task.framework_id)
     if framework is None:
@@ -311,7 +314,7 @@ def take_back(
     framework.tasks[task.id] = task
     agent.tasks[task.key] = task
     for status in known.statuses or ():
-        if status.state not in task.statuses:
+        if status.state not in task.statuses and status.uuid not in to_come:
             note_status(task, msgspec.to_builtins(status))
     task.state = known.state
     task.is_terminal = known.state in TERMINAL

@@ -548,6 +548,27 @@ def test_tasks_that_come_with_their_agent_are_told_of(world: World) -> None:
     assert watcher.tasks == {(framework, "t1"): "TASK_RUNNING"}
 
 
+def test_statuses_that_come_with_a_new_task_are_told_once(world: World) -> None:
+    framework, _, _, agent_id = world.running()
+    info = world.master.frameworks[framework].tasks["t1"].info
+    world.restart()
+    watcher = Watcher(world)
+    states = ("TASK_STARTING", "TASK_RUNNING")
+    started, runs = (
+        {"task_id": {"value": "t1"}, "state": state, "uuid": uuid(number), "source": "SOURCE_AGENT"}
+        | {"framework_id": {"value": framework}, "agent_id": {"value": agent_id}}
+        for number, state in enumerate(states)
+    )
+    task = {**brought(framework, info), "statuses": [started, runs]}
+    world.register(agent("h1", id=agent_id, tasks=[task], statuses=[runs]))
+    (added,) = [e["task_added"]["task"] for e in world.published if e["type"] == "TASK_ADDED"]
+    (updated,) = [e["task_updated"] for e in world.published if e["type"] == "TASK_UPDATED"]
+    assert [each["uuid"] for each in added["statuses"]] == [uuid(0)]
+    assert updated["status"]["uuid"] == uuid(1)
+    assert watcher.follow()[-1] == "TASK_UPDATED"
+    assert watcher.tasks == {(framework, "t1"): "TASK_RUNNING"}
+
+
 def test_nobody_watching_costs_no_events(world: World) -> None:
     world.running()
     assert world.published == []
