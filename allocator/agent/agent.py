@@ -417,10 +417,13 @@ class Agent:
         if all(each.has_started for each in task.group):
             for each in task.group:
                 if each.is_running and each.killed is None:
-                    if each.state in ("TASK_STAGING", "TASK_STARTING"):
-                        self._report(each, "TASK_RUNNING", None, None)
+                    self._report_running(each)
                     if needs_guard(each.info):
                         self._ledger.do(Guard(each.container, self._since(each)))
+
+    def _report_running(self, task: Task) -> None:
+        if task.state in ("TASK_STAGING", "TASK_STARTING"):
+            self._report(task, "TASK_RUNNING", None, None)
 
     def _since(self, task: Task) -> float:
         status = task.history.get("TASK_RUNNING")
@@ -462,6 +465,8 @@ class Agent:
         if task.is_unwanted:
             self._drop(task)
             return
+        if task.has_started and task.killed is None:
+            self._report_running(task)  # others of its group may not have started yet
         text = in_words(wait_status)
         if task.has_expired:
             reason = "REASON_MAX_COMPLETION_TIME_REACHED"

@@ -196,6 +196,15 @@ def test_reasons(events: list[Any], told: list[tuple[str, str, str | None]]) -> 
     assert host.agent.n_ended[last.state] == 1
 
 
+def test_one_of_a_group_that_ends_before_the_others_have_started_did_run() -> None:
+    host = Host()
+    host.launch("t", "u")
+    host.happened(Started("c0"), Ended("c0", 0), Started("c1"))
+    finished = ("t", "TASK_FINISHED", None)
+    assert [told for told in host.told() if told[0] == "t"] == [STARTING, RUNNING, finished]
+    assert host.told()[-1] == ("u", "TASK_RUNNING", None)
+
+
 def test_one_that_is_killed_before_it_was_started_need_not_be() -> None:
     host = Host()
     host.launch("t")
