@@ -138,6 +138,12 @@ def add(into: Amounts, more: Mapping[str, Fraction], times: int = 1) -> None:
         into[name] = into.get(name, Fraction(0)) + amount * times
 
 
+def limit_by(into: Amounts, more: Mapping[str, Fraction]) -> None:
+    """Have the smaller amount of each name bind, in place. O(names)."""
+    for name, amount in more.items():
+        into[name] = min(amount, into.get(name, amount))
+
+
 def add_milli(into: Milli, more: Mapping[str, int], times: int = 1) -> None:
     """Add amounts in thousandths in place. O(names)."""
     for name, amount in more.items():

@@ -15,7 +15,7 @@ from typing import Literal
 from allocator.errors import InvalidValue, shown
 from allocator.resources.fixed import MAX_MILLI, write_milli
 from allocator.roles import DEFAULT_ROLE, parent_of
-from allocator.sim.importers.amounts import Amounts, Milli, add, check_name, milli
+from allocator.sim.importers.amounts import Amounts, Milli, add, check_name, limit_by, milli
 from allocator.sim.importers.names import Names
 from allocator.sim.importers.source import Queue, Source
 from allocator.sorter.base import MAX_WEIGHT, MIN_WEIGHT
@@ -93,9 +93,8 @@ def _take(role: Role, queue: Queue, total: Milli | None, source: Source) -> None
     if total is not None:
         for name, amount in _part(queue.entitlement_percent, total).items():
             entitlement.setdefault(name, amount)
-        for name, amount in _part(queue.limit_percent, total).items():
-            if queue.limit_percent != 100:
-                limit[name] = min(amount, limit.get(name, amount))
+        if queue.limit_percent != 100:
+            limit_by(limit, _part(queue.limit_percent, total))
     for name in (*entitlement, *limit, *queue.guarantee):
         check_name(name)
     role.exact = entitlement

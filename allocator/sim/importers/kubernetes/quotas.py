@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from allocator.errors import shown
-from allocator.sim.importers.amounts import Amounts, positive, quantity
+from allocator.sim.importers.amounts import Amounts, limit_by, positive, quantity
 from allocator.sim.importers.kubernetes.words import Object, mapping, named
 from allocator.sim.importers.options import Options
 from allocator.sim.importers.source import Queue, Source
@@ -46,7 +46,7 @@ class ResourceQuotas:
                 or resource.startswith("hugepages-")
             ):
                 amount = positive(quantity(text), text)
-                least[resource] = min(amount, least.get(resource, amount))
+                limit_by(least, {resource: amount})
             else:
                 self._source.lacks("quotas of limits and of numbers of objects", f"{title}: {name}")
         self._words.setdefault(item.namespace or "default", []).append(f"ResourceQuota {item.name}")
@@ -63,8 +63,7 @@ class ResourceQuotas:
                 self._source.tell("queues", text, namespace)
             queue = self._source.queues.setdefault(path, Queue(path))
             queue.words += self._words[namespace]
-            for name, amount in named(least).items():
-                queue.limit[name] = min(amount, queue.limit.get(name, amount))
+            limit_by(queue.limit, named(least))
             if least and self._by_label:
                 text = "quotas of name spaces, whose pods have the roles of their labels instead"
                 self._source.lacks(text, namespace)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from allocator.errors import shown
-from allocator.sim.importers.amounts import number
+from allocator.sim.importers.amounts import Amounts, add, number
 from allocator.sim.importers.kubernetes.pods import TASK, Pod
 from allocator.sim.importers.kubernetes.words import (
     Object,
@@ -78,14 +78,17 @@ class Room:
 
     def _raise_parents(self) -> None:
         """Guarantee to parents at least what is guaranteed below them."""
-        for path in sorted(self._paths.values(), key=len, reverse=True):
-            parent = self._source.queues.get(path[:-1])
-            if parent is None:
-                continue
-            below = [q.guarantee for p, q in self._source.queues.items() if p[:-1] == path[:-1]]
-            for name in dict.fromkeys(name for own in below for name in own):
-                together = sum((own.get(name, Fraction(0)) for own in below), Fraction(0))
-                parent.guarantee[name] = max(together, parent.guarantee.get(name, Fraction(0)))
+        queues = self._source.queues
+        below: dict[Path, list[Queue]] = {path[:-1]: [] for path in self._paths.values()}
+        for path, queue in queues.items():
+            if path[:-1] in below:
+                below[path[:-1]].append(queue)
+        for path in sorted(below.keys() & queues.keys(), key=len, reverse=True):
+            together: Amounts = {}
+            for queue in below[path]:
+                add(together, queue.guarantee)
+            own = queues[path].guarantee
+            own.update({name: max(x, own.get(name, Fraction(0))) for name, x in together.items()})
 
     def _guess(self) -> str:
         items = self._queues.values()

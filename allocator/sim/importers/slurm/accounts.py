@@ -115,7 +115,7 @@ class Accounts:
     def _add_queue(self, path: Path, one: Association) -> None:
         queue = self._source.queues.setdefault(path, Queue(path))
         queue.weight = one.shares
-        queue.limit = one.limit
+        queue.limit = dict(one.limit)
         if one.shares is not None:
             queue.words.append(f"shares {float(one.shares):g}")
 
@@ -138,12 +138,13 @@ class Accounts:
     def runners(self) -> list[Runner]:
         """Return whoever runs jobs: users, or accounts with none below. O(users × depth)."""
         if self._users:
-            found = []
-            for (account, user), one in self._users.items():
-                path = self.path(account)
-                own = path if one.is_parents else (*path, user)
-                found.append(Runner(own, one.qos or self._qos_of(account)))
-            return found
+            return [
+                Runner(
+                    self.role(account, user) or self.path(account),
+                    one.qos or self._qos_of(account),
+                )
+                for (account, user), one in self._users.items()
+            ]
         above = {one.parent for one in self._accounts.values()}
         leaves = [name for name in self._accounts if name not in above]
         return [Runner(self.path(name), self._qos_of(name)) for name in leaves]

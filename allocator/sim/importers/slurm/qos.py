@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from allocator.sim.importers.amounts import Amounts
+from allocator.sim.importers.amounts import Amounts, limit_by
 from allocator.sim.importers.slurm.accounts import Runner, listed_limits
 from allocator.sim.importers.slurm.words import Json, limits, text_of
 from allocator.sim.importers.source import Path, Queue, Source
@@ -63,10 +63,7 @@ class QualitiesOfService:
                 self._source.lacks(text, name)
                 continue
             queue = self._source.queues.setdefault(path, Queue(path))
-            queue.limit = {
-                key: min(x for x in (limit.get(key), queue.limit.get(key)) if x is not None)
-                for key in dict.fromkeys((*queue.limit, *limit))
-            }
+            limit_by(queue.limit, limit)
             queue.words.append(f"GrpTRES of QOS {name}")
             text = "GrpTRES of QOS whose jobs are all of one role: its limit"
             self._source.tell("limits", text, f"{name}: {'/'.join(path)}")
