@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from allocator.resources.fixed import MAX_MILLI, MILLI
+
 Json = dict[str, Any]
 
 
@@ -31,10 +33,6 @@ class Number(Message, kw_only=True):
     value: float
 
 
-#: The most that there may be of a resource.
-_MAX_LIMIT: Final = (2**63 - 1) / 1000
-
-
 class Limit(Message, kw_only=True):
     """The most that may be used of something; None is no limit, `"Infinity"` on the way in."""
 
@@ -45,7 +43,7 @@ class Limit(Message, kw_only=True):
             raise ValueError(f"a limit is at least 0, not {self.value}")
         if self.value == math.inf:
             self.value = None  # JSON has no such number
-        elif self.value is not None and self.value > _MAX_LIMIT:
+        elif self.value is not None and self.value > MAX_MILLI / MILLI:
             raise ValueError(f"a limit of {self.value} is over-large")
 
 

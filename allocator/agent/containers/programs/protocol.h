@@ -102,10 +102,10 @@ struct limit {
  * place on a disk that may be full: "starting|running|ended PID STARTTIME STATUS". */
 enum { RECORD_BYTES = 64 };
 
-/* The signal by which an init is told to send the one that it carries; 9 ends all in it. */
 /* How the init ends that is told nothing, of which whoever tries a runtime knows that it ran. */
 #define TRIAL_STATUS 86
 
+/* The signal by which an init is told to send the one that it carries; 9 ends all in it. */
 #define CONTROL_SIGNAL SIGRTMIN
 
 #endif
