@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from allocator import Resources
@@ -194,21 +196,13 @@ def test_more_than_the_offers_hold_is_an_error(world: World) -> None:
     ],
 )
 def test_limits_and_times_that_make_no_sense(
-    world: World, more: dict[str, object], named: str | None
+    world: World, more: dict[str, Any], named: str | None
 ) -> None:
     session = world.register(agent("h1"))
     framework, stream = world.subscribe()
     world.cycle()
     (offer,) = world.offers(stream)
-    task = {
-        "name": "t",
-        "task_id": {"value": "t1"},
-        "agent_id": offer["agent_id"],
-        "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}}],
-        "command": {"value": "true"},
-    }
-    operation = {"type": "LAUNCH", "launch": {"task_infos": [{**task, **more}]}}
-    world.call("ACCEPT", framework, stream, offer_ids=[offer["id"]], operations=[operation])
+    world.launch(framework, stream, offer, "t1", resources="cpus:1", **more)
     told = [event["update"]["status"] for event in world.take(stream, "UPDATE")]
     assert [each["reason"] for each in told] == (["REASON_TASK_INVALID"] if named else [])
     assert all(named in each["message"] for each in told)

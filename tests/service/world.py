@@ -201,9 +201,10 @@ class World:
         *ids: str,
         resources: str = "cpus:1;mem:64",
         executor: Json | None = None,
+        **more: Any,
     ) -> None:
         """Accept an offer for tasks, which run commands or are an executor's."""
-        what = TASK if executor is None else {"name": "t", "executor": executor}
+        what = {**(TASK if executor is None else {"name": "t", "executor": executor}), **more}
         entries = scalars(resources)
         infos = [
             {**what, "task_id": {"value": id}, "agent_id": offer["agent_id"], "resources": entries}

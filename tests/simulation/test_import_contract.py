@@ -23,6 +23,7 @@ from allocator.sim.importers.policy import roles_of as roles_of_source
 from allocator.sim.importers.source import Queue, Source
 from allocator.sim.scenario import ScenarioError
 from allocator.sim.scenario.dump import dump_from
+from tests.simulation.test_importers import capacity
 
 pytest.importorskip("yaml")
 pytest.importorskip("defusedxml")
@@ -841,12 +842,7 @@ def test_an_empty_folder_is_named(tmp_path: Path) -> None:
 
 
 def capacity_xml(**capacities: str) -> str:
-    inner = "".join(
-        f"<property><name>yarn.scheduler.capacity.root.{key.replace('_', '.')}</name>"
-        f"<value>{value}</value></property>"
-        for key, value in capacities.items()
-    )
-    return f"<configuration>{inner}</configuration>"
+    return capacity(**{f"root__{key.replace('_', '__')}": x for key, x in capacities.items()})
 
 
 def test_percentages_of_yarn_are_products_by_name(load: Any) -> None:
